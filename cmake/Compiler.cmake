@@ -1,0 +1,61 @@
+# Warnings, hardening, sanitizers. The presets choose; a plain `cmake -B build` gets warnings and nothing else.
+
+include(CheckCCompilerFlag)
+include(CheckLinkerFlag)
+
+option(USBPUSH_WERROR "Treat warnings as errors" OFF)
+option(USBPUSH_SANITIZE "Build with AddressSanitizer and UndefinedBehaviorSanitizer, both fatal" OFF)
+option(USBPUSH_HARDEN "Build position-independent and hardened, as packages are" OFF)
+option(USBPUSH_LTO "Optimize across files at link time" OFF)
+option(USBPUSH_COVERAGE "Count executed lines for gcov" OFF)
+
+# Adds those of the flags that this compiler knows: the list is for gcc and clang, for x86 and Arm.
+function(usbpush_add_flags)
+	foreach(flag IN LISTS ARGN)
+		string(MAKE_C_IDENTIFIER "HAVE${flag}" known)
+		# gcc accepts any unknown -Wno-x: ask for -Wx instead.
+		string(REGEX REPLACE "^-Wno-" "-W" asked "${flag}")
+		check_c_compiler_flag("${asked}" ${known})
+		if(${known})
+			add_compile_options(${flag})
+		endif()
+	endforeach()
+endfunction()
+
+usbpush_add_flags(
+	-Wall -Wextra -Wformat=2 -Wformat-signedness -Wshadow -Wundef -Wvla -Wwrite-strings -Wpointer-arith
+	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wredundant-decls -Wnested-externs
+	-Wimplicit-fallthrough -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Walloca -Wfloat-equal
+	-Werror=implicit-function-declaration -Werror=incompatible-pointer-types -Werror=int-conversion -Werror=return-type
+	# Callbacks take what their type says, and initializers leave out what is zero: both are how this code is written.
+	-Wno-unused-parameter -Wno-missing-field-initializers)
+
+add_compile_options(-fno-common -ffunction-sections -fdata-sections)
+add_link_options(-Wl,--as-needed -Wl,--gc-sections)
+
+if(USBPUSH_WERROR)
+	add_compile_options(-Werror)
+endif()
+
+if(USBPUSH_SANITIZE)
+	add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+	add_link_options(-fsanitize=address,undefined)
+endif()
+
+if(USBPUSH_COVERAGE)
+	add_compile_options(--coverage -fprofile-update=atomic)
+	add_link_options(--coverage)
+endif()
+
+if(USBPUSH_HARDEN)
+	include(CheckPIESupported)
+	check_pie_supported(LANGUAGES C)
+	set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+	usbpush_add_flags(-fstack-protector-strong -fstack-clash-protection -fcf-protection -mbranch-protection=standard)
+	add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.)
+	add_link_options(-Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack)
+endif()
+
+if(USBPUSH_LTO)
+	set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
+endif()
