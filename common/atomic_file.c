@@ -1,0 +1,84 @@
+#include "atomic_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+
+ssize_t file_read(const char *path, size_t max_size, char **ret_content)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *content = NULL;
+	size_t used = 0;
+
+	if (fd < 0)
+		return -errno;
+	content = malloc(max_size + 2);
+	if (!content)
+		return -ENOMEM;
+	for (;;) {
+		ssize_t n = read(fd, content + used, max_size + 1 - used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		used += (size_t)n;
+		if (used > max_size)
+			return -EFBIG;
+	}
+	content[used] = '\0';
+	*ret_content = realloc(content, used + 1);
+	if (!*ret_content)
+		return -ENOMEM;
+	content = NULL; /* realloc took it */
+	return (ssize_t)used;
+}
+
+static int file_write_all(int fd, const char *content, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, content, size);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		content += n;
+		size -= (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static void file_copy_owner(const char *path, int fd)
+{
+	struct stat old;
+
+	if (stat(path, &old) == 0 && fchown(fd, old.st_uid, old.st_gid) < 0)
+		return; /* only root may give a file away; the caller's own file is right then */
+}
+
+int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode)
+{
+	char temporary[PATH_MAX];
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= (int)sizeof(temporary))
+		return -ENAMETOOLONG;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	file_copy_owner(path, fd);
+	r = fchmod(fd, mode) < 0 ? -errno : file_write_all(fd, content, size);
+	if (r == 0 && rename(temporary, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(temporary);
+	return r;
+}

@@ -1,0 +1,171 @@
+#include "config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "atomic_file.h"
+#include "cleanup.h"
+
+#define CONFIG_MAX_SIZE ((size_t)256 * 1024)
+
+struct config_reader {
+	const char *path;
+	unsigned line;
+	int n_problems;
+	config_setting_fn on_setting;
+	config_problem_fn on_problem;
+	void *userdata;
+};
+
+__attribute__((format(printf, 2, 3))) static void config_tell(struct config_reader *reader, const char *format, ...)
+{
+	struct config_problem problem;
+	va_list arguments;
+	int n = snprintf(problem.text, sizeof(problem.text), "%s:%u: ", reader->path, reader->line);
+
+	if (n < 0 || (size_t)n >= sizeof(problem.text))
+		n = 0;
+	va_start(arguments, format);
+	vsnprintf(problem.text + n, sizeof(problem.text) - (size_t)n, format, arguments);
+	va_end(arguments);
+	reader->n_problems++;
+	reader->on_problem(&problem, reader->userdata);
+}
+
+static char *config_trim(char *text)
+{
+	size_t length;
+
+	while (isspace((unsigned char)*text))
+		text++;
+	length = strlen(text);
+	while (length > 0 && isspace((unsigned char)text[length - 1]))
+		text[--length] = '\0';
+	return text;
+}
+
+/* Takes matching quotes off. */
+static char *config_unquote(char *value)
+{
+	size_t length = strlen(value);
+
+	if (length >= 2 && (value[0] == '"' || value[0] == '\'') && value[length - 1] == value[0]) {
+		value[length - 1] = '\0';
+		return value + 1;
+	}
+	return value;
+}
+
+static void config_read_line(struct config_reader *reader, char *text)
+{
+	char expected[256] = "";
+	char *key = config_trim(text), *value;
+	int r;
+
+	if (*key == '\0' || *key == '#')
+		return;
+	value = strchr(key, '=');
+	if (!value) {
+		config_tell(reader, "\"%.80s\" is no setting; expected KEY=VALUE", key);
+		return;
+	}
+	*value++ = '\0';
+	key = config_trim(key);
+	value = config_unquote(config_trim(value));
+	r = reader->on_setting(key, value, reader->line, expected, sizeof(expected), reader->userdata);
+	if (r == -ENOENT)
+		config_tell(reader, "unknown setting \"%.60s\"; known are those that the comments of this file and its man page list", key);
+	else if (r < 0)
+		config_tell(reader, "%.60s=%.80s makes no sense; expected %s", key, value, expected);
+}
+
+int config_read(const char *path, config_setting_fn on_setting, config_problem_fn on_problem, void *userdata)
+{
+	struct config_reader reader = { path, 0, 0, on_setting, on_problem, userdata };
+	_cleanup_free_ char *content = NULL;
+	ssize_t size = file_read(path, CONFIG_MAX_SIZE, &content);
+	char *rest;
+
+	if (size == -EFBIG) {
+		config_tell(&reader, "the file is larger than %zu bytes; expected a short configuration file", CONFIG_MAX_SIZE);
+		return reader.n_problems;
+	}
+	if (size < 0)
+		return (int)size;
+	rest = content;
+	while (rest) {
+		char *text = strsep(&rest, "\n");
+		reader.line++;
+		config_read_line(&reader, text);
+	}
+	if (strlen(content) < (size_t)size && (reader.line++, true))
+		config_tell(&reader, "a NUL byte; the rest of the file was not read");
+	return reader.n_problems;
+}
+
+/* Whether a line of the file sets key. */
+static bool config_line_sets(const char *line, size_t length, const char *key)
+{
+	size_t at = 0, key_length = strlen(key);
+
+	while (at < length && isspace((unsigned char)line[at]))
+		at++;
+	if (length - at < key_length || strncmp(line + at, key, key_length) != 0)
+		return false;
+	at += key_length;
+	while (at < length && isspace((unsigned char)line[at]))
+		at++;
+	return at < length && line[at] == '=';
+}
+
+/* Copies the old file's lines to stream; the first that sets key is replaced, further ones are left out. */
+static void config_copy(FILE *stream, const char *content, const char *key, const char *value)
+{
+	bool is_done = value == NULL;
+
+	while (*content) {
+		size_t length = strcspn(content, "\n");
+
+		if (!config_line_sets(content, length, key)) {
+			fprintf(stream, "%.*s\n", (int)length, content);
+		} else if (!is_done) {
+			fprintf(stream, "%s=%s\n", key, value);
+			is_done = true;
+		}
+		content += length;
+		if (*content == '\n')
+			content++;
+	}
+	if (!is_done)
+		fprintf(stream, "%s=%s\n", key, value);
+}
+
+int config_set(const char *path, const char *key, const char *value, unsigned mode)
+{
+	_cleanup_free_ char *old = NULL, *new = NULL;
+	_cleanup_fclose_ FILE *stream = NULL;
+	size_t new_size = 0;
+	struct stat status;
+	ssize_t size;
+
+	if (value && strpbrk(value, "\n\r"))
+		return -EINVAL;
+	size = file_read(path, CONFIG_MAX_SIZE, &old);
+	if (size < 0 && size != -ENOENT)
+		return (int)size;
+	stream = open_memstream(&new, &new_size);
+	if (!stream)
+		return -ENOMEM;
+	config_copy(stream, old ? old : "", key, value);
+	if (fflush(stream) != 0)
+		return -ENOMEM;
+	if (stat(path, &status) == 0)
+		mode = status.st_mode & 07777;
+	return file_write_atomic(path, new, new_size, mode);
+}

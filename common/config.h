@@ -1,0 +1,26 @@
+#pragma once
+
+#include <stddef.h>
+
+/* Configuration files of KEY=VALUE lines. '#' starts a comment line; values may stand in single or double quotes; white space around
+ * key and value does not count. */
+
+struct config_problem {
+	char text[384]; /* "FILE:LINE: what was found, what was expected" */
+};
+
+/* Called for each setting. Returns 0; -EINVAL after filling ret_expected ("a port from 1 to 65535") for a value that makes no sense;
+ * -ENOENT for a key that it does not know. */
+typedef int (*config_setting_fn)(const char *key, const char *value, unsigned line, char *ret_expected, size_t expected_size,
+				 void *userdata);
+
+/* Called for each line that makes no sense, so that all are told, not only the first. */
+typedef void (*config_problem_fn)(const struct config_problem *problem, void *userdata);
+
+/* Reads the file at path. Returns the number of problems, each of which was passed to on_problem; -ENOENT without the file, other negative errno
+ * if it can't be read. A file above 256 KiB is a problem and nothing of it is used. */
+int config_read(const char *path, config_setting_fn on_setting, config_problem_fn on_problem, void *userdata);
+
+/* Sets KEY to VALUE in the file at path, replacing the line that has it or adding one, keeping every other line as it is; value NULL
+ * takes the line out. The file is replaced atomically with its old mode (mode when new). 0 or negative errno. */
+int config_set(const char *path, const char *key, const char *value, unsigned mode);

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The interfaces that a device's descriptors name. USB 2.0 specification, section 9.6. */
+#define DESCRIPTOR_MAX_INTERFACES 32
+#define DESCRIPTOR_MAX_SIZE       4096
+
+struct usb_interface {
+	uint8_t number, class, subclass, protocol;
+};
+
+struct descriptors {
+	uint16_t vid, pid, bcd_device;
+	uint8_t class, subclass, protocol;
+	size_t n_interfaces;
+	struct usb_interface interfaces[DESCRIPTOR_MAX_INTERFACES]; /* of all configurations and alternate settings */
+};
+
+/* Decodes the content of sysfs' `descriptors`: the device descriptor, then each configuration with all that belongs to it.
+ * Foreign bytes: -EBADMSG for anything inconsistent, -E2BIG for more interfaces than fit. */
+int descriptors_parse(const uint8_t *data, size_t size, struct descriptors *ret);
+
+/* Reads and decodes `descriptors` below a device's directory. */
+int descriptors_read(int device_fd, struct descriptors *ret);
+
+/* The modalias of one interface as drivers/usb/core/driver.c (usb_uevent) writes it. Returns its length, -ENOSPC if it doesn't fit. */
+int descriptors_modalias(const struct descriptors *descriptors, const struct usb_interface *interface, char *buffer, size_t size);

@@ -1,0 +1,94 @@
+#include "serial_driver.h"
+
+#include <errno.h>
+#include <libkmod.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+
+struct serial_driver_index {
+	struct kmod_ctx *kmod; /* owned */
+};
+
+int serial_driver_index_new(const char *modules_dir, struct serial_driver_index **ret_index)
+{
+	static const char *const no_config[] = { NULL };
+	struct serial_driver_index *index = calloc(1, sizeof(*index));
+
+	if (!index)
+		return -ENOMEM;
+	index->kmod = kmod_new(modules_dir, no_config);
+	if (!index->kmod) {
+		free(index);
+		return -ENOMEM;
+	}
+	/* Keeps the index mapped between look-ups. A kernel upgraded under a running daemon leaves its old index in place until the reboot. */
+	(void)kmod_load_resources(index->kmod);
+	*ret_index = index;
+	return 0;
+}
+
+struct serial_driver_index *serial_driver_index_free(struct serial_driver_index *index)
+{
+	if (!index)
+		return NULL;
+	kmod_unref(index->kmod);
+	free(index);
+	return NULL;
+}
+
+/* A driver built into the kernel has no path: those are told by name. */
+static bool serial_driver_is_known_name(const char *name)
+{
+	static const char *const names[] = {
+		"cdc_acm",  "ark3116", "belkin_sa", "ch341",	"cp210x",  "cyberjack",   "cypress_m8", "digi_acceleport", "f81232",
+		"f81534",   "ftdi_sio", "garmin_gps", "io_edgeport", "io_ti", "ipaq",   "ir_usb",     "iuu_phoenix",	   "keyspan",
+		"keyspan_pda", "kl5kusb105", "kobil_sct", "mct_u232", "metro_usb", "mos7720", "mos7840", "mxuport", "navman", "omninet",
+		"opticon", "option", "oti6858", "pl2303", "qcaux", "qcserial", "quatech2", "safe_serial", "sierra", "spcp8x5", "ssu100",
+		"symbolserial", "ti_usb_3410_5052", "upd78f0730", "usb_serial_simple", "visor", "whiteheat", "wishbone_serial", "xr_serial",
+		"xsens_mt", "usb_debug",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static bool serial_driver_is_serial(struct kmod_module *module)
+{
+	const char *name = kmod_module_get_name(module);
+	const char *path = kmod_module_get_path(module);
+
+	if (strcmp(name, "usbserial") == 0) /* its generic driver matches only by module parameter */
+		return false;
+	return (path && strstr(path, "/drivers/usb/serial/")) || serial_driver_is_known_name(name);
+}
+
+int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors,
+			 const struct usb_interface *interface, char *buffer, size_t size)
+{
+	struct kmod_list *list = NULL, *item;
+	char modalias[128];
+	int r = descriptors_modalias(descriptors, interface, modalias, sizeof(modalias));
+
+	if (r < 0)
+		return r;
+	r = kmod_module_new_from_lookup(index->kmod, modalias, &list);
+	if (r < 0)
+		return r == -ENOSYS ? -ENOENT : r;
+	r = 0;
+	kmod_list_foreach(item, list) {
+		struct kmod_module *module = kmod_module_get_module(item);
+
+		if (r == 0 && serial_driver_is_serial(module) && strlen(kmod_module_get_name(module)) < size) {
+			memcpy(buffer, kmod_module_get_name(module), strlen(kmod_module_get_name(module)) + 1);
+			r = 1;
+		}
+		kmod_module_unref(module);
+	}
+	kmod_module_unref_list(list);
+	return r;
+}

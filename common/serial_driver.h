@@ -1,0 +1,20 @@
+#pragma once
+
+#include <stddef.h>
+
+#include "descriptor.h"
+
+/* Which serial driver the kernel would bind to an interface, looked up by modalias in the module index (libkmod), so that it
+ * does not depend on what is loaded yet. */
+struct serial_driver_index;
+
+/* Loads the module index of the running kernel. modules_dir NULL: /lib/modules/RELEASE. The object is the caller's. */
+int serial_driver_index_new(const char *modules_dir, struct serial_driver_index **ret_index);
+
+/* Releases it; takes NULL. */
+struct serial_driver_index *serial_driver_index_free(struct serial_driver_index *index);
+
+/* Asks for one interface. 1 and the driver's name in buffer if a serial driver (cdc_acm or one of drivers/usb/serial) would bind it,
+ * 0 if none would, negative errno if the index can't be read. Generic matches of usbserial itself don't count. */
+int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors,
+			 const struct usb_interface *interface, char *buffer, size_t size);
