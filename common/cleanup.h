@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -49,17 +48,11 @@ static inline void closedirp(DIR **d)
 		closedir(*d);
 }
 
-/* json_decref(), which takes NULL. */
-static inline void json_decrefp(json_t **json)
-{
-	json_decref(*json);
-}
-
 #define _cleanup_close_    _cleanup_(closep)
 #define _cleanup_free_     _cleanup_(freep)
 #define _cleanup_fclose_   _cleanup_(fclosep)
 #define _cleanup_closedir_ _cleanup_(closedirp)
-#define _cleanup_json_     _cleanup_(json_decrefp)
+#define _cleanup_json_     _cleanup_(json_decrefp) /* jansson.h has the function */
 
 #define TAKE_PTR(p)               \
 	({                        \
