@@ -1,0 +1,80 @@
+"""The fixture `lab`: both machines up, our packages installed, for a whole session.
+
+USBPUSH_PI_DEB, USBPUSH_VM_DEB   the packages; without them the guests stay bare
+USBPUSH_LAB_DIR                  which lab (/run/usbpush-lab)
+USBPUSH_LAB_KEEP=1               leave it running at the end
+USBPUSH_LAB_REUSE=1              join one that runs, with what is installed in it
+"""
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from usbpush_lab import Lab, LabError  # noqa: E402
+
+LAST_WORDS = {
+    "journal": "journalctl -b --no-pager -o short-monotonic | tail -n 150",
+    "dmesg": "dmesg | tail -n 60",
+    "processes": "ps -eo pid,ppid,user,stat,etimes,rss,args --forest | grep -v '\\]$'",
+}
+
+
+def is_set(name):
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def install_packages(lab):
+    for guest, name in ((lab.pi, "USBPUSH_PI_DEB"), (lab.vm, "USBPUSH_VM_DEB")):
+        package = os.environ.get(name)
+        if package:
+            guest.install(package)
+
+
+@pytest.fixture(scope="session")
+def lab():
+    a_lab = Lab()
+    if is_set("USBPUSH_LAB_REUSE") and a_lab.is_up():
+        a_lab.up()
+    else:
+        a_lab.up(fresh=True)
+        install_packages(a_lab)
+    yield a_lab
+    if not is_set("USBPUSH_LAB_KEEP"):
+        a_lab.down()
+
+
+@pytest.fixture
+def clean_lab(lab):
+    """The lab with whole cables, both machines on, and nothing plugged in, before and after."""
+    put_right(lab)
+    yield lab
+    put_right(lab)
+
+
+def put_right(lab):
+    lab.wire.heal()
+    for guest in lab.guests():
+        if not guest.is_on():
+            guest.power_on(wait=False)
+    for guest in lab.guests():
+        guest.wait_ready()
+    lab.unplug_all()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    a_lab = getattr(item, "funcargs", {}).get("lab")
+    if not report.failed or a_lab is None:
+        return
+    for guest in (a_lab.pi, a_lab.vm):
+        for title, command in LAST_WORDS.items():
+            try:
+                text = str(guest.sh(command, check=False, timeout=30))
+            except LabError as e:
+                text = f"{e}\n{guest.console(60) if title == 'dmesg' and a_lab.is_up() else ''}"
+            report.sections.append((f"{guest.name}: {title}", text))
