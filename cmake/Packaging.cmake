@@ -56,7 +56,8 @@ function(usbpush_package_side side package)
 		set(source ${CMAKE_SOURCE_DIR}/packaging/${side}/${script})
 		set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source} ${common})
 		file(READ ${source} text)
-		string(REPLACE "#INCLUDE common.sh#\n" "\n${common_text}" text "${text}")
+		# A maintainer script is one file: what it sources in the tree becomes a part of it.
+		string(REPLACE "# shellcheck source=packaging/common.sh\n. packaging/common.sh\n" "\n${common_text}" text "${text}")
 		file(CONFIGURE OUTPUT ${generated}/${side}/${script} CONTENT "${text}" @ONLY NEWLINE_STYLE UNIX)
 		file(CHMOD ${generated}/${side}/${script} PERMISSIONS
 			OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)

@@ -1,4 +1,4 @@
-# Put into both packages' maintainer scripts at build time (cmake/Packaging.cmake).
+# Functions of the maintainer scripts of both packages, put into each of them at build time (cmake/Packaging.cmake).
 
 warn() {
 	printf '%s: %s\n' "$PACKAGE" "$*" >&2
