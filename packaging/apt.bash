@@ -15,7 +15,7 @@ apt_missing() {
 
 # apt_install WHO PACKAGE...: installs those that are missing; says nothing and does nothing if all are there.
 apt_install() {
-	local who=$1 missing
+	local who=$1 missing output
 	shift
 	mapfile -t missing < <(apt_missing "$@")
 	if [ ${#missing[@]} -eq 0 ]; then
@@ -31,11 +31,13 @@ apt_install() {
 	if apt_get install "${missing[@]}" >/dev/null 2>&1; then
 		return 0
 	fi
-	if ! { apt_get update && apt_get install "${missing[@]}"; } >&2; then
-		printf '%s: apt-get could not install %s. Is this machine online, and are its package sources right?\n' \
-			"$who" "${missing[*]}" >&2
-		return 1
+	if output=$({ apt_get update && apt_get install "${missing[@]}"; } 2>&1); then
+		return 0
 	fi
+	tail -n 15 <<<"$output" >&2
+	printf '%s: apt-get could not install %s. Is this machine online, and are its package sources right?\n' \
+		"$who" "${missing[*]}" >&2
+	return 1
 }
 
 apt_get() {
