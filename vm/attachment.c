@@ -1,0 +1,511 @@
+#include "attachment.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cleanup.h"
+#include "daemon.h"
+#include "job.h"
+#include "log.h"
+#include "policy.h"
+#include "usb_device.h"
+#include "vhci.h"
+
+#define SECOND_USEC        UINT64_C(1000000)
+#define STREAM_LIMIT_USEC  (10 * SECOND_USEC)
+#define ENUMERATION_LIMIT_USEC (10 * SECOND_USEC)
+#define JOB_LIMIT_USEC     (10 * SECOND_USEC)
+#define SETTLE_LIMIT_USEC  (3 * SECOND_USEC)
+#define DETACH_LIMIT_USEC  (30 * SECOND_USEC)
+#define PORT_POLL_MIN_USEC UINT64_C(20000)
+#define PORT_POLL_MAX_USEC (SECOND_USEC / 2)
+#define ATTACH_TRIES       8
+
+#define N_STATES (ATTACHMENT_STATE_GONE + 1)
+
+struct attachment {
+	const struct attachment_services *services; /* borrowed: outlives us */
+	void *owner;            /* borrowed: outlives us */
+	const char *owner_name; /* borrowed: outlives us */
+	struct attachment_info info;
+	int stream_fd; /* owned until the kernel has it */
+	uint64_t entered_usec;
+	uint64_t spent_usec[N_STATES];
+	uint64_t poll_usec;
+	sd_event_source *limit; /* owned: this state's end */
+	sd_event_source *poll;  /* owned: looks at the port where no event tells of it */
+	struct job *job;        /* valid until it is done */
+};
+
+static int attachment_start_job(struct attachment *attachment);
+static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *userdata);
+static int attachment_on_poll(sd_event_source *source, uint64_t usec, void *userdata);
+
+static const char *const STATE_NAMES[] = {
+	[ATTACHMENT_STATE_WAITING] = "waiting",	      [ATTACHMENT_STATE_ATTACHING] = "attaching",
+	[ATTACHMENT_STATE_ENUMERATING] = "enumerating", [ATTACHMENT_STATE_VERIFYING] = "verifying",
+	[ATTACHMENT_STATE_AUTHORIZING] = "authorizing", [ATTACHMENT_STATE_SETTLING] = "settling",
+	[ATTACHMENT_STATE_ATTACHED] = "attached",     [ATTACHMENT_STATE_DETACHING] = "detaching",
+	[ATTACHMENT_STATE_FAILED] = "failed",	      [ATTACHMENT_STATE_GONE] = "gone",
+};
+
+const char *attachment_state_to_string(enum attachment_state state)
+{
+	return STATE_NAMES[state];
+}
+
+/* ---- the one transition function ---- */
+
+static void attachment_limit(struct attachment *attachment, uint64_t usec)
+{
+	if (timer_arm(attachment->services->event, &attachment->limit, usec, attachment_on_limit, attachment) < 0)
+		log_error("%s: %s: out of memory, a time limit is not kept", attachment->owner_name, attachment->info.offer.busid.text);
+}
+
+static void attachment_poll_port(struct attachment *attachment)
+{
+	if (timer_arm(attachment->services->event, &attachment->poll, attachment->poll_usec, attachment_on_poll, attachment) < 0)
+		log_error("%s: %s: out of memory, the port is not watched", attachment->owner_name, attachment->info.offer.busid.text);
+	attachment->poll_usec = attachment->poll_usec * 2 < PORT_POLL_MAX_USEC ? attachment->poll_usec * 2 : PORT_POLL_MAX_USEC;
+}
+
+static void attachment_begin_detach(struct attachment *attachment)
+{
+	int err = vhci_detach(attachment->services->vhci, attachment->info.port);
+
+	if (err < 0)
+		log_error("%s: %s: port %u could not be detached: %s", attachment->owner_name, attachment->info.offer.busid.text, attachment->info.port,
+			  strerror(-err));
+	attachment->poll_usec = PORT_POLL_MIN_USEC;
+	attachment_poll_port(attachment);
+}
+
+static void attachment_enter_state(struct attachment *attachment, enum attachment_state state)
+{
+	enum attachment_state from = attachment->info.state;
+	uint64_t now = clock_now_usec();
+
+	log_debug("%s: %s: %s -> %s", attachment->owner_name, attachment->info.offer.busid.text, STATE_NAMES[from], STATE_NAMES[state]);
+	attachment->spent_usec[from] = now - attachment->entered_usec;
+	attachment->entered_usec = now;
+	attachment->info.state = state;
+	timer_disarm(attachment->limit);
+	timer_disarm(attachment->poll);
+	attachment->job = job_abandon(attachment->job);
+
+	switch (state) {
+	case ATTACHMENT_STATE_WAITING:
+		attachment_limit(attachment, STREAM_LIMIT_USEC);
+		break;
+	case ATTACHMENT_STATE_ATTACHING:
+	case ATTACHMENT_STATE_ATTACHED:
+		break;
+	case ATTACHMENT_STATE_ENUMERATING:
+		attachment_limit(attachment, ENUMERATION_LIMIT_USEC);
+		attachment->poll_usec = PORT_POLL_MAX_USEC;
+		attachment_poll_port(attachment);
+		break;
+	case ATTACHMENT_STATE_VERIFYING:
+	case ATTACHMENT_STATE_AUTHORIZING:
+		/* A job that can't be started ends like one that does not answer, only sooner. */
+		attachment_limit(attachment, attachment_start_job(attachment) < 0 ? 0 : JOB_LIMIT_USEC);
+		break;
+	case ATTACHMENT_STATE_SETTLING:
+		attachment_limit(attachment, SETTLE_LIMIT_USEC);
+		break;
+	case ATTACHMENT_STATE_DETACHING:
+		attachment_limit(attachment, DETACH_LIMIT_USEC);
+		attachment_begin_detach(attachment);
+		break;
+	case ATTACHMENT_STATE_FAILED:
+	case ATTACHMENT_STATE_GONE:
+		attachment->stream_fd = close_fd(attachment->stream_fd);
+		attachment->info.has_port = false;
+		break;
+	}
+	attachment->services->on_change(attachment, from, attachment->services->userdata);
+}
+
+/* ---- life ---- */
+
+static struct attachment *attachment_alloc(const struct attachment_services *services, void *owner, const char *owner_name,
+					   const struct offer *offer)
+{
+	struct attachment *attachment = calloc(1, sizeof(*attachment));
+
+	if (!attachment)
+		return NULL;
+	attachment->services = services;
+	attachment->owner = owner;
+	attachment->owner_name = owner_name;
+	attachment->info.offer = *offer;
+	attachment->stream_fd = -EBADF;
+	attachment->entered_usec = clock_now_usec();
+	return attachment;
+}
+
+struct attachment *attachment_new(const struct attachment_services *services, void *owner, const char *owner_name, const struct offer *offer,
+				  uint64_t epoch)
+{
+	struct attachment *attachment = attachment_alloc(services, owner, owner_name, offer);
+
+	if (!attachment)
+		return NULL;
+	attachment->info.epoch = epoch;
+	attachment_limit(attachment, STREAM_LIMIT_USEC);
+	return attachment;
+}
+
+struct attachment *attachment_adopt(const struct attachment_services *services, void *owner, const char *owner_name, const struct offer *offer,
+				    uint32_t port)
+{
+	struct attachment *attachment = attachment_alloc(services, owner, owner_name, offer);
+
+	if (!attachment)
+		return NULL;
+	attachment->info.has_port = true;
+	attachment->info.port = port;
+	attachment_enter_state(attachment, ATTACHMENT_STATE_ENUMERATING);
+	return attachment;
+}
+
+struct attachment *attachment_free(struct attachment *attachment)
+{
+	if (!attachment)
+		return NULL;
+	sd_event_source_disable_unref(attachment->limit);
+	sd_event_source_disable_unref(attachment->poll);
+	job_abandon(attachment->job);
+	close_fd(attachment->stream_fd);
+	free(attachment);
+	return NULL;
+}
+
+/* ---- ends ---- */
+
+/* The failure is filled in; what the kernel holds is taken back first. */
+static void attachment_fail(struct attachment *attachment)
+{
+	log_warning("%s: %s: %s", attachment->owner_name, attachment->info.offer.busid.text, attachment->info.failure.text);
+	if (!attachment->info.reason[0])
+		identity_clean_string(attachment->info.failure.text, attachment->info.reason, sizeof(attachment->info.reason));
+	attachment_enter_state(attachment, attachment->info.has_port ? ATTACHMENT_STATE_DETACHING : ATTACHMENT_STATE_FAILED);
+}
+
+static void attachment_end(struct attachment *attachment)
+{
+	attachment_enter_state(attachment, attachment->info.failure.code != FAILURE_NONE ? ATTACHMENT_STATE_FAILED : ATTACHMENT_STATE_GONE);
+}
+
+void attachment_detach(struct attachment *attachment, const char *reason)
+{
+	if (attachment->info.state == ATTACHMENT_STATE_DETACHING || attachment->info.state == ATTACHMENT_STATE_GONE)
+		return;
+	identity_clean_string(reason, attachment->info.reason, sizeof(attachment->info.reason));
+	attachment_enter_state(attachment, attachment->info.has_port ? ATTACHMENT_STATE_DETACHING : ATTACHMENT_STATE_GONE);
+}
+
+/* Unplugged, or its stream ended: ordinary once it was attached; before that the Pi has to know that nothing came of its offer. */
+static void attachment_lose(struct attachment *attachment)
+{
+	if (attachment->info.state == ATTACHMENT_STATE_ATTACHED) {
+		attachment_detach(attachment, "the device was unplugged or its stream ended");
+		return;
+	}
+	failure_set(&attachment->info.failure, FAILURE_GONE, NULL, "the device went away while it was being attached");
+	attachment_fail(attachment);
+}
+
+/* Detaching is over when the kernel calls the port free and the device's directory is gone: the one may come without the other. */
+static bool attachment_is_port_free(const struct attachment *attachment)
+{
+	struct vhci_port port;
+	int err = vhci_read_port(attachment->services->vhci, attachment->info.port, &port);
+
+	if (err == -ENOENT)
+		return true; /* the module went, and the port with it */
+	return err >= 0 && port.state == VHCI_PORT_FREE;
+}
+
+static bool attachment_is_device_gone(const struct attachment *attachment)
+{
+	_cleanup_close_ int fd = vhci_open_device(attachment->services->vhci, attachment->info.port, NULL);
+
+	return fd == -ENOENT || fd == -ENODEV;
+}
+
+static int attachment_on_poll(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct attachment *attachment = userdata;
+
+	(void)source;
+	(void)usec;
+	attachment_check(attachment);
+	return 0;
+}
+
+static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct attachment *attachment = userdata;
+	struct failure *failure = &attachment->info.failure;
+
+	(void)source;
+	(void)usec;
+	switch (attachment->info.state) {
+	case ATTACHMENT_STATE_WAITING:
+		failure_set(failure, FAILURE_STREAM, NULL, "the Pi opened no stream for the device");
+		attachment_fail(attachment);
+		break;
+	case ATTACHMENT_STATE_ENUMERATING:
+		failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
+			    "the VM's kernel could not read the device within %llu s", (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
+		attachment_fail(attachment);
+		break;
+	case ATTACHMENT_STATE_VERIFYING:
+	case ATTACHMENT_STATE_AUTHORIZING:
+		if (attachment_is_device_gone(attachment)) {
+			attachment_lose(attachment);
+			break;
+		}
+		failure_set(failure, FAILURE_TIMEOUT, "Unplug it and plug it in again", "the device did not answer the VM's kernel in time (%s)",
+			    STATE_NAMES[attachment->info.state]);
+		attachment_fail(attachment);
+		break;
+	case ATTACHMENT_STATE_SETTLING:
+		attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHED); /* a device without nodes */
+		break;
+	case ATTACHMENT_STATE_DETACHING:
+		log_error("%s: %s: the kernel did not free port %u; it stays unused", attachment->owner_name, attachment->info.offer.busid.text,
+			  attachment->info.port);
+		attachment_end(attachment);
+		break;
+	case ATTACHMENT_STATE_ATTACHING:
+	case ATTACHMENT_STATE_ATTACHED:
+	case ATTACHMENT_STATE_FAILED:
+	case ATTACHMENT_STATE_GONE:
+		break;
+	}
+	return 0;
+}
+
+/* ---- attaching ---- */
+
+/* "OK\n" must be out before the kernel writes its first URB on the same socket. */
+static int stream_accept(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (send(fd, "OK\n", 3, MSG_NOSIGNAL | MSG_DONTWAIT) != 3)
+		return -EPIPE;
+	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+static int attachment_attach_port(struct attachment *attachment)
+{
+	const struct attachment_services *services = attachment->services;
+	const struct offer *offer = &attachment->info.offer;
+	int err = -EBUSY;
+
+	for (int i = 0; i < ATTACH_TRIES && err == -EBUSY; i++) {
+		err = vhci_find_free_port(services->vhci, offer->speed, services->is_port_reserved, services->userdata, &attachment->info.port,
+					  &attachment->info.failure);
+		if (err < 0)
+			return err;
+		attachment->info.has_port = true;
+		services->on_change(attachment, ATTACHMENT_STATE_ATTACHING, services->userdata);
+		err = i == 0 ? stream_accept(attachment->stream_fd) : 0;
+		if (err < 0)
+			failure_set(&attachment->info.failure, FAILURE_STREAM, NULL, "the stream ended before it was attached");
+		else
+			err = vhci_attach(services->vhci, attachment->info.port, attachment->stream_fd, offer->devid, offer->speed, &attachment->info.failure);
+		/* A port that somebody else took is not ours to detach. */
+		attachment->info.has_port = err >= 0;
+	}
+	if (err == -EBUSY)
+		failure_set(&attachment->info.failure, FAILURE_BUSY, NULL, "the VM's free ports are taken by others as fast as we find them");
+	return err;
+}
+
+void attachment_take_stream(struct attachment *attachment, int fd)
+{
+	int err;
+
+	attachment->stream_fd = fd;
+	attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHING);
+	err = attachment_attach_port(attachment);
+	attachment->stream_fd = close_fd(attachment->stream_fd); /* the kernel has its own reference */
+	if (err < 0)
+		attachment_fail(attachment);
+	else
+		attachment_enter_state(attachment, ATTACHMENT_STATE_ENUMERATING);
+}
+
+/* ---- verifying and authorizing: in jobs ---- */
+
+static void attachment_fail_job(struct attachment *attachment, int err)
+{
+	struct failure *failure = &attachment->info.failure;
+
+	if (err == -ENOENT || err == -ENODEV) {
+		attachment_lose(attachment);
+		return;
+	}
+	if (err == -EACCES || err == -EPERM || err == -EROFS)
+		failure_set(failure, FAILURE_NO_PERMISSION, "Let systemd start the handler: systemctl restart usbpush-handler",
+			    "the device's files in sysfs may not be written");
+	else
+		failure_set(failure, FAILURE_KERNEL, "Unplug it and plug it in again; see dmesg on the VM", "the device could not be set up on the VM: %s",
+			    strerror(-err));
+	attachment_fail(attachment);
+}
+
+static int attachment_judge(struct attachment *attachment, const struct usb_device *device)
+{
+	char why[200];
+
+	if (!identity_equal(&attachment->info.offer.identity, &device->identity, why, sizeof(why)))
+		return failure_set(&attachment->info.failure, FAILURE_IDENTITY, "If nobody tampers with the Pi, unplug it and plug it in again",
+				   "the device is not what was offered: %s", why);
+	return policy_check(attachment->services->policy, &device->descriptors, &attachment->info.failure);
+}
+
+static void attachment_on_read(int result, void *arg, void *userdata)
+{
+	struct attachment *attachment = userdata;
+
+	attachment->job = NULL;
+	if (result < 0)
+		attachment_fail_job(attachment, result);
+	else if (attachment_judge(attachment, arg) < 0)
+		attachment_fail(attachment);
+	else
+		attachment_enter_state(attachment, ATTACHMENT_STATE_AUTHORIZING);
+}
+
+static void attachment_on_authorized(int result, void *arg, void *userdata)
+{
+	struct attachment *attachment = userdata;
+
+	(void)arg;
+	attachment->job = NULL;
+	if (result < 0)
+		attachment_fail_job(attachment, result);
+	else
+		attachment_enter_state(attachment, attachment->info.nodes.n > 0 ? ATTACHMENT_STATE_ATTACHED : ATTACHMENT_STATE_SETTLING);
+}
+
+static int attachment_start_job(struct attachment *attachment)
+{
+	bool is_reading = attachment->info.state == ATTACHMENT_STATE_VERIFYING;
+	int fd = vhci_open_device(attachment->services->vhci, attachment->info.port, NULL);
+	struct usb_device *device;
+
+	if (fd < 0)
+		return fd;
+	device = usb_device_new(fd);
+	if (!device)
+		return -ENOMEM;
+	return job_start(attachment->services->jobs, is_reading ? usb_device_read : usb_device_authorize, device, usb_device_free,
+			 is_reading ? attachment_on_read : attachment_on_authorized, attachment, &attachment->job);
+}
+
+/* ---- events ---- */
+
+/* The generic driver's bind tells that enumeration is complete: authorizing between add and bind would configure the device twice. */
+void attachment_on_device(struct attachment *attachment, enum uevent_action action, const struct busid *busid)
+{
+	switch (action) {
+	case UEVENT_ADD:
+		attachment->info.busid = *busid;
+		break;
+	case UEVENT_BIND:
+		attachment->info.busid = *busid;
+		if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING)
+			attachment_enter_state(attachment, ATTACHMENT_STATE_VERIFYING);
+		break;
+	case UEVENT_REMOVE:
+		if (attachment->info.state == ATTACHMENT_STATE_DETACHING)
+			attachment_check(attachment);
+		else if (attachment->info.has_port)
+			attachment_lose(attachment);
+		break;
+	case UEVENT_UNBIND:
+	case UEVENT_CHANGE:
+	case UEVENT_OTHER:
+		break;
+	}
+}
+
+void attachment_on_node(struct attachment *attachment, enum uevent_action action, const char *path, const char *devlinks)
+{
+	bool is_changed = action == UEVENT_REMOVE ? node_list_remove(&attachment->info.nodes, path) :
+						    node_list_add(&attachment->info.nodes, path, devlinks);
+
+	if (attachment->info.state == ATTACHMENT_STATE_SETTLING && attachment->info.nodes.n > 0)
+		attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHED);
+	else if (attachment->info.state == ATTACHMENT_STATE_ATTACHED && is_changed)
+		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata);
+}
+
+/* For ENUMERATING (a stream that ends early frees the port without any event) and DETACHING, and for any state when events were lost. */
+void attachment_check(struct attachment *attachment)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct busid busid;
+
+	if (!attachment->info.has_port)
+		return;
+	if (attachment->info.state == ATTACHMENT_STATE_DETACHING) {
+		if (attachment_is_port_free(attachment) && attachment_is_device_gone(attachment))
+			attachment_end(attachment);
+		else
+			attachment_poll_port(attachment);
+		return;
+	}
+	if (attachment_is_port_free(attachment)) {
+		attachment_lose(attachment);
+		return;
+	}
+	if (attachment->info.state != ATTACHMENT_STATE_ENUMERATING)
+		return;
+	fd = vhci_open_device(attachment->services->vhci, attachment->info.port, &busid);
+	if (fd >= 0 && faccessat(fd, "driver", F_OK, 0) == 0)
+		attachment_on_device(attachment, UEVENT_BIND, &busid);
+	else
+		attachment_poll_port(attachment);
+}
+
+/* ---- what others may know ---- */
+
+void *attachment_get_owner(const struct attachment *attachment)
+{
+	return attachment->owner;
+}
+
+const struct attachment_info *attachment_get_info(const struct attachment *attachment)
+{
+	return &attachment->info;
+}
+
+bool attachment_is_live(const struct attachment *attachment)
+{
+	return attachment->info.state <= ATTACHMENT_STATE_ATTACHED;
+}
+
+json_t *attachment_steps_to_json(const struct attachment *attachment)
+{
+	static const struct {
+		const char *name;
+		enum attachment_state state;
+	} steps[] = {
+		{ "attach", ATTACHMENT_STATE_ATTACHING }, { "enumerate", ATTACHMENT_STATE_ENUMERATING }, { "verify", ATTACHMENT_STATE_VERIFYING },
+		{ "authorize", ATTACHMENT_STATE_AUTHORIZING }, { "node", ATTACHMENT_STATE_SETTLING },
+	};
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
+		json_object_set_new(object, steps[i].name, json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
+	return object;
+}

@@ -1,0 +1,150 @@
+#include "channel.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cleanup.h"
+#include "line.h"
+
+#define CHANNEL_MAX_OUTPUT ((size_t)1024 * 1024)
+#define CHANNEL_READ_SIZE  ((size_t)16384)
+
+struct channel {
+	int fd; /* owned */
+	sd_event_source *source; /* owned */
+	struct line_buffer input;
+	char *output; /* owned */
+	size_t output_used;
+	channel_line_fn on_line;
+	channel_gone_fn on_gone;
+	void *userdata; /* borrowed: outlives us */
+	bool is_dispatching;
+	bool is_freed; /* in a callback: the memory goes when it returns */
+};
+
+static int channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);
+
+int channel_new(sd_event *event, int fd, channel_line_fn on_line, channel_gone_fn on_gone, void *userdata, struct channel **ret_channel)
+{
+	struct channel *channel = calloc(1, sizeof(*channel));
+	int err;
+
+	if (!channel) {
+		close_fd(fd);
+		return -ENOMEM;
+	}
+	channel->fd = fd;
+	channel->on_line = on_line;
+	channel->on_gone = on_gone;
+	channel->userdata = userdata;
+	err = sd_event_add_io(event, &channel->source, fd, EPOLLIN, channel_on_io, channel);
+	if (err < 0) {
+		channel_free(channel);
+		return err;
+	}
+	*ret_channel = channel;
+	return 0;
+}
+
+static void channel_flush(struct channel *channel)
+{
+	ssize_t n = 0;
+
+	while (channel->output_used > 0 && (n = send(channel->fd, channel->output, channel->output_used, MSG_NOSIGNAL | MSG_DONTWAIT)) > 0) {
+		channel->output_used -= (size_t)n;
+		memmove(channel->output, channel->output + n, channel->output_used);
+	}
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		channel->output_used = 0; /* the peer is gone: reading will tell */
+	if (channel->source)
+		sd_event_source_set_io_events(channel->source, channel->output_used > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+struct channel *channel_free(struct channel *channel)
+{
+	if (!channel)
+		return NULL;
+	if (channel->fd >= 0)
+		channel_flush(channel);
+	channel->source = sd_event_source_disable_unref(channel->source);
+	channel->fd = close_fd(channel->fd);
+	channel->is_freed = true;
+	if (channel->is_dispatching)
+		return NULL;
+	line_buffer_done(&channel->input);
+	free(channel->output);
+	free(channel);
+	return NULL;
+}
+
+void channel_send(struct channel *channel, const char *data, size_t size)
+{
+	char *grown = NULL;
+
+	if (channel->output_used + size <= CHANNEL_MAX_OUTPUT)
+		grown = realloc(channel->output, channel->output_used + size);
+	if (!grown) {
+		/* The end is seen by the event loop: no callback from within the caller's own work. */
+		shutdown(channel->fd, SHUT_RDWR);
+		return;
+	}
+	channel->output = grown;
+	memcpy(channel->output + channel->output_used, data, size);
+	channel->output_used += size;
+	channel_flush(channel);
+}
+
+/* 0 when all whole lines were told; a negative errno if what came can't be lines. */
+static int channel_tell_lines(struct channel *channel)
+{
+	int r = 0;
+
+	while (!channel->is_freed) {
+		_cleanup_free_ char *line = NULL;
+		size_t size;
+
+		r = line_buffer_take(&channel->input, &line, &size);
+		if (r <= 0)
+			break;
+		channel->on_line(line, size, channel->userdata);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* One read a turn: a peer that floods does not starve the others. */
+static int channel_read(struct channel *channel)
+{
+	char data[CHANNEL_READ_SIZE];
+	ssize_t n = recv(channel->fd, data, sizeof(data), MSG_DONTWAIT);
+	int err;
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -ECONNRESET;
+	if (n == 0)
+		return -ECONNRESET;
+	err = line_buffer_add(&channel->input, data, (size_t)n);
+	return err < 0 ? err : channel_tell_lines(channel);
+}
+
+static int channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct channel *channel = userdata;
+	int err = 0;
+
+	(void)source;
+	(void)fd;
+	channel->is_dispatching = true;
+	if (events & EPOLLOUT)
+		channel_flush(channel);
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		err = channel_read(channel);
+	if (err < 0 && !channel->is_freed)
+		channel->on_gone(err, channel->userdata);
+	channel->is_dispatching = false;
+	if (channel->is_freed)
+		channel_free(channel);
+	return 0;
+}

@@ -1,0 +1,126 @@
+#include "node_list.h"
+
+#include <string.h>
+
+#include "cleanup.h"
+
+static bool text_copy(char *buffer, size_t size, const char *text, size_t length)
+{
+	if (length == 0 || length >= size)
+		return false;
+	memcpy(buffer, text, length);
+	buffer[length] = '\0';
+	return true;
+}
+
+static bool link_is_by_id(const char *link, size_t length)
+{
+	return memmem(link, length, "/by-id/", strlen("/by-id/")) != NULL;
+}
+
+static void node_add_links(struct node *node, size_t *n, const char *devlinks, bool is_by_id)
+{
+	while (*devlinks && *n < ARRAY_SIZE(node->links)) {
+		size_t length = strcspn(devlinks, " ");
+
+		if (link_is_by_id(devlinks, length) == is_by_id && text_copy(node->links[*n], MESSAGE_NODE_SIZE, devlinks, length))
+			(*n)++;
+		devlinks += length;
+		devlinks += strspn(devlinks, " ");
+	}
+}
+
+static void node_set_links(struct node *node, const char *devlinks)
+{
+	size_t n = 0;
+
+	memset(node->links, 0, sizeof(node->links));
+	node_add_links(node, &n, devlinks, true);
+	node_add_links(node, &n, devlinks, false);
+}
+
+static struct node *node_list_find(struct node_list *list, const char *path)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (strcmp(list->nodes[i].path, path) == 0)
+			return &list->nodes[i];
+	return NULL;
+}
+
+bool node_list_add(struct node_list *list, const char *path, const char *devlinks)
+{
+	struct node *node = node_list_find(list, path);
+	struct node new = { 0 };
+
+	if (!text_copy(new.path, sizeof(new.path), path, strlen(path)))
+		return false;
+	node_set_links(&new, devlinks);
+	if (!node) {
+		if (list->n == ARRAY_SIZE(list->nodes))
+			return false;
+		node = &list->nodes[list->n++];
+		memset(node, 0, sizeof(*node));
+	}
+	if (memcmp(node, &new, sizeof(new)) == 0)
+		return false;
+	*node = new;
+	return true;
+}
+
+bool node_list_remove(struct node_list *list, const char *path)
+{
+	struct node *node = node_list_find(list, path);
+
+	if (!node)
+		return false;
+	list->n--;
+	memmove(node, node + 1, (size_t)(list->nodes + list->n - node) * sizeof(*node));
+	return true;
+}
+
+bool node_list_has(const struct node_list *list, const char *path)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		const struct node *node = &list->nodes[i];
+
+		if (strcmp(node->path, path) == 0)
+			return true;
+		for (size_t j = 0; j < ARRAY_SIZE(node->links); j++)
+			if (node->links[j][0] && strcmp(node->links[j], path) == 0)
+				return true;
+	}
+	return false;
+}
+
+void node_list_to_attached(const struct node_list *list, struct attached *attached)
+{
+	attached->n_nodes = attached->n_links = 0;
+	for (size_t i = 0; i < list->n; i++) {
+		const struct node *node = &list->nodes[i];
+
+		memcpy(attached->nodes[attached->n_nodes++], node->path, sizeof(node->path));
+		for (size_t j = 0; j < ARRAY_SIZE(node->links) && attached->n_links < MESSAGE_MAX_NODES; j++)
+			if (node->links[j][0])
+				memcpy(attached->links[attached->n_links++], node->links[j], sizeof(node->links[j]));
+	}
+}
+
+json_t *node_list_paths_to_json(const struct node_list *list)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < list->n; i++)
+		json_array_append_new(array, json_string(list->nodes[i].path));
+	return array;
+}
+
+json_t *node_list_links_to_json(const struct node_list *list)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < list->n; i++)
+		for (size_t j = 0; j < ARRAY_SIZE(list->nodes[i].links); j++)
+			if (list->nodes[i].links[j][0])
+				json_array_append_new(array, json_string(list->nodes[i].links[j]));
+	return array;
+}

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "message.h"
+
+/* The device nodes of one attached device, each with the links that udev made to it. */
+struct node {
+	char path[MESSAGE_NODE_SIZE];   /* "/dev/ttyUSB0" */
+	char links[4][MESSAGE_NODE_SIZE]; /* by-id first; "" where there are fewer */
+};
+
+struct node_list {
+	size_t n;
+	struct node nodes[MESSAGE_MAX_NODES];
+};
+
+/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long is left out, as is the 33rd node. */
+bool node_list_add(struct node_list *list, const char *path, const char *devlinks);
+
+/* True if path was in the list. */
+bool node_list_remove(struct node_list *list, const char *path);
+
+/* Whether path is one of the nodes or of their links. */
+bool node_list_has(const struct node_list *list, const char *path);
+
+/* Copies paths and links into the fields of `attached`. */
+void node_list_to_attached(const struct node_list *list, struct attached *attached);
+
+/* New references: a list of the paths, and one of the links. */
+json_t *node_list_paths_to_json(const struct node_list *list);
+json_t *node_list_links_to_json(const struct node_list *list);

@@ -1,0 +1,496 @@
+#include "peer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "channel.h"
+#include "cleanup.h"
+#include "daemon.h"
+#include "lobby.h"
+#include "log.h"
+#include "report.h"
+#include "vhci.h"
+
+#define MSEC_USEC         UINT64_C(1000)
+
+struct peer {
+	const struct peer_services *services; /* borrowed: outlives us */
+	char id[MESSAGE_ID_SIZE];
+	char name[MESSAGE_NAME_SIZE];
+	enum peer_state state;
+	char reason[128]; /* why it is AWAY or UNPAIRED */
+	struct channel *channel; /* owned; NULL unless SYNCING or UP */
+	uint64_t epoch; /* counts its control channels */
+	uint32_t patience_ms;
+	sd_event_source *deadline; /* owned: the end of our patience */
+	sd_event_source *reaper;   /* owned: frees what is GONE in the loop's next turn */
+	struct lobby *lobby;       /* owned */
+	struct attachment_set attachments;
+	char awaited[MESSAGE_MAX_OFFERS][MESSAGE_ID_SIZE]; /* synced, not kept, not yet connected */
+	size_t n_awaited;
+};
+
+static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
+
+static const char *const STATE_NAMES[] = {
+	[PEER_STATE_AWAY] = "away", [PEER_STATE_SYNCING] = "syncing",	  [PEER_STATE_UP] = "up",
+	[PEER_STATE_LOST] = "lost", [PEER_STATE_UNPAIRED] = "unpaired",
+};
+
+const char *peer_state_to_string(enum peer_state state)
+{
+	return STATE_NAMES[state];
+}
+
+/* ---- the one transition function ---- */
+
+static void peer_arm_deadline(struct peer *peer)
+{
+	if (timer_arm(peer->services->attachment->event, &peer->deadline, peer->patience_ms * MSEC_USEC, peer_on_deadline, peer) < 0)
+		log_error("%s: out of memory, its heartbeat is not watched", peer->name);
+}
+
+static void peer_enter_state(struct peer *peer, enum peer_state state)
+{
+	enum peer_state from = peer->state;
+
+	if (from != state)
+		log_info("%s: %s -> %s%s%s", peer->name, STATE_NAMES[from], STATE_NAMES[state],
+			 state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? ": " : "",
+			 state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? peer->reason : "");
+	peer->state = state;
+	switch (state) {
+	case PEER_STATE_SYNCING:
+	case PEER_STATE_UP:
+		peer_arm_deadline(peer);
+		break;
+	case PEER_STATE_LOST:
+		/* The deadline of the last line stays: silence counts from there. */
+		peer->channel = channel_free(peer->channel);
+		break;
+	case PEER_STATE_AWAY:
+	case PEER_STATE_UNPAIRED:
+		timer_disarm(peer->deadline);
+		peer->n_awaited = 0;
+		lobby_clear(peer->lobby);
+		attachment_set_detach_all(&peer->attachments, peer->reason);
+		peer->channel = channel_free(peer->channel);
+		break;
+	}
+	peer->services->on_change(peer, peer->services->userdata);
+}
+
+/* ---- sending ---- */
+
+static void peer_send_hello(struct peer *peer)
+{
+	struct message message = { .type = MESSAGE_HELLO, .hello = peer->services->hello };
+
+	message.hello.ports = vhci_count_ports(peer->services->attachment->vhci);
+	message.hello.patience_ms = peer->patience_ms;
+	report_send(peer->channel, &message);
+}
+
+/* The channel ends, with a reason, and all that is attached with it. */
+static void peer_refuse(struct peer *peer, const struct failure *failure)
+{
+	log_warning("%s: refused: %s", peer->name, failure->text);
+	report_refused(peer->channel, failure);
+	identity_clean_string(failure->text, peer->reason, sizeof(peer->reason));
+	peer_enter_state(peer, PEER_STATE_AWAY);
+}
+
+/* ---- attachments ---- */
+
+static int peer_on_reap(sd_event_source *source, void *userdata)
+{
+	struct peer *peer = userdata;
+
+	(void)source;
+	attachment_set_reap(&peer->attachments);
+	peer->services->on_change(peer, peer->services->userdata);
+	return 0;
+}
+
+static void peer_reap_later(struct peer *peer)
+{
+	sd_event *event = peer->services->attachment->event;
+
+	if (peer->reaper)
+		sd_event_source_set_enabled(peer->reaper, SD_EVENT_ONESHOT);
+	else if (sd_event_add_defer(event, &peer->reaper, peer_on_reap, peer) < 0)
+		log_error("%s: out of memory", peer->name);
+}
+
+void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum attachment_state from)
+{
+	const struct attachment_info *info = attachment_get_info(attachment);
+
+	switch (info->state) {
+	case ATTACHMENT_STATE_ATTACHED:
+		report_attached(peer->channel, attachment);
+		break;
+	case ATTACHMENT_STATE_DETACHING:
+		if (info->failure.code != FAILURE_NONE)
+			report_failed(peer->channel, attachment);
+		break;
+	case ATTACHMENT_STATE_FAILED:
+		if (from != ATTACHMENT_STATE_DETACHING) /* else it was told then */
+			report_failed(peer->channel, attachment);
+		break;
+	case ATTACHMENT_STATE_GONE:
+		/* An offer that is connected again already must not look detached. */
+		if (!attachment_set_find_live(&peer->attachments, info->offer.id))
+			report_detached(peer->channel, info->offer.id, info->reason);
+		peer_reap_later(peer);
+		break;
+	case ATTACHMENT_STATE_WAITING:
+	case ATTACHMENT_STATE_ATTACHING:
+	case ATTACHMENT_STATE_ENUMERATING:
+	case ATTACHMENT_STATE_VERIFYING:
+	case ATTACHMENT_STATE_AUTHORIZING:
+	case ATTACHMENT_STATE_SETTLING:
+		break;
+	}
+}
+
+struct attachment *peer_adopt(struct peer *peer, const struct offer *offer, uint32_t port)
+{
+	struct attachment *attachment;
+
+	if (peer->attachments.n == ATTACHMENT_SET_MAX)
+		return NULL;
+	attachment = attachment_adopt(peer->services->attachment, peer, peer->name, offer, port);
+	if (!attachment)
+		return NULL;
+	attachment_set_add(&peer->attachments, attachment);
+	if (peer->state == PEER_STATE_AWAY) {
+		peer_enter_state(peer, PEER_STATE_LOST);
+		peer_arm_deadline(peer);
+	}
+	attachment_check(attachment);
+	return attachment;
+}
+
+/* ---- streams ---- */
+
+static int peer_on_stream(const char *offer_id, struct failure *ret_failure, void *userdata)
+{
+	struct peer *peer = userdata;
+	struct attachment *attachment = attachment_set_find_live(&peer->attachments, offer_id);
+
+	if (!attachment)
+		return 0;
+	if (attachment_get_info(attachment)->state == ATTACHMENT_STATE_WAITING)
+		return 1;
+	return failure_set(ret_failure, FAILURE_BUSY, NULL, "offer %s has a stream already", offer_id);
+}
+
+static void peer_on_stream_ready(const char *offer_id, int fd, void *userdata)
+{
+	struct peer *peer = userdata;
+
+	attachment_take_stream(attachment_set_find_live(&peer->attachments, offer_id), fd);
+}
+
+/* ---- messages ---- */
+
+static void peer_forget_awaited(struct peer *peer, const char *offer_id)
+{
+	for (size_t i = 0; i < peer->n_awaited; i++) {
+		if (strcmp(peer->awaited[i], offer_id) != 0)
+			continue;
+		memcpy(peer->awaited[i], peer->awaited[--peer->n_awaited], MESSAGE_ID_SIZE);
+		return;
+	}
+}
+
+static int peer_on_connect(struct peer *peer, const struct offer *offer, struct failure *ret_failure)
+{
+	struct attachment *attachment = attachment_set_find_live(&peer->attachments, offer->id);
+	int err, stream_fd;
+
+	if (attachment && busid_equal(&attachment_get_info(attachment)->offer.busid, &offer->busid) &&
+	    attachment_get_info(attachment)->offer.devid == offer->devid) {
+		peer_on_attachment(peer, attachment, attachment_get_info(attachment)->state); /* told twice: answered again */
+		return 0;
+	}
+	if (peer->services->is_offer_of_another(peer, offer->id, peer->services->userdata))
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "offer %s is another Pi's", offer->id);
+	attachment_set_forget_failed(&peer->attachments, offer);
+	err = attachment_set_check_offer(&peer->attachments, offer, ret_failure);
+	if (err < 0)
+		return err;
+	attachment = attachment_new(peer->services->attachment, peer, peer->name, offer, peer->epoch);
+	if (!attachment)
+		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "out of memory");
+	attachment_set_add(&peer->attachments, attachment);
+	peer_forget_awaited(peer, offer->id);
+	stream_fd = lobby_take_stream(peer->lobby, offer->id);
+	if (stream_fd >= 0)
+		attachment_take_stream(attachment, stream_fd);
+	return 0;
+}
+
+static void peer_on_disconnect(struct peer *peer, const char *offer_id, const char *reason)
+{
+	bool is_found = false;
+
+	peer_forget_awaited(peer, offer_id);
+	for (size_t i = 0; i < peer->attachments.n; i++) {
+		const struct attachment_info *info = attachment_get_info(peer->attachments.items[i]);
+
+		if (strcmp(info->offer.id, offer_id) != 0 || info->state == ATTACHMENT_STATE_GONE)
+			continue;
+		is_found = true;
+		attachment_detach(peer->attachments.items[i], reason);
+	}
+	if (!is_found)
+		report_detached(peer->channel, offer_id, "it was not attached");
+}
+
+/* ---- sync ---- */
+
+static const struct sync_entry *sync_find(const struct message *sync, const char *offer_id)
+{
+	for (size_t i = 0; i < sync->n_entries; i++)
+		if (strcmp(sync->entries[i].id, offer_id) == 0)
+			return &sync->entries[i];
+	return NULL;
+}
+
+/* What was offered on this very channel needs no stream yet: its `connect` came before the `sync`. */
+static bool peer_keeps(const struct peer *peer, const struct attachment *attachment, const struct message *sync)
+{
+	const struct attachment_info *info = attachment_get_info(attachment);
+	const struct sync_entry *entry = sync_find(sync, info->offer.id);
+
+	return entry && attachment_is_live(attachment) && (entry->is_streaming || info->epoch == peer->epoch);
+}
+
+static void peer_send_kept(struct peer *peer)
+{
+	for (size_t i = 0; i < peer->attachments.n; i++)
+		if (attachment_get_info(peer->attachments.items[i])->state == ATTACHMENT_STATE_ATTACHED)
+			report_attached(peer->channel, peer->attachments.items[i]);
+}
+
+static void peer_on_sync(struct peer *peer, const struct message *sync)
+{
+	struct sync_entry keep[MESSAGE_MAX_OFFERS];
+	struct message synced = { .type = MESSAGE_SYNCED, .seq = sync->seq, .entries = keep };
+
+	for (size_t i = 0; i < peer->attachments.n; i++)
+		if (!peer_keeps(peer, peer->attachments.items[i], sync))
+			attachment_detach(peer->attachments.items[i], "the Pi does not offer it any more");
+	peer->n_awaited = 0;
+	for (size_t i = 0; i < sync->n_entries; i++) {
+		if (attachment_set_find_live(&peer->attachments, sync->entries[i].id))
+			keep[synced.n_entries++] = sync->entries[i];
+		else
+			memcpy(peer->awaited[peer->n_awaited++], sync->entries[i].id, MESSAGE_ID_SIZE);
+	}
+	log_info("%s: offers %zu devices, %zu of them are attached or on the way", peer->name, sync->n_entries, synced.n_entries);
+	report_send(peer->channel, &synced);
+	peer_enter_state(peer, PEER_STATE_UP);
+	peer_send_kept(peer);
+}
+
+static int peer_handle(struct peer *peer, const struct message *message, struct failure *ret_failure)
+{
+	struct message answer = { .type = MESSAGE_PONG, .seq = message->seq };
+
+	switch (message->type) {
+	case MESSAGE_SYNC:
+		peer_on_sync(peer, message);
+		return 0;
+	case MESSAGE_CONNECT:
+		return peer_on_connect(peer, &message->offer, ret_failure);
+	case MESSAGE_DISCONNECT:
+		peer_on_disconnect(peer, message->id, message->reason);
+		return 0;
+	case MESSAGE_PING:
+		report_send(peer->channel, &answer);
+		return 0;
+	case MESSAGE_UNRECOGNIZED:
+		answer.type = MESSAGE_UNKNOWN;
+		memcpy(answer.of, message->of, sizeof(answer.of));
+		report_send(peer->channel, &answer);
+		return 0;
+	case MESSAGE_UNKNOWN:
+		log_debug("%s: does not know the message type %s", peer->name, message->of);
+		return 0;
+	case MESSAGE_HELLO:
+	case MESSAGE_SYNCED:
+	case MESSAGE_PONG:
+	case MESSAGE_ATTACHED:
+	case MESSAGE_FAILED:
+	case MESSAGE_DETACHED:
+	case MESSAGE_REFUSED:
+	case MESSAGE_RESYNC:
+	case MESSAGE_STREAM:
+		break;
+	}
+	return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "a message of a type that has no place here");
+}
+
+/* ---- the control channel ---- */
+
+static void peer_on_line(const char *line, size_t size, void *userdata)
+{
+	_cleanup_(message_freep) struct message *message = NULL;
+	struct peer *peer = userdata;
+	struct failure failure;
+	int err = message_parse(line, size, &message, &failure);
+
+	if (err == -ENOMEM)
+		failure_set(&failure, FAILURE_INTERNAL, NULL, "out of memory");
+	if (err >= 0)
+		err = peer_handle(peer, message, &failure);
+	if (err < 0)
+		peer_refuse(peer, &failure);
+	else if (peer->state == PEER_STATE_UP)
+		peer_arm_deadline(peer);
+}
+
+static void peer_on_channel_gone(int error, void *userdata)
+{
+	struct peer *peer = userdata;
+	struct failure failure;
+
+	if (error == -ECONNRESET) {
+		peer_enter_state(peer, PEER_STATE_LOST);
+		return;
+	}
+	failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "a line that is too long or no text");
+	peer_refuse(peer, &failure);
+}
+
+static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct peer *peer = userdata;
+
+	(void)source;
+	(void)usec;
+	snprintf(peer->reason, sizeof(peer->reason), peer->state == PEER_STATE_SYNCING ? "no sync came within %u ms" : "nothing was heard of the Pi for %u ms",
+		 peer->patience_ms);
+	peer_enter_state(peer, PEER_STATE_AWAY);
+	return 0;
+}
+
+/* A Pi that comes back before we noticed that it was gone: the newer connection is the living one. */
+static void peer_replace_channel(struct peer *peer)
+{
+	struct failure failure;
+
+	failure_set(&failure, FAILURE_BUSY, NULL, "a newer connection of this Pi took over");
+	log_notice("%s: a newer connection replaces the old one", peer->name);
+	report_refused(peer->channel, &failure);
+	peer->channel = channel_free(peer->channel);
+}
+
+static void peer_on_hello(int fd, const struct hello *hello, void *userdata)
+{
+	struct peer *peer = userdata;
+	int err;
+
+	if (peer->channel)
+		peer_replace_channel(peer);
+	err = channel_new(peer->services->attachment->event, fd, peer_on_line, peer_on_channel_gone, peer, &peer->channel);
+	if (err < 0) {
+		log_error("%s: its connection could not be taken: %s", peer->name, strerror(-err));
+		return;
+	}
+	log_info("%s: connected, usbpush %s on %s", peer->name, hello->software, hello->name);
+	peer->epoch++;
+	peer->patience_ms = hello->patience_ms;
+	peer_send_hello(peer);
+	peer_enter_state(peer, PEER_STATE_SYNCING);
+}
+
+void peer_resync(struct peer *peer)
+{
+	struct message message = { .type = MESSAGE_RESYNC };
+
+	if (peer->state != PEER_STATE_UP)
+		return;
+	report_send(peer->channel, &message);
+	peer_enter_state(peer, PEER_STATE_SYNCING);
+}
+
+void peer_accept(struct peer *peer, int fd)
+{
+	if (peer->state == PEER_STATE_UNPAIRED)
+		close_fd(fd);
+	else
+		lobby_enter(peer->lobby, fd);
+}
+
+void peer_end(struct peer *peer, const char *reason, bool is_for_ever)
+{
+	identity_clean_string(reason, peer->reason, sizeof(peer->reason));
+	peer_enter_state(peer, is_for_ever ? PEER_STATE_UNPAIRED : PEER_STATE_AWAY);
+}
+
+/* ---- life ---- */
+
+struct peer *peer_new(const struct peer_services *services, const char *id, const char *name)
+{
+	static const struct lobby_callbacks callbacks = { .on_hello = peer_on_hello, .on_stream = peer_on_stream,
+							  .on_stream_ready = peer_on_stream_ready };
+	struct peer *peer = calloc(1, sizeof(*peer));
+
+	if (!peer)
+		return NULL;
+	peer->services = services;
+	peer->patience_ms = DEFAULT_PATIENCE_MS;
+	snprintf(peer->id, sizeof(peer->id), "%s", id);
+	peer_rename(peer, name);
+	peer->lobby = lobby_new(services->attachment->event, peer->name, &callbacks, peer);
+	return peer->lobby ? peer : peer_free(peer);
+}
+
+struct peer *peer_free(struct peer *peer)
+{
+	if (!peer)
+		return NULL;
+	attachment_set_done(&peer->attachments);
+	peer->lobby = lobby_free(peer->lobby);
+	peer->channel = channel_free(peer->channel);
+	sd_event_source_disable_unref(peer->deadline);
+	sd_event_source_disable_unref(peer->reaper);
+	free(peer);
+	return NULL;
+}
+
+void peer_rename(struct peer *peer, const char *name)
+{
+	snprintf(peer->name, sizeof(peer->name), "%s", name);
+}
+
+const char *peer_get_id(const struct peer *peer)
+{
+	return peer->id;
+}
+
+const char *peer_get_name(const struct peer *peer)
+{
+	return peer->name;
+}
+
+enum peer_state peer_get_state(const struct peer *peer)
+{
+	return peer->state;
+}
+
+const struct attachment_set *peer_get_attachments(const struct peer *peer)
+{
+	return &peer->attachments;
+}
+
+size_t peer_count_awaited(const struct peer *peer)
+{
+	return peer->n_awaited;
+}

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attachment_set.h"
+#include "message.h"
+
+/* One paired Pi as this VM sees it: its control channel, its heartbeat, its attachments. */
+
+struct peer;
+
+enum peer_state {
+	PEER_STATE_AWAY,     /* not connected; nothing of it is attached */
+	PEER_STATE_SYNCING,  /* connected; its `sync` is awaited */
+	PEER_STATE_UP,
+	PEER_STATE_LOST,     /* the control channel ended; what is attached stays until the patience is over */
+	PEER_STATE_UNPAIRED, /* may not come back; waits only for its ports to be free */
+};
+
+/* What all peers of a handler share. Borrowed by them: outlives them. */
+struct peer_services {
+	const struct attachment_services *attachment;
+	struct hello hello; /* of this VM; ports and patience are filled in when it is sent */
+	/* Whether a live attachment of another Pi has this offer's id. */
+	bool (*is_offer_of_another)(const struct peer *peer, const char *offer_id, void *userdata);
+	/* After each change of state. Must not free the peer. */
+	void (*on_change)(struct peer *peer, void *userdata);
+	void *userdata;
+};
+
+/* A Pi that is AWAY. NULL without memory. */
+struct peer *peer_new(const struct peer_services *services, const char *id, const char *name);
+
+/* Closes all its connections and releases it, without touching the kernel. Takes NULL, returns NULL. */
+struct peer *peer_free(struct peer *peer);
+
+/* A connection of this Pi, just made by the relay: fd is non-blocking and taken over; the Pi's first line is still to be read from it. */
+void peer_accept(struct peer *peer, int fd);
+
+/* Takes a port over that a predecessor of this process attached for this Pi; the Pi has until the end of its patience to claim it by `sync`. */
+struct attachment *peer_adopt(struct peer *peer, const struct offer *offer, uint32_t port);
+
+/* Asks for a `sync` now, if it is UP. */
+void peer_resync(struct peer *peer);
+
+/* Detaches everything of it and closes its channel; reason is told. is_for_ever: PEER_STATE_UNPAIRED. */
+void peer_end(struct peer *peer, const char *reason, bool is_for_ever);
+
+/* One of its attachments changed: tells the Pi what it has to know. The on_change of attachment_services calls it. */
+void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum attachment_state from);
+
+/* Renames it (pi.conf was changed). */
+void peer_rename(struct peer *peer, const char *name);
+
+/* Its id, name and state. */
+const char *peer_get_id(const struct peer *peer);
+const char *peer_get_name(const struct peer *peer);
+enum peer_state peer_get_state(const struct peer *peer);
+
+/* The state in a word: "up". */
+const char *peer_state_to_string(enum peer_state state);
+
+/* Its attachments, borrowed. */
+const struct attachment_set *peer_get_attachments(const struct peer *peer);
+
+/* How many offers its last sync named for which no `connect` has come yet. */
+size_t peer_count_awaited(const struct peer *peer);

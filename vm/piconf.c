@@ -1,0 +1,182 @@
+#include "piconf.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "atomic_file.h"
+#include "cleanup.h"
+
+#define PICONF_MAX_SIZE ((size_t)256 * 1024)
+
+bool piconf_is_id(const char *text)
+{
+	size_t length = strlen(text);
+
+	return length >= 1 && length <= 32 && strspn(text, "0123456789abcdef") == length;
+}
+
+bool piconf_is_name(const char *text)
+{
+	size_t length = strlen(text);
+
+	return length >= 1 && length < MESSAGE_NAME_SIZE &&
+	       strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == length;
+}
+
+bool piconf_is_address(const char *text)
+{
+	size_t length = strlen(text);
+
+	return length >= 1 && length < PICONF_ADDRESS_SIZE &&
+	       strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-:%[]") == length;
+}
+
+/* "ID NAME [ADDRESS]" */
+static int entry_parse(const char *value, struct piconf_entry *ret_entry)
+{
+	char text[512], *rest = NULL, *id, *name, *address;
+
+	if (strlen(value) >= sizeof(text))
+		return -EINVAL;
+	memcpy(text, value, strlen(value) + 1);
+	id = strtok_r(text, " \t", &rest);
+	name = strtok_r(NULL, " \t", &rest);
+	address = strtok_r(NULL, " \t", &rest);
+	if (!id || !piconf_is_id(id) || !name || !piconf_is_name(name) || (address && !piconf_is_address(address)) || strtok_r(NULL, " \t", &rest))
+		return -EINVAL;
+	snprintf(ret_entry->id, sizeof(ret_entry->id), "%s", id);
+	snprintf(ret_entry->name, sizeof(ret_entry->name), "%s", name);
+	snprintf(ret_entry->address, sizeof(ret_entry->address), "%s", address ? address : "");
+	return 0;
+}
+
+static int piconf_on_pi(struct piconf *piconf, const char *value, char *ret_expected, size_t expected_size)
+{
+	struct piconf_entry entry;
+
+	if (entry_parse(value, &entry) < 0) {
+		snprintf(ret_expected, expected_size, "ID NAME [ADDRESS], as usbpush-vm authorize writes it");
+		return -EINVAL;
+	}
+	if (piconf_find(piconf, entry.id) || piconf_find(piconf, entry.name)) {
+		snprintf(ret_expected, expected_size, "an ID and a NAME that no line before has");
+		return -EINVAL;
+	}
+	if (piconf->n == PICONF_MAX_PIS) {
+		snprintf(ret_expected, expected_size, "at most %d Pis", PICONF_MAX_PIS);
+		return -EINVAL;
+	}
+	piconf->entries[piconf->n++] = entry;
+	return 0;
+}
+
+static int piconf_on_setting(const char *key, const char *value, unsigned line, char *ret_expected, size_t expected_size, void *userdata)
+{
+	struct piconf *piconf = userdata;
+
+	(void)line;
+	if (strcmp(key, "PI") == 0)
+		return piconf_on_pi(piconf, value, ret_expected, expected_size);
+	if (strcmp(key, "DEFAULT_PI_HOST") != 0)
+		return -ENOENT;
+	if (*value && !piconf_is_address(value)) {
+		snprintf(ret_expected, expected_size, "a host name or an IP address");
+		return -EINVAL;
+	}
+	snprintf(piconf->default_host, sizeof(piconf->default_host), "%s", value);
+	return 0;
+}
+
+int piconf_read(const char *path, config_problem_fn on_problem, struct piconf *ret_piconf)
+{
+	int r;
+
+	memset(ret_piconf, 0, sizeof(*ret_piconf));
+	r = config_read(path, piconf_on_setting, on_problem, ret_piconf);
+	return r < 0 && r != -ENOENT ? r : 0;
+}
+
+const struct piconf_entry *piconf_find(const struct piconf *piconf, const char *id_or_name)
+{
+	for (size_t i = 0; i < piconf->n; i++)
+		if (strcmp(piconf->entries[i].id, id_or_name) == 0 || strcmp(piconf->entries[i].name, id_or_name) == 0)
+			return &piconf->entries[i];
+	return NULL;
+}
+
+/* Whether the line is a PI line of id, or (name not NULL) of name. Lines that make no sense are nobody's and stay. */
+static bool line_is_of(const char *line, size_t length, const char *id, const char *name)
+{
+	_cleanup_free_ char *text = strndup(line, length);
+	struct piconf_entry entry;
+	char *value;
+
+	if (!text)
+		return false;
+	value = text + strspn(text, " \t");
+	if (strncmp(value, "PI", 2) != 0)
+		return false;
+	value += 2 + strspn(value + 2, " \t");
+	if (*value++ != '=')
+		return false;
+	value += strspn(value, " \t\"'");
+	value[strcspn(value, "\"'\r")] = '\0';
+	return entry_parse(value, &entry) == 0 && (strcmp(entry.id, id) == 0 || (name && strcmp(entry.name, name) == 0));
+}
+
+/* Copies all lines but those of id and name, and appends addition. */
+static int piconf_rewrite(const char *path, const char *id, const char *name, const char *addition)
+{
+	_cleanup_free_ char *old = NULL, *new = NULL;
+	_cleanup_fclose_ FILE *stream = NULL;
+	size_t new_size = 0;
+	ssize_t size = file_read(path, PICONF_MAX_SIZE, &old);
+
+	if (size < 0 && size != -ENOENT)
+		return (int)size;
+	stream = open_memstream(&new, &new_size);
+	if (!stream)
+		return -ENOMEM;
+	for (const char *line = old ? old : ""; *line;) {
+		size_t length = strcspn(line, "\n");
+
+		if (!line_is_of(line, length, id, name))
+			fprintf(stream, "%.*s\n", (int)length, line);
+		line += length + (line[length] == '\n');
+	}
+	fputs(addition, stream);
+	if (fflush(stream) != 0)
+		return -ENOMEM;
+	return file_write_atomic(path, new, new_size, 0644);
+}
+
+static void problem_pass_over(const struct config_problem *problem, void *userdata)
+{
+	(void)problem;
+	(void)userdata;
+}
+
+int piconf_write_entry(const char *path, const struct piconf_entry *entry)
+{
+	_cleanup_free_ struct piconf *piconf = calloc(1, sizeof(*piconf));
+	char lines[1024];
+	bool is_default;
+	int err;
+
+	if (!piconf)
+		return -ENOMEM;
+	err = piconf_read(path, problem_pass_over, piconf);
+	if (err < 0)
+		return err;
+	is_default = entry->address[0] && !piconf->default_host[0];
+	snprintf(lines, sizeof(lines), "PI=%s %s%s%s\n%s%s%s", entry->id, entry->name, entry->address[0] ? " " : "", entry->address,
+		 is_default ? "DEFAULT_PI_HOST=" : "", is_default ? entry->address : "", is_default ? "\n" : "");
+	return piconf_rewrite(path, entry->id, entry->name, lines);
+}
+
+int piconf_remove_entry(const char *path, const char *id)
+{
+	return piconf_rewrite(path, id, NULL, "");
+}

@@ -1,0 +1,144 @@
+#include "policy.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log.h"
+#include "serial_driver.h"
+
+/* usb.org, "Defined Class Codes"; subclasses of communications: CDC 1.2, table 4. */
+#define CLASS_AUDIO          0x01
+#define CLASS_COMMUNICATIONS 0x02
+#define CLASS_HID            0x03
+#define CLASS_MASS_STORAGE   0x08
+#define CLASS_HUB            0x09
+#define CLASS_CDC_DATA       0x0a
+#define CLASS_VIDEO          0x0e
+#define CLASS_DIAGNOSTIC     0xdc
+#define CLASS_WIRELESS       0xe0
+#define CLASS_APPLICATION    0xfe
+#define CLASS_VENDOR         0xff
+#define SUBCLASS_ACM         0x02
+#define SUBCLASS_DFU         0x01
+#define PROTOCOL_VENDOR      0xff
+
+struct policy {
+	struct serial_driver_index *drivers; /* owned; NULL when there is no module index */
+};
+
+int policy_new(const char *modules_dir, struct policy **ret_policy)
+{
+	struct policy *policy = calloc(1, sizeof(*policy));
+	int err;
+
+	if (!policy)
+		return -ENOMEM;
+	err = serial_driver_index_new(modules_dir, &policy->drivers);
+	if (err < 0) {
+		policy->drivers = NULL;
+		log_warning("the kernel's module index can't be read (error %d): devices are judged by their USB class alone", -err);
+	}
+	*ret_policy = policy;
+	return 0;
+}
+
+struct policy *policy_free(struct policy *policy)
+{
+	if (!policy)
+		return NULL;
+	serial_driver_index_free(policy->drivers);
+	free(policy);
+	return NULL;
+}
+
+/* cdc_acm binds by class (drivers/usb/class/cdc-acm.c, acm_ids), which needs no look-up; protocol ff there is RNDIS, a network adapter. */
+static bool interface_is_acm(const struct usb_interface *interface)
+{
+	return interface->class == CLASS_COMMUNICATIONS && interface->subclass == SUBCLASS_ACM && interface->protocol != PROTOCOL_VENDOR;
+}
+
+/* Interfaces that a serial device may have; every other class is refused, so that a class nobody thought of is, too. */
+static bool interface_is_harmless(const struct usb_interface *interface)
+{
+	switch (interface->class) {
+	case CLASS_COMMUNICATIONS:
+		return interface->subclass <= SUBCLASS_ACM && interface->protocol != PROTOCOL_VENDOR;
+	case CLASS_APPLICATION:
+		return interface->subclass == SUBCLASS_DFU;
+	case CLASS_CDC_DATA:
+	case CLASS_DIAGNOSTIC:
+	case CLASS_VENDOR:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void class_describe(uint8_t class, char *buffer, size_t size)
+{
+	switch (class) {
+	case CLASS_AUDIO:
+	case CLASS_VIDEO:
+		snprintf(buffer, size, "an audio or video device");
+		break;
+	case CLASS_COMMUNICATIONS:
+	case CLASS_WIRELESS:
+		snprintf(buffer, size, "a network or Bluetooth adapter");
+		break;
+	case CLASS_HID:
+		snprintf(buffer, size, "a keyboard, mouse or other HID");
+		break;
+	case CLASS_MASS_STORAGE:
+		snprintf(buffer, size, "a disk");
+		break;
+	case CLASS_HUB:
+		snprintf(buffer, size, "a hub");
+		break;
+	default:
+		snprintf(buffer, size, "an interface of USB class %02x", class);
+		break;
+	}
+}
+
+static bool interface_is_serial(struct policy *policy, const struct descriptors *descriptors, const struct usb_interface *interface)
+{
+	char driver[64];
+
+	if (interface_is_acm(interface))
+		return true;
+	return policy->drivers && serial_driver_lookup(policy->drivers, descriptors, interface, driver, sizeof(driver)) > 0;
+}
+
+static bool interface_is_network(struct policy *policy, const struct descriptors *descriptors, const struct usb_interface *interface)
+{
+	return policy->drivers && serial_driver_is_network(policy->drivers, descriptors, interface) > 0;
+}
+
+static int policy_refuse(struct failure *ret_failure, const char *what)
+{
+	return failure_set(ret_failure, FAILURE_NOT_ACCEPTED, "This VM takes serial devices only; ignore the device on the Pi: usbpush ignore DEVICE",
+			   "the VM does not accept %s", what);
+}
+
+int policy_check(struct policy *policy, const struct descriptors *descriptors, struct failure *ret_failure)
+{
+	bool is_serial = false;
+	char what[64];
+
+	if (descriptors->class == CLASS_HUB)
+		return policy_refuse(ret_failure, "a hub");
+	for (size_t i = 0; i < descriptors->n_interfaces; i++) {
+		const struct usb_interface *interface = &descriptors->interfaces[i];
+
+		if (!interface_is_harmless(interface)) {
+			class_describe(interface->class, what, sizeof(what));
+			return policy_refuse(ret_failure, what);
+		}
+		if (interface_is_network(policy, descriptors, interface))
+			return policy_refuse(ret_failure, "a network or Bluetooth adapter");
+		is_serial = is_serial || interface_is_serial(policy, descriptors, interface);
+	}
+	return is_serial ? 0 : policy_refuse(ret_failure, "a device without a serial port");
+}

@@ -1,0 +1,58 @@
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "channel.h"
+#include "cleanup.h"
+#include "log.h"
+
+void report_send(struct channel *channel, const struct message *message)
+{
+	_cleanup_free_ char *line = NULL;
+
+	if (!channel)
+		return;
+	line = message_format(message);
+	if (line)
+		channel_send(channel, line, strlen(line));
+	else
+		log_error("a message to a Pi could not be composed: out of memory, or too long");
+}
+
+void report_attached(struct channel *channel, const struct attachment *attachment)
+{
+	const struct attachment_info *info = attachment_get_info(attachment);
+	_cleanup_json_ json_t *steps = attachment_steps_to_json(attachment);
+	struct attached attached = { .port = info->port, .busid = info->busid, .steps_ms = steps };
+	struct message message = { .type = MESSAGE_ATTACHED, .attached = &attached };
+
+	snprintf(message.id, sizeof(message.id), "%s", info->offer.id);
+	node_list_to_attached(&info->nodes, &attached);
+	report_send(channel, &message);
+}
+
+void report_failed(struct channel *channel, const struct attachment *attachment)
+{
+	const struct attachment_info *info = attachment_get_info(attachment);
+	struct message message = { .type = MESSAGE_FAILED, .failure = info->failure };
+
+	snprintf(message.id, sizeof(message.id), "%s", info->offer.id);
+	report_send(channel, &message);
+}
+
+void report_detached(struct channel *channel, const char *offer_id, const char *reason)
+{
+	struct message message = { .type = MESSAGE_DETACHED };
+
+	snprintf(message.id, sizeof(message.id), "%s", offer_id);
+	snprintf(message.reason, sizeof(message.reason), "%s", reason);
+	report_send(channel, &message);
+}
+
+void report_refused(struct channel *channel, const struct failure *failure)
+{
+	struct message message = { .type = MESSAGE_REFUSED, .failure = *failure };
+
+	report_send(channel, &message);
+}

@@ -1,0 +1,421 @@
+#include "vhci.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include "cleanup.h"
+#include "sysfs.h"
+
+#define VHCI_PLATFORM        "devices/platform"
+#define VHCI_MAX_CONTROLLERS 128 /* Kconfig, USBIP_VHCI_NR_HCS */
+#define VHCI_MAX_PORTS_EACH  30  /* Kconfig, USBIP_VHCI_HC_PORTS, high speed and SuperSpeed */
+#define VHCI_STATUS_SIZE     8192
+#define VHCI_PATH_SIZE       128
+
+struct controller {
+	uint32_t high_speed_bus; /* 0: not there yet */
+	uint32_t super_speed_bus;
+};
+
+struct vhci {
+	int root_fd;      /* owned: /sys, or a test's tree */
+	char *modules_dir; /* owned */
+	uint32_t n_controllers; /* 0: not usable */
+	uint32_t n_ports_each;  /* of one controller, both speeds */
+	uint32_t last_port[2];  /* given out last, by is_super_speed */
+	struct controller controllers[VHCI_MAX_CONTROLLERS];
+};
+
+int vhci_new(const char *sysfs_root, const char *modules_dir, struct vhci **ret_vhci)
+{
+	struct vhci *vhci = calloc(1, sizeof(*vhci));
+	struct utsname name;
+
+	if (!vhci)
+		return -ENOMEM;
+	vhci->root_fd = open(sysfs_root ? sysfs_root : "/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uname(&name);
+	if (modules_dir)
+		vhci->modules_dir = strdup(modules_dir);
+	else if (asprintf(&vhci->modules_dir, "/lib/modules/%s", name.release) < 0)
+		vhci->modules_dir = NULL;
+	if (vhci->root_fd < 0 || !vhci->modules_dir) {
+		int err = vhci->root_fd < 0 ? -errno : -ENOMEM;
+
+		vhci_free(vhci);
+		return err;
+	}
+	vhci->last_port[0] = vhci->last_port[1] = UINT32_MAX; /* none yet */
+	vhci_scan(vhci);
+	*ret_vhci = vhci;
+	return 0;
+}
+
+struct vhci *vhci_free(struct vhci *vhci)
+{
+	if (!vhci)
+		return NULL;
+	close_fd(vhci->root_fd);
+	free(vhci->modules_dir);
+	free(vhci);
+	return NULL;
+}
+
+/* "usb12" with prefix "usb" is 12; only plain decimal numbers. */
+static bool name_take_number(const char *name, const char *prefix, char end, uint32_t *ret_number, const char **ret_rest)
+{
+	size_t length = strlen(prefix);
+	uint32_t number = 0;
+	const char *p = name + length;
+
+	if (strncmp(name, prefix, length) != 0 || *p < '0' || *p > '9')
+		return false;
+	for (; *p >= '0' && *p <= '9'; p++) {
+		number = number * 10 + (uint32_t)(*p - '0');
+		if (number > 65535)
+			return false;
+	}
+	if (*p != end)
+		return false;
+	*ret_number = number;
+	if (ret_rest)
+		*ret_rest = p;
+	return true;
+}
+
+/* The high-speed root hub is registered first and so has the smaller bus number (vhci_hcd.c, vhci_hcd_probe). */
+static void controller_add_bus(struct controller *controller, uint32_t bus)
+{
+	if (!controller->high_speed_bus || bus < controller->high_speed_bus) {
+		controller->super_speed_bus = controller->high_speed_bus;
+		controller->high_speed_bus = bus;
+	} else if (!controller->super_speed_bus || bus < controller->super_speed_bus) {
+		controller->super_speed_bus = bus;
+	}
+}
+
+static void controller_scan(struct vhci *vhci, uint32_t index, struct controller *ret_controller)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	char path[VHCI_PATH_SIZE];
+	struct dirent *entry;
+	uint32_t bus;
+	int fd;
+
+	snprintf(path, sizeof(path), VHCI_PLATFORM "/vhci_hcd.%u", index);
+	fd = sysfs_open_dir(vhci->root_fd, path);
+	if (fd < 0)
+		return;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return;
+	}
+	while ((entry = readdir(dir)))
+		if (name_take_number(entry->d_name, "usb", '\0', &bus, NULL) && bus)
+			controller_add_bus(ret_controller, bus);
+}
+
+/* Counts the controllers only once all their root hubs are there: before, reading `status` could crash kernels below 6.1.190 (CVE-2026-97484). */
+void vhci_scan(struct vhci *vhci)
+{
+	uint32_t n = 0, n_ports;
+
+	vhci->n_controllers = 0;
+	memset(vhci->controllers, 0, sizeof(vhci->controllers));
+	for (; n < VHCI_MAX_CONTROLLERS; n++) {
+		char path[VHCI_PATH_SIZE];
+		struct stat st;
+
+		snprintf(path, sizeof(path), VHCI_PLATFORM "/vhci_hcd.%u", n);
+		if (fstatat(vhci->root_fd, path, &st, 0) < 0)
+			break;
+		controller_scan(vhci, n, &vhci->controllers[n]);
+		if (!vhci->controllers[n].super_speed_bus)
+			return;
+	}
+	if (n == 0 || sysfs_read_uint(vhci->root_fd, VHCI_PLATFORM "/vhci_hcd.0/nports", 10, &n_ports) < 0)
+		return;
+	if (n_ports == 0 || n_ports % (2 * n) != 0 || n_ports / n > VHCI_MAX_PORTS_EACH)
+		return;
+	vhci->n_controllers = n;
+	vhci->n_ports_each = n_ports / n;
+}
+
+static bool vhci_has_module_file(const struct vhci *vhci)
+{
+	static const char *const suffixes[] = { "", ".xz", ".zst", ".gz" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		char path[PATH_MAX];
+
+		snprintf(path, sizeof(path), "%s/kernel/drivers/usb/usbip/vhci-hcd.ko%s", vhci->modules_dir, suffixes[i]);
+		if (access(path, F_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+int vhci_check(const struct vhci *vhci, struct failure *ret_failure)
+{
+	struct utsname name;
+
+	if (vhci->n_controllers > 0)
+		return 0;
+	uname(&name);
+	if (vhci_has_module_file(vhci))
+		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd", "the kernel module vhci_hcd is not loaded");
+	if (faccessat(vhci->root_fd, "bus/usb", F_OK, 0) < 0)
+		return failure_set(ret_failure, FAILURE_NO_USB,
+				   strstr(name.release, "cloud") ?
+					   "Install a standard kernel: apt install linux-image-amd64, remove the cloud kernel, reboot" :
+					   "Boot a kernel with USB support and the module vhci-hcd",
+				   "the kernel %s has no USB support", name.release);
+	return failure_set(ret_failure, FAILURE_NO_MODULE, "Install it (Ubuntu: linux-modules-extra for this kernel), then: modprobe vhci_hcd",
+			   "the kernel %s has no module vhci-hcd", name.release);
+}
+
+static int vhci_fail_write(struct failure *ret_failure, const char *path, int err)
+{
+	switch (-err) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Let systemd start the handler: systemctl restart usbpush-handler",
+				   "/sys/%s may not be written", path);
+	case ENOENT:
+	case ENODEV:
+		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd", "the kernel module vhci_hcd is not loaded");
+	default:
+		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg", "/sys/%s: %s", path, strerror(-err));
+	}
+}
+
+static int hub_prepare(struct vhci *vhci, uint32_t controller, uint32_t bus, struct failure *ret_failure)
+{
+	char path[VHCI_PATH_SIZE];
+	int err;
+
+	snprintf(path, sizeof(path), VHCI_PLATFORM "/vhci_hcd.%u/usb%u/authorized_default", controller, bus);
+	err = sysfs_write(vhci->root_fd, path, "0");
+	return err < 0 ? vhci_fail_write(ret_failure, path, err) : 0;
+}
+
+int vhci_prepare(struct vhci *vhci, struct failure *ret_failure)
+{
+	int err = vhci_check(vhci, ret_failure);
+
+	for (uint32_t i = 0; i < vhci->n_controllers && err >= 0; i++) {
+		err = hub_prepare(vhci, i, vhci->controllers[i].high_speed_bus, ret_failure);
+		if (err >= 0)
+			err = hub_prepare(vhci, i, vhci->controllers[i].super_speed_bus, ret_failure);
+	}
+	return err;
+}
+
+uint32_t vhci_count_ports(const struct vhci *vhci)
+{
+	return vhci->n_controllers * vhci->n_ports_each;
+}
+
+static int controller_read_ports(struct vhci *vhci, uint32_t index, struct vhci_port *ports, size_t *ret_n)
+{
+	_cleanup_free_ char *text = malloc(VHCI_STATUS_SIZE);
+	char path[VHCI_PATH_SIZE];
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	if (index == 0)
+		snprintf(path, sizeof(path), VHCI_PLATFORM "/vhci_hcd.0/status");
+	else
+		snprintf(path, sizeof(path), VHCI_PLATFORM "/vhci_hcd.0/status.%u", index);
+	r = sysfs_read(vhci->root_fd, path, text, VHCI_STATUS_SIZE);
+	if (r < 0)
+		return r;
+	return vhci_status_parse(text, ports, vhci->n_ports_each, ret_n);
+}
+
+int vhci_read_ports(struct vhci *vhci, struct vhci_port **ret_ports, size_t *ret_n)
+{
+	_cleanup_free_ struct vhci_port *ports = calloc(vhci_count_ports(vhci) + 1, sizeof(*ports));
+	size_t n = 0;
+
+	if (!ports)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < vhci->n_controllers; i++) {
+		size_t n_here;
+		int err = controller_read_ports(vhci, i, ports + n, &n_here);
+
+		if (err < 0)
+			return err;
+		n += n_here;
+	}
+	*ret_ports = TAKE_PTR(ports);
+	*ret_n = n;
+	return 0;
+}
+
+int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
+{
+	struct vhci_port ports[VHCI_MAX_PORTS_EACH];
+	size_t n;
+	int err;
+
+	if (port >= vhci_count_ports(vhci))
+		return -ENOENT;
+	err = controller_read_ports(vhci, port / vhci->n_ports_each, ports, &n);
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < n; i++) {
+		if (ports[i].number != port)
+			continue;
+		*ret_port = ports[i];
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* enum usb_device_speed as attach_store() takes it, from sysfs' Mbit/s; 1 stands for 1.5. 6.1 knows no SuperSpeed Plus. */
+static uint32_t speed_to_vhci(uint32_t speed)
+{
+	switch (speed) {
+	case 1:
+		return 1;
+	case 12:
+		return 2;
+	case 480:
+		return 3;
+	default:
+		return speed >= 5000 ? 5 : 0;
+	}
+}
+
+/* The first free port after the one given out last, in a ring. */
+static bool ports_pick(const struct vhci_port *ports, size_t n, bool is_super_speed, uint32_t last, vhci_is_reserved_fn is_reserved,
+		       void *userdata, uint32_t *ret_port)
+{
+	const struct vhci_port *lowest = NULL, *next = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct vhci_port *port = &ports[i];
+
+		if (port->is_super_speed != is_super_speed || port->state != VHCI_PORT_FREE ||
+		    (is_reserved && is_reserved(port->number, userdata)))
+			continue;
+		if (!lowest || port->number < lowest->number)
+			lowest = port;
+		if (port->number > last && (!next || port->number < next->number))
+			next = port;
+	}
+	if (!lowest)
+		return false;
+	*ret_port = next ? next->number : lowest->number;
+	return true;
+}
+
+int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port,
+			struct failure *ret_failure)
+{
+	_cleanup_free_ struct vhci_port *ports = NULL;
+	bool is_super_speed = speed >= 5000;
+	size_t n;
+	int err;
+
+	if (!speed_to_vhci(speed))
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "USB has no speed of %u Mbit/s", speed);
+	err = vhci_check(vhci, ret_failure);
+	if (err < 0)
+		return err;
+	err = vhci_read_ports(vhci, &ports, &n);
+	if (err < 0)
+		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg", "the state of vhci_hcd's ports can't be read: %s",
+				   strerror(-err));
+	if (!ports_pick(ports, n, is_super_speed, vhci->last_port[is_super_speed], is_reserved, userdata, ret_port))
+		return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device there: usbpush-vm detach DEVICE",
+				   "VM has no free %s port (%u of %u in use)", is_super_speed ? "SuperSpeed" : "high-speed",
+				   vhci_count_ports(vhci) / 2, vhci_count_ports(vhci) / 2);
+	vhci->last_port[is_super_speed] = *ret_port;
+	return 0;
+}
+
+int vhci_attach(struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed, struct failure *ret_failure)
+{
+	const char *path = VHCI_PLATFORM "/vhci_hcd.0/attach";
+	char value[64];
+	int err;
+
+	snprintf(value, sizeof(value), "%u %d %u %u", port, fd, devid, speed_to_vhci(speed));
+	err = sysfs_write(vhci->root_fd, path, value);
+	if (err == -EBUSY)
+		return err;
+	return err < 0 ? vhci_fail_write(ret_failure, path, err) : 0;
+}
+
+int vhci_detach(struct vhci *vhci, uint32_t port)
+{
+	char value[16];
+	int err;
+
+	snprintf(value, sizeof(value), "%u", port);
+	err = sysfs_write(vhci->root_fd, VHCI_PLATFORM "/vhci_hcd.0/detach", value);
+	return err == -EINVAL ? 0 : err; /* free already */
+}
+
+bool vhci_find_port(const struct vhci *vhci, const char *syspath, uint32_t *ret_port, struct busid *ret_busid)
+{
+	uint32_t index, bus, bus_again, socket;
+	const char *rest = syspath;
+	bool is_super_speed;
+	char name[BUSID_SIZE];
+	size_t length;
+
+	if (!name_take_number(rest, "/sys/" VHCI_PLATFORM "/vhci_hcd.", '/', &index, &rest) ||
+	    !name_take_number(rest, "/usb", '/', &bus, &rest) || !name_take_number(rest, "/", '-', &bus_again, NULL))
+		return false;
+	if (index >= vhci->n_controllers || bus != bus_again)
+		return false;
+	is_super_speed = bus == vhci->controllers[index].super_speed_bus;
+	if (!is_super_speed && bus != vhci->controllers[index].high_speed_bus)
+		return false;
+
+	length = strcspn(++rest, "/");
+	if (length >= sizeof(name))
+		return false;
+	memcpy(name, rest, length);
+	name[length] = '\0';
+	if (!name_take_number(strchr(name, '-'), "-", '\0', &socket, NULL) || socket == 0 || socket > vhci->n_ports_each / 2)
+		return false;
+	if (busid_parse(name, ret_busid) < 0)
+		return false;
+	*ret_port = index * vhci->n_ports_each + (is_super_speed ? vhci->n_ports_each / 2 : 0) + socket - 1;
+	return true;
+}
+
+int vhci_open_device(const struct vhci *vhci, uint32_t port, struct busid *ret_busid)
+{
+	uint32_t index, socket, bus;
+	char path[VHCI_PATH_SIZE], name[BUSID_SIZE];
+	int fd;
+
+	if (port >= vhci_count_ports(vhci))
+		return -ENOENT;
+	index = port / vhci->n_ports_each;
+	socket = port % (vhci->n_ports_each / 2) + 1;
+	bus = port % vhci->n_ports_each < vhci->n_ports_each / 2 ? vhci->controllers[index].high_speed_bus :
+								   vhci->controllers[index].super_speed_bus;
+	snprintf(name, sizeof(name), "%u-%u", bus, socket);
+	snprintf(path, sizeof(path), VHCI_PLATFORM "/vhci_hcd.%u/usb%u/%s", index, bus, name);
+	fd = sysfs_open_dir(vhci->root_fd, path);
+	if (fd < 0)
+		return fd;
+	if (ret_busid && busid_parse(name, ret_busid) < 0) {
+		close(fd);
+		return -EINVAL;
+	}
+	return fd;
+}
