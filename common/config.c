@@ -124,45 +124,56 @@ static bool config_line_sets(const char *line, size_t length, const char *key)
 	return at < length && line[at] == '=';
 }
 
-/* Copies the old file's lines to stream; the first that sets key is replaced, further ones are left out. */
-static void config_copy(FILE *stream, const char *content, const char *key, const char *value)
+/* The setting that a line of the file is about, or n. */
+static size_t config_find(const char *line, size_t length, const struct config_setting *settings, size_t n)
 {
-	bool is_done = value == NULL;
+	size_t i = 0;
 
+	while (i < n && !config_line_sets(line, length, settings[i].key))
+		i++;
+	return i;
+}
+
+static void config_copy(FILE *stream, const char *content, const struct config_setting *settings, size_t n, bool *is_written)
+{
 	while (*content) {
 		size_t length = strcspn(content, "\n");
+		size_t i = config_find(content, length, settings, n);
 
-		if (!config_line_sets(content, length, key)) {
+		if (i == n)
 			fprintf(stream, "%.*s\n", (int)length, content);
-		} else if (!is_done) {
-			fprintf(stream, "%s=%s\n", key, value);
-			is_done = true;
-		}
+		else if (settings[i].value && !is_written[i])
+			fprintf(stream, "%s=%s\n", settings[i].key, settings[i].value);
+		if (i < n)
+			is_written[i] = true;
 		content += length;
 		if (*content == '\n')
 			content++;
 	}
-	if (!is_done)
-		fprintf(stream, "%s=%s\n", key, value);
+	for (size_t i = 0; i < n; i++)
+		if (settings[i].value && !is_written[i])
+			fprintf(stream, "%s=%s\n", settings[i].key, settings[i].value);
 }
 
-int config_set(const char *path, const char *key, const char *value, unsigned mode)
+int config_set(const char *path, const struct config_setting *settings, size_t n, unsigned mode)
 {
 	_cleanup_free_ char *old = NULL, *new = NULL;
+	_cleanup_free_ bool *is_written = calloc(n + 1, sizeof(bool));
 	_cleanup_fclose_ FILE *stream = NULL;
 	size_t new_size = 0;
 	struct stat status;
 	ssize_t size;
 
-	if (value && strpbrk(value, "\n\r"))
-		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (settings[i].value && strpbrk(settings[i].value, "\n\r"))
+			return -EINVAL;
 	size = file_read(path, CONFIG_MAX_SIZE, &old);
 	if (size < 0 && size != -ENOENT)
 		return (int)size;
 	stream = open_memstream(&new, &new_size);
-	if (!stream)
+	if (!stream || !is_written)
 		return -ENOMEM;
-	config_copy(stream, old ? old : "", key, value);
+	config_copy(stream, old ? old : "", settings, n, is_written);
 	if (fflush(stream) != 0)
 		return -ENOMEM;
 	if (stat(path, &status) == 0)

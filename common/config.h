@@ -21,6 +21,11 @@ typedef void (*config_problem_fn)(const struct config_problem *problem, void *us
  * if it can't be read. A file above 256 KiB is a problem and nothing of it is used. */
 int config_read(const char *path, config_setting_fn on_setting, config_problem_fn on_problem, void *userdata);
 
-/* Sets KEY to VALUE in the file at path, replacing the line that has it or adding one, keeping every other line as it is; value NULL
- * takes the line out. The file is replaced atomically with its old mode (mode when new). 0 or negative errno. */
-int config_set(const char *path, const char *key, const char *value, unsigned mode);
+struct config_setting {
+	const char *key;
+	const char *value; /* NULL takes the setting out */
+};
+
+/* Writes n settings into the file at path: a line that has the key is replaced, further ones of that key are dropped, a new key goes to the end, every other line stays as it
+ * is. The file is replaced once and atomically, with its old mode (mode when new). 0 or negative errno (-EINVAL: a line break in a value). */
+int config_set(const char *path, const struct config_setting *settings, size_t n, unsigned mode);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <libkmod.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,8 +68,16 @@ static bool serial_driver_is_serial(struct kmod_module *module)
 	return (path && strstr(path, "/drivers/usb/serial/")) || serial_driver_is_known_name(name);
 }
 
-int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors,
-			 const struct usb_interface *interface, char *buffer, size_t size)
+static bool serial_driver_is_net(struct kmod_module *module)
+{
+	const char *path = kmod_module_get_path(module);
+
+	return path && strstr(path, "/drivers/net/");
+}
+
+/* The first module that the interface's modalias leads to and that is of the kind asked for. 1, 0 for none, negative errno. */
+static int serial_driver_find(struct serial_driver_index *index, const struct descriptors *descriptors,
+			      const struct usb_interface *interface, bool (*is_kind)(struct kmod_module *), char *buffer, size_t size)
 {
 	struct kmod_list *list = NULL, *item;
 	char modalias[128];
@@ -83,12 +92,25 @@ int serial_driver_lookup(struct serial_driver_index *index, const struct descrip
 	kmod_list_foreach(item, list) {
 		struct kmod_module *module = kmod_module_get_module(item);
 
-		if (r == 0 && serial_driver_is_serial(module) && strlen(kmod_module_get_name(module)) < size) {
-			memcpy(buffer, kmod_module_get_name(module), strlen(kmod_module_get_name(module)) + 1);
+		if (r == 0 && is_kind(module)) {
+			snprintf(buffer, size, "%s", kmod_module_get_name(module));
 			r = 1;
 		}
 		kmod_module_unref(module);
 	}
 	kmod_module_unref_list(list);
 	return r;
+}
+
+int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors,
+			 const struct usb_interface *interface, char *buffer, size_t size)
+{
+	return serial_driver_find(index, descriptors, interface, serial_driver_is_serial, buffer, size);
+}
+
+int serial_driver_is_network(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface)
+{
+	char driver[64];
+
+	return serial_driver_find(index, descriptors, interface, serial_driver_is_net, driver, sizeof(driver));
 }

@@ -1,0 +1,400 @@
+#include "command.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "control.h"
+#include "local_request.h"
+#include "status_view.h"
+#include "table.h"
+
+#define ANSWER_TIMEOUT_MS 5000
+#define PAIR_TIMEOUT_MS   30000
+#define TEST_TIMEOUT_MS   22000
+
+enum { DONE = 0, FAILED = 1, USAGE = 2 };
+
+static int command_fail(const struct failure *failure)
+{
+	fprintf(stderr, "usbpush: %s%s%s\n", failure->text, failure->cure[0] ? " " : "", failure->cure);
+	return FAILED;
+}
+
+__attribute__((format(printf, 1, 2))) static int command_usage(const char *format, ...)
+{
+	va_list arguments;
+
+	fputs("usbpush: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputs("; see usbpush --help\n", stderr);
+	return USAGE;
+}
+
+/* The socket's path; another one for tests. */
+static const char *control_path(void)
+{
+	const char *path = getenv("USBPUSH_CONTROL_SOCKET");
+
+	return path ? path : CONTROL_SOCKET;
+}
+
+/* Asks once over a connection of its own. The request's reference is taken. */
+static int command_ask(json_t *request, int timeout_ms, json_t **ret_answer, struct failure *ret_failure)
+{
+	_cleanup_json_ json_t *owned = request;
+	_cleanup_close_ int fd = local_connect(control_path(), "usbpush-exporter", ret_failure);
+
+	if (fd < 0)
+		return fd;
+	return local_request(fd, owned, timeout_ms, ret_answer, ret_failure);
+}
+
+static void print_json(const json_t *object)
+{
+	json_dumpf(object, stdout, JSON_INDENT(2));
+	fputc('\n', stdout);
+	fflush(stdout);
+}
+
+struct flags {
+	bool is_json, is_watch, is_explain, is_follow, is_all;
+};
+
+/* Options of the simple commands; which of them are allowed stands in allowed ("jw"). Returns the first argument's index, or negative for a usage error. */
+static int parse_flags(int argc, char **argv, const char *allowed, struct flags *ret_flags)
+{
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },   { "watch", no_argument, NULL, 'w' }, { "explain", no_argument, NULL, 'e' },
+		{ "follow", no_argument, NULL, 'f' }, { "all", no_argument, NULL, 'a' },   { 0 },
+	};
+	int option;
+
+	*ret_flags = (struct flags){ 0 };
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option == '?' || !strchr(allowed, option))
+			return -command_usage("%s does not take %s", argv[0], argv[optind - 1]);
+		ret_flags->is_json |= option == 'j';
+		ret_flags->is_watch |= option == 'w';
+		ret_flags->is_explain |= option == 'e';
+		ret_flags->is_follow |= option == 'f';
+		ret_flags->is_all |= option == 'a';
+	}
+	return optind;
+}
+
+static int show_status(const struct flags *flags)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct failure failure;
+
+	if (command_ask(json_pack("{s:s}", "request", "status"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	json_object_del(answer, "ok");
+	if (flags->is_json) {
+		print_json(answer);
+		return DONE;
+	}
+	status_view_print(answer, stdout, table_wants_color(stdout));
+	fflush(stdout);
+	return DONE;
+}
+
+/* Everything that piled up while we drew is one change. */
+static int skip_pending_events(int fd)
+{
+	int r;
+
+	do {
+		_cleanup_json_ json_t *event = NULL;
+		r = local_next_event(fd, 0, &event);
+	} while (r == 0);
+	return r == -ETIMEDOUT ? 0 : r;
+}
+
+static int watch_status(const struct flags *flags)
+{
+	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "watch"), *answer = NULL;
+	struct failure failure;
+	_cleanup_close_ int fd = local_connect(control_path(), "usbpush-exporter", &failure);
+
+	if (fd < 0 || local_request(fd, request, ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	for (;;) {
+		_cleanup_json_ json_t *event = NULL;
+
+		if (!flags->is_json && isatty(STDOUT_FILENO))
+			fputs("\033[H\033[2J", stdout);
+		if (show_status(flags) != DONE)
+			return FAILED;
+		if (local_next_event(fd, -1, &event) < 0 || skip_pending_events(fd) < 0) {
+			fprintf(stderr, "usbpush: the exporter ended.\n");
+			return FAILED;
+		}
+	}
+}
+
+int command_status(int argc, char **argv)
+{
+	struct flags flags;
+	int at = parse_flags(argc, argv, "jw", &flags);
+
+	if (at < 0)
+		return -at;
+	if (at < argc)
+		return command_usage("status takes no argument \"%s\"", argv[at]);
+	return flags.is_watch ? watch_status(&flags) : show_status(&flags);
+}
+
+int command_devices(int argc, char **argv)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct failure failure;
+	struct flags flags;
+	int at = parse_flags(argc, argv, "je", &flags);
+
+	if (at < 0)
+		return -at;
+	if (at < argc)
+		return command_usage("devices takes no argument \"%s\"", argv[at]);
+	if (command_ask(json_pack("{s:s}", "request", "status"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	if (flags.is_json)
+		print_json(json_object_get(answer, "devices"));
+	else
+		status_view_print_devices(answer, stdout, table_wants_color(stdout), flags.is_explain);
+	return DONE;
+}
+
+static int change_device(int argc, char **argv, const char *allowed, const char *done)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct failure failure;
+	struct flags flags;
+	int at = parse_flags(argc, argv, allowed, &flags);
+
+	if (at < 0)
+		return -at;
+	if (flags.is_all ? argc != at : argc != at + 1)
+		return command_usage("%s takes one DEVICE%s", argv[0], strchr(allowed, 'a') ? " or --all" : "");
+	if (command_ask(flags.is_all ? json_pack("{s:s, s:b}", "request", argv[0], "all", 1) :
+				       json_pack("{s:s, s:s}", "request", argv[0], "device", argv[at]),
+			ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	printf("%s: %s\n", flags.is_all ? "all devices" : json_string_value(json_object_get(answer, "busid")), done);
+	return DONE;
+}
+
+int command_attach(int argc, char **argv)
+{
+	return change_device(argc, argv, "a", "on its way to the VM; usbpush status shows how far it is");
+}
+
+int command_detach(int argc, char **argv)
+{
+	return change_device(argc, argv, "", "taken from the VM; usbpush attach brings it back");
+}
+
+int command_key(int argc, char **argv)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct failure failure;
+
+	if (argc > 1)
+		return command_usage("key takes no argument \"%s\"", argv[1]);
+	if (command_ask(json_pack("{s:s}", "request", "key"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	puts(json_string_value(json_object_get(answer, "key")));
+	return DONE;
+}
+
+/* Fills the request from the options; 0, or a usage error. */
+static int parse_pair(int argc, char **argv, json_t *request)
+{
+	static const struct option options[] = {
+		{ "host", required_argument, NULL, 'h' }, { "host-key", required_argument, NULL, 'k' },
+		{ "user", required_argument, NULL, 'u' }, { "port", required_argument, NULL, 'p' },
+		{ 0 },
+	};
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		char *end = NULL;
+
+		if (option == 'h')
+			json_object_set_new(request, "host", json_string(optarg));
+		else if (option == 'k')
+			json_object_set_new(request, "host_key", json_string(optarg));
+		else if (option == 'u')
+			json_object_set_new(request, "user", json_string(optarg));
+		else if (option == 'p')
+			json_object_set_new(request, "port", json_integer(strtol(optarg, &end, 10)));
+		else
+			return command_usage("pair does not take that");
+		if (end && (end == optarg || *end))
+			return command_usage("--port takes a number, not \"%s\"", optarg);
+	}
+	if (optind < argc || !json_object_get(request, "host") || !json_object_get(request, "host_key"))
+		return command_usage("pair takes --host VM and --host-key 'ssh-ed25519 AAAA...' (usbpush-vm authorize prints the whole command)");
+	return 0;
+}
+
+int command_pair(int argc, char **argv)
+{
+	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "pair"), *answer = NULL;
+	struct failure failure;
+	int r = parse_pair(argc, argv, request);
+
+	if (r)
+		return r;
+	if (command_ask(json_incref(request), PAIR_TIMEOUT_MS, &answer, &failure) < 0) {
+		command_fail(&failure);
+		fprintf(stderr, "usbpush: not paired; everything is as it was.\n");
+		return FAILED;
+	}
+	printf("Paired with %s. Plug a device in: it appears there.\n", json_string_value(json_object_get(request, "host")));
+	return DONE;
+}
+
+int command_unpair(int argc, char **argv)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	struct failure failure;
+
+	if (argc > 1)
+		return command_usage("unpair takes no argument \"%s\"", argv[1]);
+	if (command_ask(json_pack("{s:s}", "request", "unpair"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	printf("Unpaired; the devices are this Pi's own again. On the VM, usbpush-vm unpair takes this Pi's key out.\n");
+	return DONE;
+}
+
+static void show_event(const json_t *event, bool is_json)
+{
+	if (is_json) {
+		json_dumpf(event, stdout, JSON_COMPACT);
+		fputc('\n', stdout);
+		fflush(stdout);
+	} else {
+		status_view_print_event(event, stdout, table_wants_color(stdout));
+	}
+}
+
+int command_events(int argc, char **argv)
+{
+	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "events"), *answer = NULL;
+	const json_t *event;
+	struct failure failure;
+	struct flags flags;
+	size_t i;
+	int at = parse_flags(argc, argv, "jf", &flags);
+	_cleanup_close_ int fd = -EBADF;
+
+	if (at < 0)
+		return -at;
+	if (at < argc)
+		return command_usage("events takes no argument \"%s\"", argv[at]);
+	json_object_set_new(request, "follow", json_boolean(flags.is_follow));
+	fd = local_connect(control_path(), "usbpush-exporter", &failure);
+	if (fd < 0 || local_request(fd, request, ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+		return command_fail(&failure);
+	json_array_foreach(json_object_get(answer, "events"), i, event)
+		show_event(event, flags.is_json);
+	while (flags.is_follow) {
+		_cleanup_json_ json_t *line = NULL;
+
+		if (local_next_event(fd, -1, &line) < 0) {
+			fprintf(stderr, "usbpush: the exporter ended.\n");
+			return FAILED;
+		}
+		show_event(json_object_get(line, "event"), flags.is_json);
+	}
+	return DONE;
+}
+
+static void print_step(const json_t *steps, const char *key, const char *words)
+{
+	const json_t *value = json_object_get(steps, key);
+
+	if (json_is_number(value))
+		printf("  ok    %-32s after %.0f ms\n", words, json_number_value(value));
+	else
+		printf("  --    %s\n", words);
+}
+
+static void print_test(const json_t *link)
+{
+	const json_t *steps = json_object_get(link, "steps_ms"), *error = json_object_get(link, "error");
+
+	printf("%s@%s port %d\n", json_string_value(json_object_get(link, "user")), json_string_value(json_object_get(link, "host")),
+	       (int)json_integer_value(json_object_get(link, "port")));
+	print_step(steps, "tcp", "address found, TCP connected");
+	print_step(steps, "host_key", "SSH up");
+	print_step(steps, "login", "host key as pinned, key accepted");
+	print_step(steps, "handler", "usbpush-relay started");
+	print_step(steps, "sync", "usbpush-handler answered");
+	if (json_is_object(error))
+		printf("Stopped: %s. %s\n", json_string_value(json_object_get(error, "text")), json_string_value(json_object_get(error, "cure")));
+}
+
+/* A round trip came in after the test began, or the try ended. */
+static bool test_is_over(const json_t *link)
+{
+	const char *state = json_string_value(json_object_get(link, "state"));
+
+	if (strcmp(state, "UP") == 0)
+		return json_is_number(json_object_get(link, "rtt_ms"));
+	return strcmp(state, "UNPAIRED") == 0 || strcmp(state, "DOWN") == 0 || strcmp(state, "REFUSED") == 0;
+}
+
+static int test_wait(int fd, json_t **ret_status, struct failure *ret_failure)
+{
+	for (;;) {
+		_cleanup_json_ json_t *event = NULL, *status = NULL;
+		int r = command_ask(json_pack("{s:s}", "request", "status"), ANSWER_TIMEOUT_MS, &status, ret_failure);
+
+		if (r < 0)
+			return r;
+		if (test_is_over(json_object_get(status, "link"))) {
+			*ret_status = TAKE_PTR(status);
+			return 0;
+		}
+		if (local_next_event(fd, TEST_TIMEOUT_MS, &event) < 0)
+			return failure_set(ret_failure, FAILURE_TIMEOUT, "See: journalctl -u usbpush-exporter.", "the link did not come to an end of its try");
+	}
+}
+
+int command_test(int argc, char **argv)
+{
+	_cleanup_json_ json_t *watch = json_pack("{s:s}", "request", "watch"), *watching = NULL, *answer = NULL, *status = NULL;
+	const char *state;
+	struct failure failure;
+	_cleanup_close_ int fd = -EBADF;
+
+	if (argc > 1)
+		return command_usage("test takes no argument \"%s\"", argv[1]);
+	fd = local_connect(control_path(), "usbpush-exporter", &failure);
+	if (fd < 0 || local_request(fd, watch, ANSWER_TIMEOUT_MS, &watching, &failure) < 0 ||
+	    command_ask(json_pack("{s:s}", "request", "test"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0 || test_wait(fd, &status, &failure) < 0)
+		return command_fail(&failure);
+	state = json_string_value(json_object_get(json_object_get(status, "link"), "state"));
+	if (strcmp(state, "UNPAIRED") == 0) {
+		fprintf(stderr, "usbpush: this Pi is not paired with a VM. Run usbpush pair.\n");
+		return FAILED;
+	}
+	print_test(json_object_get(status, "link"));
+	if (strcmp(state, "UP") != 0)
+		return FAILED;
+	printf("The link works: round trip %.1f ms.\n", json_number_value(json_object_get(json_object_get(status, "link"), "rtt_ms")));
+	return DONE;
+}

@@ -1,0 +1,288 @@
+#include "control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "local_server.h"
+#include "machine.h"
+
+#define CONTROL_MAX_CLIENTS 64
+#define SELECTION_LIST      8
+
+struct control {
+	struct exporter *exporter;   /* borrowed: outlives us */
+	struct local_server *server; /* owned */
+};
+
+static void control_refuse(struct local_client *client, enum failure_code code, const char *cure, const char *text)
+{
+	struct failure failure;
+
+	failure_set(&failure, code, cure, "%s", text);
+	local_client_fail(client, &failure);
+}
+
+static void control_status(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	(void)arguments;
+	local_client_reply(client, exporter_to_json(control->exporter));
+}
+
+static void control_watch(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	(void)control;
+	(void)arguments;
+	local_client_subscribe(client);
+	local_client_reply(client, NULL);
+}
+
+static void control_events(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	if (json_is_true(json_object_get(arguments, "follow")))
+		local_client_subscribe(client);
+	local_client_reply(client, json_pack("{s:o}", "events", event_log_to_json(exporter_events(control->exporter))));
+}
+
+/* "1-1 (0403:6001 A1), 1-2 (...)": what a selection fits. */
+static void control_list_devices(struct device *const *devices, size_t n, char *buffer, size_t size)
+{
+	size_t at = 0;
+
+	buffer[0] = '\0';
+	for (size_t i = 0; i < n && at < size; i++) {
+		const struct identity *identity = device_identity(devices[i]);
+		int written = snprintf(buffer + at, size - at, "%s%s (%04x:%04x%s%s)", i ? ", " : "", device_busid(devices[i])->text, identity->vid,
+				       identity->pid, identity->serial[0] ? " " : "", identity->serial);
+		at += written > 0 ? (size_t)written : 0;
+	}
+}
+
+/* The one device that the request's "device" means; else the client has been told why there is none. */
+static struct device *control_select(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *selection = json_string_value(json_object_get(arguments, "device"));
+	struct device *devices[SELECTION_LIST];
+	struct failure failure;
+	char list[200];
+	size_t n;
+
+	if (!selection) {
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "which device?");
+		return NULL;
+	}
+	n = exporter_select(control->exporter, selection, devices, SELECTION_LIST);
+	if (n == 1)
+		return devices[0];
+	if (n == 0) {
+		failure_set(&failure, FAILURE_NOT_FOUND, "usbpush devices lists what is plugged in.", "%s: no such device", selection);
+	} else {
+		control_list_devices(devices, n < SELECTION_LIST ? n : SELECTION_LIST, list, sizeof(list));
+		failure_set(&failure, FAILURE_AMBIGUOUS, "Give one of the bus ids.", "%s fits %zu devices: %s", selection, n, list);
+	}
+	local_client_fail(client, &failure);
+	return NULL;
+}
+
+static void control_attach_one(struct device *device, void *userdata)
+{
+	(void)userdata;
+	device_share(device);
+}
+
+static void control_attach(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct device *device;
+
+	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
+		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair --host VM --host-key KEY.", "this Pi is not paired with a VM");
+		return;
+	}
+	link_kick(exporter_link(control->exporter), true);
+	if (json_is_true(json_object_get(arguments, "all"))) {
+		exporter_for_each(control->exporter, control_attach_one, NULL);
+		local_client_reply(client, NULL);
+		return;
+	}
+	device = control_select(control, client, arguments);
+	if (!device)
+		return;
+	device_share(device);
+	local_client_reply(client, json_pack("{s:s}", "busid", device_busid(device)->text));
+}
+
+static void control_detach(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct device *device = control_select(control, client, arguments);
+
+	if (!device)
+		return;
+	if (device_get_state(device) == DEVICE_IGNORED) {
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "it is not shared: it stays with this Pi already");
+		return;
+	}
+	device_release(device, "detached by hand; usbpush attach brings it back");
+	local_client_reply(client, json_pack("{s:s}", "busid", device_busid(device)->text));
+}
+
+static void control_key(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	_cleanup_free_ char *line = NULL;
+	struct failure failure;
+	char name[64], comment[96];
+
+	(void)arguments;
+	machine_name(name, sizeof(name));
+	snprintf(comment, sizeof(comment), "usbpush@%s", name);
+	if (transport_key_ensure(exporter_key_path(control->exporter), &failure) < 0 ||
+	    transport_key_public(exporter_key_path(control->exporter), comment, &line, &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, json_pack("{s:s}", "key", line));
+}
+
+/* Fills config from the request; what is left out has its default. False when the client was told what is wrong. */
+static bool control_read_pairing(struct local_client *client, const json_t *arguments, struct vm_config *ret_config)
+{
+	const char *host = json_string_value(json_object_get(arguments, "host"));
+	const char *user = json_string_value(json_object_get(arguments, "user"));
+	const char *host_key = json_string_value(json_object_get(arguments, "host_key"));
+	json_int_t port = json_object_get(arguments, "port") ? json_integer_value(json_object_get(arguments, "port")) : 22;
+	struct failure failure = { 0 };
+
+	*ret_config = (struct vm_config){ .patience_ms = DEFAULT_PATIENCE_MS };
+	if (!host || !host_key || strlen(host) >= sizeof(ret_config->host) || strlen(host_key) >= sizeof(ret_config->host_key) ||
+	    (user && strlen(user) >= sizeof(ret_config->user))) {
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "pairing needs a host and its host key");
+		return false;
+	}
+	snprintf(ret_config->host, sizeof(ret_config->host), "%s", host);
+	snprintf(ret_config->user, sizeof(ret_config->user), "%s", user ? user : "usbpush");
+	snprintf(ret_config->host_key, sizeof(ret_config->host_key), "%s", host_key);
+	ret_config->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
+	if (vm_config_check(ret_config, &failure) < 0 ||
+	    transport_key_parse(host_key, ret_config->host_key, sizeof(ret_config->host_key), NULL, &failure) < 0) {
+		local_client_fail(client, &failure);
+		return false;
+	}
+	return true;
+}
+
+static void control_on_paired(const struct failure *failure, void *userdata)
+{
+	struct local_client *client = userdata;
+
+	if (failure)
+		local_client_fail(client, failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+static void control_pair(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct vm_config config;
+
+	if (!control_read_pairing(client, arguments, &config))
+		return;
+	if (exporter_pair(control->exporter, &config, control_on_paired, client) < 0)
+		control_refuse(client, FAILURE_BUSY, "Wait for its end, 20 s at most.", "another pairing is under way");
+}
+
+static void control_unpair(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+
+	(void)arguments;
+	if (exporter_unpair(control->exporter, &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+/* The link, end to end: a try now if it is down, a ping if it is up. The caller watches the status for what comes of it. */
+static void control_test(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct link *link = exporter_link(control->exporter);
+
+	(void)arguments;
+	link_kick(link, true);
+	link_ping(link);
+	local_client_reply(client, json_pack("{s:o}", "link", link_to_json(link)));
+}
+
+static const struct {
+	const char *name;
+	bool is_change; /* for root only */
+	void (*handle)(struct control *control, struct local_client *client, const json_t *arguments);
+} REQUESTS[] = {
+	{ "status", false, control_status }, { "watch", false, control_watch }, { "events", false, control_events },
+	{ "attach", true, control_attach },  { "detach", true, control_detach }, { "key", true, control_key },
+	{ "pair", true, control_pair },	     { "unpair", true, control_unpair }, { "test", true, control_test },
+};
+
+static void control_on_request(struct local_client *client, const char *request, json_t *arguments, void *userdata)
+{
+	struct control *control = userdata;
+	struct failure failure;
+
+	for (size_t i = 0; i < ARRAY_SIZE(REQUESTS); i++) {
+		if (strcmp(REQUESTS[i].name, request) != 0)
+			continue;
+		if (REQUESTS[i].is_change && local_client_uid(client) != 0)
+			control_refuse(client, FAILURE_NOT_ALLOWED, "Run it with sudo.", "only root may do that");
+		else
+			REQUESTS[i].handle(control, client, arguments);
+		return;
+	}
+	failure_set(&failure, FAILURE_BAD_REQUEST, "Are usbpush and usbpush-exporter of one version?", "the exporter knows no request \"%.40s\"", request);
+	local_client_fail(client, &failure);
+}
+
+static void control_on_gone(struct local_client *client, void *userdata)
+{
+	struct control *control = userdata;
+
+	exporter_pair_forget(control->exporter, client);
+}
+
+static void control_on_event(json_t *event, void *userdata)
+{
+	struct control *control = userdata;
+	_cleanup_json_ json_t *line = NULL;
+
+	if (!local_server_has_subscribers(control->server))
+		return;
+	line = json_pack("{s:O}", "event", event);
+	if (line)
+		local_server_publish(control->server, line);
+}
+
+int control_new(sd_event *event, const char *path, struct exporter *exporter, struct control **ret_control)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int r;
+
+	if (!control)
+		return -ENOMEM;
+	control->exporter = exporter;
+	r = local_server_new(event, path, 0666, CONTROL_MAX_CLIENTS, control_on_request, control_on_gone, control, &control->server);
+	if (r < 0) {
+		free(control);
+		return r;
+	}
+	event_log_set_listener(exporter_events(exporter), control_on_event, control);
+	*ret_control = control;
+	return 0;
+}
+
+struct control *control_free(struct control *control)
+{
+	if (!control)
+		return NULL;
+	event_log_set_listener(exporter_events(control->exporter), NULL, NULL);
+	local_server_free(control->server);
+	free(control);
+	return NULL;
+}

@@ -1,0 +1,626 @@
+#include "device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "daemon.h"
+#include "device_internal.h"
+#include "device_job.h"
+#include "log.h"
+
+#define USEC_PER_MSEC       UINT64_C(1000)
+#define USEC_PER_SEC        UINT64_C(1000000)
+#define OFFER_LIMIT_USEC    (30 * USEC_PER_SEC) /* from the offer to `attached` */
+#define SETTLE_STEP_USEC    (10 * USEC_PER_MSEC) /* between looks at usbip_status, which tells its changes to nobody */
+#define SETTLE_MAX_USEC     (250 * USEC_PER_MSEC)
+#define SETTLE_LIMIT_USEC   (15 * USEC_PER_SEC)
+#define STEADY_USEC         (5 * USEC_PER_SEC) /* attached for so long: what ended it was no failure to attach */
+
+static void device_enter_state(struct device *device, enum device_state state);
+
+static void device_fail(struct device *device, const struct failure *failure)
+{
+	device->failure = *failure;
+	device_enter_state(device, DEVICE_FAILED);
+}
+
+static void device_fail_with(struct device *device, enum failure_code code, const char *text)
+{
+	struct failure failure;
+
+	failure_set(&failure, code, NULL, "%s", text);
+	device_fail(device, &failure);
+}
+
+static void device_drop_stream(struct device *device)
+{
+	device->stream = stream_free(device->stream);
+	device->is_streaming = false;
+	if (device->attached)
+		json_decref(device->attached->steps_ms);
+	free(device->attached);
+	device->attached = NULL;
+}
+
+/* ---- jobs ---- */
+
+/* Every job brings the hold back, whatever became of it. */
+static struct device_job *device_end_job(struct device *device, void *arg)
+{
+	struct device_job *job = arg;
+
+	device->job = NULL;
+	device->hold = job->hold;
+	job->hold = USBIP_HOLD_NONE;
+	return job;
+}
+
+static void device_finish_if_gone(struct device *device);
+
+static void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
+{
+	struct device_job *job = device_job_new(device->context->host, &device->busid, &device->hold);
+	int r = job ? job_start(device->context->jobs, fn, job, device_job_free, on_done, device, &device->job) : -ENOMEM;
+
+	if (r < 0 && device->state != DEVICE_GONE)
+		device_fail_with(device, FAILURE_INTERNAL, "out of memory");
+}
+
+/* A result that came too late is left to the state that came meanwhile. */
+static bool device_job_is_stale(struct device *device)
+{
+	if (device->state == DEVICE_GONE) {
+		device_finish_if_gone(device);
+		return true;
+	}
+	return false;
+}
+
+static void device_on_forgotten(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+
+	(void)result;
+	device_end_job(device, arg);
+	device_finish_if_gone(device);
+}
+
+/* GONE ends when the kernel's tables no longer speak of it. */
+static void device_finish_if_gone(struct device *device)
+{
+	if (device->job)
+		return;
+	if (device->hold.device_fd >= 0) {
+		device_start_job(device, device_job_forget, device_on_forgotten);
+		if (device->job)
+			return;
+	}
+	device->context->on_finished(device, device->context->userdata);
+}
+
+/* ---- looking ---- */
+
+static void device_ignore(struct device *device, const char *reason)
+{
+	snprintf(device->reason, sizeof(device->reason), "%s", reason);
+	device_enter_state(device, DEVICE_IGNORED);
+}
+
+static void device_on_looked(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, arg);
+
+	if (device_job_is_stale(device))
+		return;
+	if (result == -ENOENT || result == -ENODEV)
+		return; /* unplugged while it was read: `remove` is on its way */
+	if (result < 0) {
+		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
+		return;
+	}
+	device->busnum = job->busnum;
+	device->devnum = job->devnum;
+	device->speed = job->speed;
+	device->identity = job->identity;
+	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+	if (!device->decision.is_shared)
+		device_ignore(device, device->decision.reason);
+	else if (device->goal == GOAL_RELEASE)
+		device_ignore(device, device->reason);
+	else if (link_get_state(device->context->link) == LINK_UNPAIRED)
+		device_ignore(device, "not paired with a VM");
+	else
+		device_enter_state(device, DEVICE_BINDING);
+}
+
+void device_look(struct device *device)
+{
+	if (device->job || device->state == DEVICE_GONE)
+		return;
+	if (device->hold.device_fd >= 0) {
+		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
+		log_notice("%s: somebody took it from usbip-host", device->busid.text);
+		usbip_hold_done(&device->hold);
+	}
+	if (device->state != DEVICE_IGNORED)
+		device_enter_state(device, DEVICE_SEEN);
+	device->look_usec = clock_now_usec();
+	device_start_job(device, device_job_look, device_on_looked);
+}
+
+/* ---- binding and settling ---- */
+
+static void device_on_bound(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, arg);
+
+	if (device_job_is_stale(device))
+		return;
+	if (result < 0) {
+		device_fail(device, &job->failure);
+		return;
+	}
+	device->bound_usec = clock_now_usec();
+	device_enter_state(device, device->goal == GOAL_SHARE ? DEVICE_READY : DEVICE_BINDING);
+}
+
+static void device_on_released(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, arg);
+
+	if (device_job_is_stale(device))
+		return;
+	if (result < 0)
+		device_fail(device, &job->failure);
+	else if (device->goal == GOAL_RELEASE)
+		device_ignore(device, device->reason);
+	else
+		device_look(device); /* wanted again meanwhile */
+}
+
+static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void device_arm(struct device *device, uint64_t delay_usec)
+{
+	timer_arm(device->context->event, &device->timer, delay_usec, device_on_timer, device);
+}
+
+/* An ended session is torn down by the kernel on its own time, with a reset of the device; only then may anything be done to it. */
+static void device_settle(struct device *device)
+{
+	enum usbip_host_status status;
+	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
+
+	if (r < 0)
+		return; /* unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows) */
+	if (status == USBIP_HOST_USED) {
+		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
+			device_fail_with(device, FAILURE_BUSY, "the Pi's kernel is still busy with the last session");
+			return;
+		}
+		device_arm(device, device->settle_step_usec);
+		if (device->settle_step_usec < SETTLE_MAX_USEC)
+			device->settle_step_usec *= 2;
+		return;
+	}
+	if (device->goal == GOAL_RELEASE)
+		device_start_job(device, device_job_release, device_on_released);
+	else if (status == USBIP_HOST_ERROR)
+		device_start_job(device, device_job_rebind, device_on_bound);
+	else
+		device_enter_state(device, DEVICE_READY);
+}
+
+static void device_enter_binding(struct device *device)
+{
+	device_drop_stream(device);
+	device->settle_since_usec = clock_now_usec();
+	device->settle_step_usec = SETTLE_STEP_USEC;
+	if (device->job)
+		return; /* its end goes on from here */
+	if (device->hold.device_fd >= 0)
+		device_settle(device);
+	else if (device->goal == GOAL_SHARE)
+		device_start_job(device, device_job_bind, device_on_bound);
+	else
+		device_ignore(device, device->reason); /* it never left its driver */
+}
+
+/* ---- offering ---- */
+
+static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, void *userdata)
+{
+	struct device *device = userdata;
+	int r = usbip_host_start_session(device->context->host, &device->busid, kernel_fd, ret_failure);
+
+	if (r < 0)
+		return r;
+	device->is_streaming = true;
+	device->started_usec = clock_now_usec();
+	return 0;
+}
+
+static void device_on_stream_ended(const struct failure *failure, void *userdata)
+{
+	struct device *device = userdata;
+	bool was_steady = device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
+
+	device_drop_stream(device);
+	log_info("%s: stream ended: %s", device->busid.text, failure->text);
+	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
+		return;
+	if (was_steady)
+		device_enter_state(device, DEVICE_BINDING);
+	else
+		device_fail(device, failure);
+}
+
+static void device_send_connect(const struct device *device)
+{
+	struct message message = { .type = MESSAGE_CONNECT };
+	struct offer *offer = &message.offer;
+
+	memcpy(offer->id, device->offer_id, sizeof(offer->id));
+	offer->busid = device->busid;
+	offer->devid = device->busnum << 16 | device->devnum;
+	offer->speed = device->speed;
+	offer->identity = device->identity;
+	link_send(device->context->link, &message);
+}
+
+static void device_send_disconnect(const struct device *device, const char *reason)
+{
+	struct message message = { .type = MESSAGE_DISCONNECT };
+
+	if (!device->offer_id[0])
+		return;
+	memcpy(message.id, device->offer_id, sizeof(message.id));
+	snprintf(message.reason, sizeof(message.reason), "%s", reason);
+	link_send(device->context->link, &message);
+}
+
+static void device_enter_offered(struct device *device)
+{
+	static const struct stream_handlers handlers = { .on_ready = device_on_stream_ready, .on_ended = device_on_stream_ended };
+	const struct device_context *context = device->context;
+	int r;
+
+	device->offered_usec = clock_now_usec();
+	context->make_offer_id(device->offer_id, sizeof(device->offer_id), context->userdata);
+	device_send_connect(device);
+	r = stream_new(context->event, link_get_transport(context->link), device->offer_id, &handlers, device, &device->stream);
+	if (r < 0)
+		device_fail_with(device, FAILURE_STREAM, "no stream to the VM could be opened");
+	else
+		device_arm(device, OFFER_LIMIT_USEC);
+}
+
+void device_offer_now(struct device *device)
+{
+	if (device->goal != GOAL_SHARE || link_get_state(device->context->link) != LINK_UP)
+		return;
+	if (device->state == DEVICE_READY && !device->next_try_usec)
+		device_enter_state(device, DEVICE_OFFERED);
+	else if (device->state == DEVICE_FAILED && !device->job)
+		device_enter_state(device, DEVICE_BINDING);
+}
+
+/* ---- states ---- */
+
+/* Codes that no retry mends: a person, a plug or a sync does. */
+static bool device_failure_is_final(enum failure_code code)
+{
+	return code == FAILURE_NOT_ACCEPTED || code == FAILURE_IDENTITY || code == FAILURE_BAD_REQUEST;
+}
+
+static void device_enter_failed(struct device *device)
+{
+	uint64_t delay = backoff_next(&device->backoff);
+
+	device_send_disconnect(device, "failed");
+	device_drop_stream(device);
+	device->n_failed++;
+	device->next_try_usec = 0;
+	if (device_failure_is_final(device->failure.code))
+		return;
+	device->next_try_usec = clock_now_usec() + delay;
+	device_arm(device, delay);
+}
+
+static void device_log_state(const struct device *device, enum device_state old)
+{
+	const struct identity *identity = &device->identity;
+	enum log_level level = device->state == DEVICE_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	char text[512];
+
+	if (device->state == DEVICE_ATTACHED || device->state == DEVICE_GONE)
+		level = LOG_LEVEL_NOTICE;
+	device_describe(device, text, sizeof(text));
+	log_write(level, "%s: %04x:%04x %s: %s -> %s: %s", device->busid.text, identity->vid, identity->pid, identity->product, device_state_to_string(old),
+		  device_state_to_string(device->state), text);
+}
+
+/* The one writer of device->state. */
+static void device_enter_state(struct device *device, enum device_state state)
+{
+	enum device_state old = device->state;
+
+	device->state = state;
+	timer_disarm(device->timer);
+	if (old != state || state == DEVICE_FAILED)
+		device_log_state(device, old);
+	switch (state) {
+	case DEVICE_SEEN:
+	case DEVICE_IGNORED:
+		device_drop_stream(device);
+		break;
+	case DEVICE_BINDING:
+		device_enter_binding(device);
+		break;
+	case DEVICE_READY:
+		device->next_try_usec = 0;
+		device_offer_now(device);
+		break;
+	case DEVICE_OFFERED:
+		device_enter_offered(device);
+		break;
+	case DEVICE_ATTACHED:
+		device->attached_usec = clock_now_usec();
+		device->n_attached++;
+		break;
+	case DEVICE_FAILED:
+		device_enter_failed(device);
+		break;
+	case DEVICE_GONE:
+		device_send_disconnect(device, "unplugged");
+		device_drop_stream(device);
+		break;
+	}
+	if (device->state == state)
+		device->context->on_change(device, device->context->userdata);
+}
+
+static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct device *device = userdata;
+
+	(void)source;
+	(void)usec;
+	switch (device->state) {
+	case DEVICE_BINDING:
+		device_settle(device);
+		break;
+	case DEVICE_OFFERED:
+		device_fail_with(device, FAILURE_TIMEOUT, "the VM did not attach it within 30 s");
+		break;
+	case DEVICE_ATTACHED:
+		backoff_reset(&device->backoff);
+		break;
+	case DEVICE_FAILED:
+		device->next_try_usec = 0;
+		device_enter_state(device, DEVICE_BINDING);
+		break;
+	case DEVICE_SEEN:
+	case DEVICE_IGNORED:
+	case DEVICE_READY:
+	case DEVICE_GONE:
+		break;
+	}
+	return 0;
+}
+
+/* ---- for the exporter ---- */
+
+int device_new(const struct device_context *context, const struct busid *busid, const char *syspath, struct device **ret_device)
+{
+	struct device *device = calloc(1, sizeof(*device));
+
+	if (!device)
+		return -ENOMEM;
+	device->context = context;
+	device->busid = *busid;
+	device->hold = USBIP_HOLD_NONE;
+	device->backoff = (struct backoff){ .min_usec = USEC_PER_SEC / 4, .max_usec = 30 * USEC_PER_SEC };
+	device->seen_usec = clock_now_usec();
+	snprintf(device->syspath, sizeof(device->syspath), "%s", syspath);
+	*ret_device = device;
+	return 0;
+}
+
+struct device *device_free(struct device *device)
+{
+	if (!device)
+		return NULL;
+	job_abandon(device->job);
+	device_drop_stream(device);
+	sd_event_source_disable_unref(device->timer);
+	usbip_hold_done(&device->hold);
+	free(device);
+	return NULL;
+}
+
+static void device_on_adopted(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, arg);
+
+	if (device_job_is_stale(device))
+		return;
+	if (result < 0)
+		device_fail(device, &job->failure);
+	else
+		device_enter_state(device, DEVICE_BINDING);
+}
+
+static void device_on_found_looked(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, arg);
+
+	if (device_job_is_stale(device) || result < 0)
+		return;
+	device->busnum = job->busnum;
+	device->devnum = job->devnum;
+	device->speed = job->speed;
+	device->identity = job->identity;
+	if (device->goal == GOAL_RELEASE && device->reason[0]) {
+		device_ignore(device, device->reason);
+		return;
+	}
+	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+	if (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED) {
+		device->goal = GOAL_RELEASE;
+		snprintf(device->reason, sizeof(device->reason), "%s", device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
+	}
+	device_start_job(device, device_job_adopt, device_on_adopted);
+}
+
+void device_found_bound(struct device *device, bool is_ours)
+{
+	if (!is_ours) {
+		device->goal = GOAL_RELEASE;
+		snprintf(device->reason, sizeof(device->reason), "bound to usbip-host by somebody else");
+	}
+	device_start_job(device, device_job_look, device_on_found_looked);
+}
+
+void device_remove(struct device *device)
+{
+	if (device->state == DEVICE_GONE)
+		return;
+	device_enter_state(device, DEVICE_GONE);
+	device_finish_if_gone(device);
+}
+
+void device_lose_stream(struct device *device, const char *why)
+{
+	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
+		return;
+	log_info("%s: %s", device->busid.text, why);
+	device_enter_state(device, DEVICE_BINDING);
+}
+
+static void device_take_attached(struct device *device, const struct attached *attached)
+{
+	struct attached *copy = malloc(sizeof(*copy));
+
+	if (!copy) {
+		device_fail_with(device, FAILURE_INTERNAL, "out of memory");
+		return;
+	}
+	*copy = *attached;
+	json_incref(copy->steps_ms);
+	if (device->attached)
+		json_decref(device->attached->steps_ms);
+	free(device->attached);
+	device->attached = copy;
+	if (device->state == DEVICE_ATTACHED) {
+		device->context->on_change(device, device->context->userdata);
+		return;
+	}
+	device_enter_state(device, DEVICE_ATTACHED);
+	device_arm(device, STEADY_USEC);
+}
+
+static void device_handle_failed(struct device *device, const struct failure *failure)
+{
+	if (device->state == DEVICE_FAILED) {
+		device->failure = *failure; /* the stream's end came first; this says why */
+		if (device_failure_is_final(failure->code)) {
+			device->next_try_usec = 0;
+			timer_disarm(device->timer);
+		}
+		device->context->on_change(device, device->context->userdata);
+		return;
+	}
+	device_fail(device, failure);
+}
+
+/* The VM's owner took it away by hand: it stays away until somebody asks for it, here or by a plug. */
+#define DETACHED_BY_HAND "by hand"
+
+void device_handle_message(struct device *device, const struct message *message)
+{
+	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
+
+	switch (message->type) {
+	case MESSAGE_ATTACHED:
+		if (is_offered)
+			device_take_attached(device, message->attached);
+		break;
+	case MESSAGE_FAILED:
+		if (is_offered || device->state == DEVICE_FAILED)
+			device_handle_failed(device, &message->failure);
+		break;
+	case MESSAGE_DETACHED:
+		if (strncmp(message->reason, DETACHED_BY_HAND, strlen(DETACHED_BY_HAND)) == 0)
+			device_release(device, "detached on the VM by hand; usbpush attach brings it back");
+		else if (is_offered)
+			device_lose_stream(device, message->reason);
+		break;
+	default:
+		break; /* the link lets no other type through to a device */
+	}
+}
+
+void device_release(struct device *device, const char *reason)
+{
+	if (device->state == DEVICE_GONE)
+		return;
+	device_send_disconnect(device, reason);
+	snprintf(device->reason, sizeof(device->reason), "%s", reason);
+	device->goal = GOAL_RELEASE;
+	if (device->state != DEVICE_IGNORED)
+		device_enter_state(device, DEVICE_BINDING);
+}
+
+void device_share(struct device *device)
+{
+	device->goal = GOAL_SHARE;
+	backoff_reset(&device->backoff);
+	if (device->state == DEVICE_IGNORED || device->state == DEVICE_FAILED) {
+		if (device->hold.device_fd >= 0)
+			device_enter_state(device, DEVICE_BINDING);
+		else
+			device_look(device);
+	} else {
+		device_offer_now(device);
+	}
+}
+
+const struct busid *device_busid(const struct device *device)
+{
+	return &device->busid;
+}
+
+enum device_state device_get_state(const struct device *device)
+{
+	return device->state;
+}
+
+const struct identity *device_identity(const struct device *device)
+{
+	return &device->identity;
+}
+
+const char *device_offer_id(const struct device *device, bool *ret_is_streaming)
+{
+	*ret_is_streaming = device->is_streaming;
+	return device->offer_id;
+}
+
+bool device_is_held(const struct device *device)
+{
+	return device->hold.device_fd >= 0 || (device->job && device->state == DEVICE_BINDING);
+}
+
+bool device_is_busy(const struct device *device)
+{
+	return device->job || device->state == DEVICE_BINDING;
+}

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "busid.h"
+#include "job.h"
+#include "link.h"
+#include "policy.h"
+#include "usbip_host.h"
+
+/* One plugged-in USB device on the Pi, from its enumeration to its unplug: a state machine (DESIGN section 5). */
+struct device;
+
+enum device_state {
+	DEVICE_SEEN,     /* enumerated; being looked at */
+	DEVICE_IGNORED,  /* stays with the Pi; the reason says why */
+	DEVICE_BINDING,  /* on the way to usbip-host, or waiting there for an old session's end */
+	DEVICE_READY,    /* with usbip-host, waiting for the link */
+	DEVICE_OFFERED,  /* told to the VM, its stream on the way */
+	DEVICE_ATTACHED, /* the VM has it, nodes and all */
+	DEVICE_FAILED,   /* the failure says why; tried again later */
+	DEVICE_GONE,     /* unplugged; freed when nothing in the kernel needs it any more */
+};
+
+/* What devices stand on; all borrowed and outliving them. */
+struct device_context {
+	sd_event *event;
+	struct job_runner *jobs;
+	struct usbip_host *host;
+	struct policy *policy;
+	struct link *link;
+	void (*on_change)(struct device *device, void *userdata);   /* state or details changed */
+	void (*on_finished)(struct device *device, void *userdata); /* GONE, and nothing under way: free it */
+	void (*make_offer_id)(char *buffer, size_t size, void *userdata);
+	void *userdata;
+};
+
+/* The caller's, and freed by it in or after on_finished (or at exit). */
+int device_new(const struct device_context *context, const struct busid *busid, const char *syspath, struct device **ret_device);
+struct device *device_free(struct device *device);
+
+/* The kernel's generic driver has it (uevent `bind`, or found so at start): look at it, decide, take it. */
+void device_look(struct device *device);
+
+/* It was found with usbip-host at start: ours says whether a predecessor of this exporter put it there. */
+void device_found_bound(struct device *device, bool is_ours);
+
+/* It was unplugged. */
+void device_remove(struct device *device);
+
+/* The link is up and synced: offer it if it is ready or failed. */
+void device_offer_now(struct device *device);
+
+/* The link is gone, or the VM did not keep the offer: back to READY by way of the kernel's teardown. */
+void device_lose_stream(struct device *device, const char *why);
+
+/* What the VM says about the offer that is this device's (attached, failed, detached). */
+void device_handle_message(struct device *device, const struct message *message);
+
+/* By hand or at exit: end the stream and give it back to the Pi's own driver; it then is IGNORED with that reason until device_share() or a new plug. */
+void device_release(struct device *device, const char *reason);
+void device_share(struct device *device);
+
+const struct busid *device_busid(const struct device *device);
+enum device_state device_get_state(const struct device *device);
+const char *device_state_to_string(enum device_state state);
+const struct identity *device_identity(const struct device *device);
+
+/* The offer that the VM may know, or "" in states without one. is_streaming: its stream stands. */
+const char *device_offer_id(const struct device *device, bool *ret_is_streaming);
+
+/* Whether usbip-host holds it by our doing, so that a successor may find out. */
+bool device_is_held(const struct device *device);
+
+/* Whether something is under way in the kernel for it. */
+bool device_is_busy(const struct device *device);
+
+/* One of `status --json`'s devices; a new reference. */
+json_t *device_to_json(const struct device *device);
+
+/* One line for people and logs: "attached: /dev/ttyUSB0". */
+void device_describe(const struct device *device, char *buffer, size_t size);

@@ -1,0 +1,35 @@
+#pragma once
+
+/* Shared by device.c, which alone writes it, and device_view.c, which shows it. */
+
+#include <stdint.h>
+
+#include "backoff.h"
+#include "device.h"
+#include "stream.h"
+
+enum device_goal { GOAL_SHARE, GOAL_RELEASE };
+
+struct device {
+	const struct device_context *context; /* borrowed: outlives us */
+	struct busid busid;
+	char syspath[256];
+	enum device_state state;
+	enum device_goal goal;
+	uint32_t busnum, devnum, speed;
+	struct identity identity;
+	struct policy_decision decision;
+	char reason[128]; /* of IGNORED, or why it waits */
+	struct failure failure;
+	struct usbip_hold hold; /* owned */
+	struct job *job;        /* under way while not NULL */
+	struct stream *stream;  /* owned */
+	bool is_streaming;      /* the kernel has the stream's socket */
+	char offer_id[MESSAGE_ID_SIZE];
+	struct attached *attached; /* owned: what the VM said last; NULL unless ATTACHED */
+	sd_event_source *timer;    /* owned: settling, the offer's limit, or the next try */
+	uint64_t settle_since_usec, settle_step_usec, next_try_usec;
+	struct backoff backoff;
+	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
+	unsigned n_attached, n_failed;
+};

@@ -1,0 +1,43 @@
+#pragma once
+
+#include "busid.h"
+#include "descriptor.h"
+#include "failure.h"
+#include "identity.h"
+#include "usbip_host.h"
+
+/* What a device needs of the kernel and what may block there: each is the body of a job (job.h). */
+struct device_job {
+	const struct usbip_host *host; /* borrowed: outlives the daemon's jobs */
+	struct busid busid;
+	struct usbip_hold hold; /* owned */
+	struct failure failure;
+	/* of device_job_look() */
+	uint32_t busnum, devnum, speed;
+	struct identity identity;
+	struct descriptors descriptors;
+};
+
+/* A job's argument, with the hold moved into it. NULL without memory. */
+struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold);
+
+/* For job_start(). */
+void device_job_free(void *job);
+
+/* Reads identity, descriptors, numbers. */
+int device_job_look(void *job);
+
+/* Binds to usbip-host; the hold is filled. */
+int device_job_bind(void *job);
+
+/* Takes hold of what is bound already. */
+int device_job_adopt(void *job);
+
+/* Releases and binds anew: the cure for usbip_status 3. */
+int device_job_rebind(void *job);
+
+/* Gives it back to its driver; the hold is used up. */
+int device_job_release(void *job);
+
+/* After an unplug; the hold is used up. */
+int device_job_forget(void *job);

@@ -1,0 +1,632 @@
+#include "exporter.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+
+#include "cleanup.h"
+#include "held_file.h"
+#include "log.h"
+#include "machine.h"
+#include "pairing.h"
+#include "selection.h"
+#include "sysfs.h"
+
+#define EXPORTER_MAX_DEVICES 512
+#define EXPORTER_MAX_JOBS    64
+#define EXPORTER_EVENTS      256
+#define STOP_LIMIT_USEC      (8 * UINT64_C(1000000))
+
+struct entry {
+	TAILQ_ENTRY(entry) entry;
+	struct device *device; /* owned */
+	bool is_waiting;       /* its predecessor in the socket is not finished yet */
+	bool is_finished;      /* to be freed from the loop */
+};
+
+TAILQ_HEAD(entry_list, entry);
+
+struct exporter {
+	struct daemon *daemon; /* borrowed: outlives us */
+	struct exporter_options options;
+	char key_path[256], held_path[256];
+	struct job_runner *jobs;                                /* owned */
+	struct usbip_host *host;                                /* owned */
+	struct policy *policy;                                  /* owned */
+	struct link *link;                                      /* owned */
+	struct pairing *pairing;                                /* owned */
+	struct event_log *events;                               /* owned */
+	struct uevent_monitor *monitor;                         /* owned */
+	sd_event_source *reaper, *rescan, *stop_timer;          /* owned */
+	struct device_context context;
+	struct vm_config config;
+	struct entry_list entries;
+	size_t n_entries;
+	uint32_t instance; /* drawn at start: offer ids of two exporters never meet */
+	uint64_t n_offers, sync_seq;
+	bool is_stopping;
+};
+
+/* ---- entries ---- */
+
+static struct entry *exporter_find(struct exporter *exporter, const struct busid *busid)
+{
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (busid_equal(device_busid(entry->device), busid) && device_get_state(entry->device) != DEVICE_GONE)
+			return entry;
+	return NULL;
+}
+
+/* Whether a device that was in this socket is still on its way out of the kernel's tables. */
+static bool exporter_has_predecessor(struct exporter *exporter, const struct busid *busid)
+{
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (busid_equal(device_busid(entry->device), busid) && device_get_state(entry->device) == DEVICE_GONE && !entry->is_finished)
+			return true;
+	return false;
+}
+
+static struct entry *exporter_add(struct exporter *exporter, const struct busid *busid, const char *syspath)
+{
+	struct entry *entry;
+
+	if (exporter->n_entries >= EXPORTER_MAX_DEVICES) {
+		log_error("%s: more than %d USB devices; it is left alone", busid->text, EXPORTER_MAX_DEVICES);
+		return NULL;
+	}
+	entry = calloc(1, sizeof(*entry));
+	if (!entry || device_new(&exporter->context, busid, syspath, &entry->device) < 0) {
+		log_error("%s: out of memory; it is left alone", busid->text);
+		free(entry);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&exporter->entries, entry, entry);
+	exporter->n_entries++;
+	return entry;
+}
+
+static void exporter_look(struct exporter *exporter, struct entry *entry)
+{
+	entry->is_waiting = exporter_has_predecessor(exporter, device_busid(entry->device));
+	if (!entry->is_waiting)
+		device_look(entry->device);
+}
+
+static int exporter_on_reap(sd_event_source *source, void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct entry *entry, *next;
+
+	(void)source;
+	for (entry = TAILQ_FIRST(&exporter->entries); entry; entry = next) {
+		next = TAILQ_NEXT(entry, entry);
+		if (!entry->is_finished)
+			continue;
+		TAILQ_REMOVE(&exporter->entries, entry, entry);
+		exporter->n_entries--;
+		device_free(entry->device);
+		free(entry);
+	}
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (entry->is_waiting)
+			exporter_look(exporter, entry);
+	return 0;
+}
+
+/* ---- what devices say ---- */
+
+static bool exporter_is_settled(struct exporter *exporter)
+{
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (device_is_busy(entry->device) || device_is_held(entry->device))
+			return false;
+	return true;
+}
+
+/* So that a successor knows which devices at usbip-host are ours (reconciled with sysfs at its start). */
+static void exporter_write_held(struct exporter *exporter)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_fclose_ FILE *stream = NULL;
+	size_t size = 0;
+	struct entry *entry;
+	int r;
+
+	stream = open_memstream(&text, &size);
+	if (!stream)
+		return;
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (device_is_held(entry->device))
+			fprintf(stream, "%s\n", device_busid(entry->device)->text);
+	if (fflush(stream) != 0)
+		return;
+	r = held_file_write(exporter->held_path, text, size);
+	if (r < 0)
+		log_warning("%s can't be written: %s", exporter->held_path, strerror(-r));
+}
+
+static void exporter_check_stop(struct exporter *exporter)
+{
+	if (exporter->is_stopping && exporter_is_settled(exporter))
+		daemon_exit(exporter->daemon, 0);
+}
+
+static void exporter_update_status_line(struct exporter *exporter)
+{
+	struct entry *entry;
+	unsigned n_attached = 0;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		n_attached += device_get_state(entry->device) == DEVICE_ATTACHED;
+	daemon_status("link %s, %u device%s attached", link_state_to_string(link_get_state(exporter->link)), n_attached, n_attached == 1 ? "" : "s");
+}
+
+static void exporter_on_device_change(struct device *device, void *userdata)
+{
+	struct exporter *exporter = userdata;
+	char text[600];
+
+	device_describe(device, text, sizeof(text));
+	event_log_add(exporter->events, "device", device_busid(device)->text, device_state_to_string(device_get_state(device)), text);
+	exporter_write_held(exporter);
+	exporter_update_status_line(exporter);
+	exporter_check_stop(exporter);
+}
+
+static void exporter_on_device_finished(struct device *device, void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (entry->device == device)
+			entry->is_finished = true;
+	sd_event_source_set_enabled(exporter->reaper, SD_EVENT_ONESHOT);
+	exporter_check_stop(exporter);
+}
+
+static void exporter_make_offer_id(char *buffer, size_t size, void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	snprintf(buffer, size, "%08x-%llu", exporter->instance, (unsigned long long)++exporter->n_offers);
+}
+
+/* ---- what the link says ---- */
+
+static void exporter_on_link_state(enum link_state state, void *userdata)
+{
+	struct exporter *exporter = userdata;
+	_cleanup_json_ json_t *link = link_to_json(exporter->link);
+	const char *why = json_string_value(json_object_get(json_object_get(link, "error"), "text"));
+
+	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
+	exporter_update_status_line(exporter);
+	pairing_handle_link_state(exporter->pairing, state, link);
+}
+
+static void exporter_on_sync_wanted(void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct message message = { .type = MESSAGE_SYNC, .seq = ++exporter->sync_seq };
+	struct entry *entry;
+
+	message.entries = calloc(MESSAGE_MAX_OFFERS, sizeof(*message.entries));
+	if (!message.entries)
+		return;
+	TAILQ_FOREACH(entry, &exporter->entries, entry) {
+		enum device_state state = device_get_state(entry->device);
+		struct sync_entry *item = &message.entries[message.n_entries];
+
+		if ((state != DEVICE_OFFERED && state != DEVICE_ATTACHED) || message.n_entries == MESSAGE_MAX_OFFERS)
+			continue;
+		snprintf(item->id, sizeof(item->id), "%s", device_offer_id(entry->device, &item->is_streaming));
+		message.n_entries++;
+	}
+	link_send(exporter->link, &message);
+	free(message.entries);
+}
+
+static bool message_keeps(const struct message *message, const char *id)
+{
+	for (size_t i = 0; i < message->n_entries; i++)
+		if (strcmp(message->entries[i].id, id) == 0)
+			return true;
+	return false;
+}
+
+static void exporter_handle_synced(struct exporter *exporter, const struct message *message)
+{
+	struct entry *entry;
+	bool is_streaming;
+
+	/* An answer to an older sync says nothing about offers made since. */
+	if (message->seq != exporter->sync_seq)
+		return;
+	TAILQ_FOREACH(entry, &exporter->entries, entry) {
+		if (!message_keeps(message, device_offer_id(entry->device, &is_streaming)))
+			device_lose_stream(entry->device, "the VM did not keep it; it is attached anew");
+		device_offer_now(entry->device);
+	}
+}
+
+static void exporter_on_message(const struct message *message, void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct entry *entry;
+	bool is_streaming;
+
+	if (message->type == MESSAGE_SYNCED) {
+		exporter_handle_synced(exporter, message);
+		return;
+	}
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (strcmp(device_offer_id(entry->device, &is_streaming), message->id) == 0) {
+			device_handle_message(entry->device, message);
+			return;
+		}
+	/* of an offer that was withdrawn meanwhile: the message crossed ours */
+}
+
+static void exporter_on_link_lost(void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		device_lose_stream(entry->device, "the link to the VM is gone");
+}
+
+/* ---- what the kernel says ---- */
+
+void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent)
+{
+	struct busid busid;
+	struct entry *entry;
+
+	if (strcmp(uevent->subsystem, "usb") != 0 || strcmp(uevent->devtype, "usb_device") != 0 || busid_parse(uevent->sysname, &busid) < 0)
+		return;
+	entry = exporter_find(exporter, &busid);
+	switch (uevent->action) {
+	case UEVENT_ADD:
+		if (entry)
+			device_remove(entry->device); /* its `remove` was lost */
+		if (exporter_add(exporter, &busid, uevent->syspath))
+			link_kick(exporter->link, false);
+		break;
+	case UEVENT_BIND:
+		if (!entry)
+			entry = exporter_add(exporter, &busid, uevent->syspath);
+		if (entry && strcmp(uevent->driver, "usb") == 0 && !exporter->is_stopping)
+			exporter_look(exporter, entry);
+		break;
+	case UEVENT_REMOVE:
+		if (entry)
+			device_remove(entry->device);
+		break;
+	case UEVENT_UNBIND:
+	case UEVENT_CHANGE:
+	case UEVENT_OTHER:
+		break;
+	}
+}
+
+static void exporter_on_uevent(const struct uevent *uevent, void *userdata)
+{
+	exporter_handle_uevent(userdata, uevent);
+}
+
+/* One device of the tree as it is now: what events would have said. */
+static void exporter_on_enumerated(const struct uevent *uevent, void *userdata)
+{
+	struct exporter *exporter = userdata;
+	char driver[64] = "", path[300];
+	struct busid busid;
+	struct entry *entry;
+
+	if (strcmp(uevent->devtype, "usb_device") != 0 || busid_parse(uevent->sysname, &busid) < 0 || exporter_find(exporter, &busid))
+		return;
+	entry = exporter_add(exporter, &busid, uevent->syspath);
+	if (!entry)
+		return;
+	snprintf(path, sizeof(path), "bus/usb/devices/%s/driver", busid.text);
+	(void)sysfs_link_name(usbip_host_sysfs(exporter->host), path, driver, sizeof(driver));
+	if (strcmp(driver, "usbip-host") == 0)
+		device_found_bound(entry->device, held_file_has(exporter->held_path, &busid));
+	else if (driver[0])
+		exporter_look(exporter, entry);
+}
+
+/* The kernel dropped events: what is gone is found by its missing directory, what is new by enumeration. */
+static void exporter_on_overrun(void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct entry *entry;
+
+	log_warning("the kernel dropped device events; looking at all devices anew");
+	TAILQ_FOREACH(entry, &exporter->entries, entry) {
+		int fd = usbip_host_open_device(exporter->host, device_busid(entry->device));
+
+		if (fd < 0)
+			device_remove(entry->device);
+		close_fd(fd);
+	}
+	uevent_enumerate("usb", exporter_on_enumerated, exporter);
+}
+
+/* ---- start and end ---- */
+
+static void exporter_on_config_problem(const struct config_problem *problem, void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	log_warning("%s", problem->text);
+	event_log_add(exporter->events, "config", NULL, "PROBLEM", problem->text);
+}
+
+static void exporter_share_all(void *userdata)
+{
+	struct exporter *exporter = userdata;
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		device_share(entry->device);
+}
+
+void exporter_reload(struct exporter *exporter)
+{
+	struct vm_config config;
+	struct entry *entry;
+	int r = vm_config_load(exporter->options.config_path, exporter_on_config_problem, exporter, &config);
+
+	if (r < 0) {
+		log_error("%s can't be read: %s; the pairing stays as it was", exporter->options.config_path, strerror(-r));
+		return;
+	}
+	if (vm_config_equal(&config, &exporter->config))
+		return;
+	exporter->config = config;
+	/* Devices are let go while the link can still tell the VM. */
+	if (!vm_config_is_paired(&config))
+		TAILQ_FOREACH(entry, &exporter->entries, entry)
+			device_release(entry->device, "not paired with a VM");
+	link_configure(exporter->link, &config);
+	if (vm_config_is_paired(&config))
+		exporter_share_all(exporter);
+}
+
+static int exporter_init_context(struct exporter *exporter)
+{
+	static const struct link_handlers handlers = {
+		.on_state = exporter_on_link_state,
+		.on_sync_wanted = exporter_on_sync_wanted,
+		.on_message = exporter_on_message,
+		.on_lost = exporter_on_link_lost,
+	};
+	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
+
+	if (r == 0)
+		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config, exporter_share_all, exporter,
+				&exporter->pairing);
+	exporter->context = (struct device_context){
+		.event = exporter->daemon->event,
+		.jobs = exporter->jobs,
+		.host = exporter->host,
+		.policy = exporter->policy,
+		.link = exporter->link,
+		.on_change = exporter_on_device_change,
+		.on_finished = exporter_on_device_finished,
+		.make_offer_id = exporter_make_offer_id,
+		.userdata = exporter,
+	};
+	return r;
+}
+
+static int exporter_init(struct exporter *exporter)
+{
+	const struct exporter_options *options = &exporter->options;
+	sd_event *event = exporter->daemon->event;
+	struct failure failure;
+	int r;
+
+	if (getrandom(&exporter->instance, sizeof(exporter->instance), 0) != sizeof(exporter->instance))
+		return -errno;
+	r = event_log_new(EXPORTER_EVENTS, &exporter->events);
+	if (r == 0)
+		r = job_runner_new(event, EXPORTER_MAX_JOBS, &exporter->jobs);
+	if (r == 0)
+		r = usbip_host_new(options->sysfs_root, options->dev_root, &exporter->host);
+	if (r == 0)
+		r = policy_new(NULL, &exporter->policy);
+	if (r == 0)
+		r = sd_event_add_defer(event, &exporter->reaper, exporter_on_reap, exporter);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(exporter->reaper, SD_EVENT_OFF);
+	if (r >= 0)
+		r = exporter_init_context(exporter);
+	if (r < 0)
+		return r;
+	if (usbip_host_check(exporter->host, &failure) < 0)
+		log_error("%s. %s", failure.text, failure.cure);
+	if (transport_key_ensure(exporter->key_path, &failure) < 0)
+		log_error("%s. %s", failure.text, failure.cure);
+	return 0;
+}
+
+static int exporter_start(struct exporter *exporter)
+{
+	static const char *const subsystems[] = { "usb", NULL };
+	int r;
+
+	/* First listen, then look: what comes in between is heard twice and found known. */
+	r = uevent_monitor_new(exporter->daemon->event, UEVENT_KERNEL, subsystems, exporter_on_uevent, exporter_on_overrun, exporter, &exporter->monitor);
+	if (r < 0)
+		return r;
+	exporter_reload(exporter);
+	return uevent_enumerate("usb", exporter_on_enumerated, exporter);
+}
+
+int exporter_new(struct daemon *daemon, const struct exporter_options *options, struct exporter **ret_exporter)
+{
+	struct exporter *exporter = calloc(1, sizeof(*exporter));
+	int r;
+
+	if (!exporter)
+		return -ENOMEM;
+	exporter->daemon = daemon;
+	exporter->options = *options;
+	TAILQ_INIT(&exporter->entries);
+	snprintf(exporter->key_path, sizeof(exporter->key_path), "%s/id_ed25519", options->state_dir);
+	snprintf(exporter->held_path, sizeof(exporter->held_path), "%s/held", options->run_dir);
+	r = exporter_init(exporter);
+	if (r >= 0)
+		r = exporter_start(exporter);
+	if (r < 0) {
+		exporter_free(exporter);
+		return r;
+	}
+	*ret_exporter = exporter;
+	return 0;
+}
+
+struct exporter *exporter_free(struct exporter *exporter)
+{
+	struct entry *entry;
+
+	if (!exporter)
+		return NULL;
+	uevent_monitor_free(exporter->monitor);
+	while ((entry = TAILQ_FIRST(&exporter->entries))) {
+		TAILQ_REMOVE(&exporter->entries, entry, entry);
+		device_free(entry->device);
+		free(entry);
+	}
+	pairing_free(exporter->pairing);
+	link_free(exporter->link);
+	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */
+	if (!exporter->jobs || job_runner_count(exporter->jobs) == 0)
+		usbip_host_free(exporter->host);
+	job_runner_free(exporter->jobs);
+	policy_free(exporter->policy);
+	event_log_free(exporter->events);
+	sd_event_source_disable_unref(exporter->reaper);
+	sd_event_source_disable_unref(exporter->stop_timer);
+	free(exporter);
+	return NULL;
+}
+
+static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	(void)source;
+	(void)usec;
+	log_warning("not all devices could be given back in time; they stay with usbip-host");
+	daemon_exit(exporter->daemon, 0);
+	return 0;
+}
+
+void exporter_stop(struct exporter *exporter)
+{
+	struct entry *entry;
+
+	exporter->is_stopping = true;
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		device_release(entry->device, "usbpush-exporter is stopped");
+	timer_arm(exporter->daemon->event, &exporter->stop_timer, STOP_LIMIT_USEC, exporter_on_stop_timeout, exporter);
+	exporter_check_stop(exporter);
+}
+
+/* ---- for the control socket ---- */
+
+int exporter_pair(struct exporter *exporter, const struct vm_config *config, exporter_pair_fn on_done, void *userdata)
+{
+	return pairing_start(exporter->pairing, config, on_done, userdata);
+}
+
+void exporter_pair_forget(struct exporter *exporter, void *userdata)
+{
+	pairing_forget(exporter->pairing, userdata);
+}
+
+int exporter_unpair(struct exporter *exporter, struct failure *ret_failure)
+{
+	struct vm_config empty = { 0 };
+	int r = vm_config_save(exporter->options.config_path, &empty);
+
+	if (r < 0)
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.", "%s can't be written: %s",
+				   exporter->options.config_path, strerror(-r));
+	exporter_reload(exporter);
+	return 0;
+}
+
+size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
+{
+	struct entry *entry;
+	size_t found = 0;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry) {
+		if (device_get_state(entry->device) == DEVICE_GONE ||
+		    !selection_fits(selection, device_busid(entry->device), device_identity(entry->device), ""))
+			continue;
+		if (found < n)
+			ret_devices[found] = entry->device;
+		found++;
+	}
+	return found;
+}
+
+void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata)
+{
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &exporter->entries, entry)
+		if (device_get_state(entry->device) != DEVICE_GONE)
+			fn(entry->device, userdata);
+}
+
+struct link *exporter_link(struct exporter *exporter)
+{
+	return exporter->link;
+}
+
+struct event_log *exporter_events(struct exporter *exporter)
+{
+	return exporter->events;
+}
+
+const char *exporter_key_path(const struct exporter *exporter)
+{
+	return exporter->key_path;
+}
+
+static void exporter_append_device(struct device *device, void *userdata)
+{
+	json_array_append_new(userdata, device_to_json(device));
+}
+
+json_t *exporter_to_json(struct exporter *exporter)
+{
+	char id[MESSAGE_ID_SIZE] = "", name[MESSAGE_NAME_SIZE];
+	struct failure failure;
+	json_t *devices = json_array(), *object;
+
+	(void)machine_id(id, sizeof(id));
+	machine_name(name, sizeof(name));
+	exporter_for_each(exporter, exporter_append_device, devices);
+	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link", link_to_json(exporter->link),
+			   "devices", devices);
+	json_object_set_new(object, "problem",
+			    usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
+	return object;
+}

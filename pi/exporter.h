@@ -1,0 +1,60 @@
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "daemon.h"
+#include "device.h"
+#include "event_log.h"
+#include "link.h"
+#include "uevent.h"
+
+/* The Pi's daemon: which devices there are, where they are on their way, and the link to the VM. It owns them all and passes on what happens
+ * between them. */
+struct exporter;
+
+struct exporter_options {
+	const char *sysfs_root, *dev_root; /* "/sys", "/dev" */
+	const char *config_path;           /* vm.conf */
+	const char *state_dir;             /* the key: /var/lib/usbpush */
+	const char *run_dir;               /* /run/usbpush */
+};
+
+/* Reads the configuration, finds what is plugged in, starts the link. Problems of the configuration are logged. The object is the caller's. */
+int exporter_new(struct daemon *daemon, const struct exporter_options *options, struct exporter **ret_exporter);
+
+/* Takes NULL, returns NULL. Devices stay as they are: use exporter_stop() first for a clean end. */
+struct exporter *exporter_free(struct exporter *exporter);
+
+/* Ends all streams, gives all devices back to the Pi's drivers, then ends the daemon's loop; within a bound of a few seconds. */
+void exporter_stop(struct exporter *exporter);
+
+/* What the kernel says of devices; the seam for tests. */
+void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent);
+
+/* Reads vm.conf again; a changed VM drops the old link. */
+void exporter_reload(struct exporter *exporter);
+
+/* Pairs with a VM: the link is tried with config; `exporter_pair_result` comes by on_done. On failure the old pairing is back. On success vm.conf has the
+ * new one. -EBUSY while another pairing runs. */
+typedef void (*exporter_pair_fn)(const struct failure *failure, void *userdata);
+int exporter_pair(struct exporter *exporter, const struct vm_config *config, exporter_pair_fn on_done, void *userdata);
+
+/* The one who waits for a pairing is gone: it goes on without him. */
+void exporter_pair_forget(struct exporter *exporter, void *userdata);
+
+/* Ends the pairing: devices go back to the Pi's drivers. 0 or negative errno with ret_failure. */
+int exporter_unpair(struct exporter *exporter, struct failure *ret_failure);
+
+/* The devices that fit a selection: bus id, VID:PID, serial or name. ret_devices (max n) are borrowed. Returns how many fit. */
+size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);
+
+/* Calls fn for each device that is plugged in. */
+void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata);
+
+struct link *exporter_link(struct exporter *exporter);
+struct event_log *exporter_events(struct exporter *exporter);
+const char *exporter_key_path(const struct exporter *exporter);
+
+/* What `usbpush status --json` prints; a new reference. */
+json_t *exporter_to_json(struct exporter *exporter);

@@ -1,0 +1,542 @@
+#include "link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backoff.h"
+#include "cleanup.h"
+#include "connector.h"
+#include "control_channel.h"
+#include "daemon.h"
+#include "log.h"
+#include "machine.h"
+
+#define USEC_PER_SEC        UINT64_C(1000000)
+#define LINK_ATTEMPT_USEC   (20 * USEC_PER_SEC) /* for a whole try, until UP */
+#define LINK_REFUSED_USEC   (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
+#define LINK_PINGS          3                   /* in the span of the patience */
+
+struct link {
+	sd_event *event;                 /* borrowed: outlives us */
+	struct job_runner *jobs;         /* borrowed: outlives us */
+	struct vm_config config;
+	char key_path[256];
+	enum link_state state;
+	uint64_t state_since_usec, next_try_usec, attempt_since_usec;
+	struct connector *connector;     /* owned */
+	struct transport *transport;     /* owned */
+	struct control_channel *control; /* owned */
+	sd_event_source *retry_timer, *attempt_timer, *ping_timer, *control_timer; /* owned */
+	struct backoff backoff, control_backoff;
+	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq;
+	uint64_t rtt_usec;
+	struct failure failure; /* why it is DOWN or REFUSED */
+	char address[64];       /* of the VM, as connected */
+	struct hello vm;        /* what the VM said of itself */
+	uint64_t n_attempts, n_established;
+	uint64_t step_usec[5];  /* when the last try reached: tcp, host key, login, channel, synced */
+	struct link_handlers handlers;
+	void *userdata; /* borrowed */
+};
+
+enum { STEP_TCP, STEP_HOST_KEY, STEP_LOGIN, STEP_CHANNEL, STEP_SYNCED };
+static const char *const STEP_NAMES[] = { "tcp", "host_key", "login", "handler", "sync" };
+
+static const char *const STATE_NAMES[] = {
+	[LINK_UNPAIRED] = "UNPAIRED", [LINK_DOWN] = "DOWN",	[LINK_CONNECTING] = "CONNECTING", [LINK_AUTHENTICATING] = "AUTHENTICATING",
+	[LINK_SYNCING] = "SYNCING",   [LINK_UP] = "UP",		[LINK_REFUSED] = "REFUSED",
+};
+
+const char *link_state_to_string(enum link_state state)
+{
+	return STATE_NAMES[state];
+}
+
+static void link_drop_connection(struct link *link)
+{
+	bool had_transport = link->transport != NULL;
+
+	link->connector = connector_free(link->connector);
+	link->control = control_channel_free(link->control);
+	timer_disarm(link->attempt_timer);
+	timer_disarm(link->ping_timer);
+	timer_disarm(link->control_timer);
+	if (!had_transport)
+		return;
+	link->handlers.on_lost(link->userdata); /* the streams go before what they stand on */
+	link->transport = transport_free(link->transport);
+}
+
+static int link_on_retry(sd_event_source *source, uint64_t usec, void *userdata);
+static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void *userdata);
+static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void link_schedule_retry(struct link *link, uint64_t delay_usec)
+{
+	link->next_try_usec = clock_now_usec() + delay_usec;
+	timer_arm(link->event, &link->retry_timer, delay_usec, link_on_retry, link);
+}
+
+/* Only what the VM's side can mend is tried again by itself: a changed host key never is. */
+static void link_enter_refused(struct link *link)
+{
+	link_drop_connection(link);
+	link->next_try_usec = 0;
+	if (link->failure.code != FAILURE_HOST_KEY)
+		link_schedule_retry(link, LINK_REFUSED_USEC);
+}
+
+static uint64_t link_ping_interval(const struct link *link)
+{
+	return (uint64_t)link->config.patience_ms * 1000 / LINK_PINGS;
+}
+
+static void link_enter_up(struct link *link)
+{
+	link->n_established++;
+	link->step_usec[STEP_SYNCED] = clock_now_usec();
+	backoff_reset(&link->backoff);
+	backoff_reset(&link->control_backoff);
+	link->control_lost_usec = 0;
+	timer_disarm(link->attempt_timer);
+	link_ping(link);
+	timer_arm(link->event, &link->ping_timer, link_ping_interval(link), link_on_ping_timer, link);
+}
+
+static void link_log_state(const struct link *link, enum link_state old)
+{
+	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_REFUSED;
+
+	if (is_trouble && link->failure.code != FAILURE_NONE)
+		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s", link->config.host,
+			  STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
+	else
+		log_write(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "link to %s: %s -> %s", link->config.host, STATE_NAMES[old],
+			  STATE_NAMES[link->state]);
+}
+
+/* The one writer of link->state. */
+static void link_enter_state(struct link *link, enum link_state state)
+{
+	enum link_state old = link->state;
+
+	link->state = state;
+	link->state_since_usec = clock_now_usec();
+	link_log_state(link, old);
+	switch (state) {
+	case LINK_UNPAIRED:
+		link_drop_connection(link);
+		timer_disarm(link->retry_timer);
+		break;
+	case LINK_DOWN:
+		link_drop_connection(link);
+		link_schedule_retry(link, backoff_next(&link->backoff));
+		break;
+	case LINK_CONNECTING:
+		timer_disarm(link->retry_timer);
+		break;
+	case LINK_AUTHENTICATING:
+	case LINK_SYNCING:
+		break;
+	case LINK_UP:
+		link_enter_up(link);
+		break;
+	case LINK_REFUSED:
+		link_enter_refused(link);
+		break;
+	}
+	link->handlers.on_state(state, link->userdata);
+}
+
+static void link_fail(struct link *link, const struct failure *failure)
+{
+	bool is_refusal = failure->code == FAILURE_HOST_KEY || failure->code == FAILURE_LOGIN || failure->code == FAILURE_VERSION;
+
+	link->failure = *failure;
+	link_enter_state(link, is_refusal ? LINK_REFUSED : LINK_DOWN);
+}
+
+static void link_fail_with(struct link *link, enum failure_code code, const char *text)
+{
+	struct failure failure;
+
+	failure_set(&failure, code, NULL, "%s", text);
+	link_fail(link, &failure);
+}
+
+/* ---- control channel ---- */
+
+static void link_open_control(struct link *link);
+
+static void link_send_hello(struct link *link)
+{
+	struct message message = { .type = MESSAGE_HELLO };
+	struct hello *hello = &message.hello;
+
+	hello->protocol = PROTOCOL_VERSION;
+	hello->patience_ms = link->config.patience_ms;
+	snprintf(hello->software, sizeof(hello->software), "%s", USBPUSH_VERSION);
+	snprintf(hello->role, sizeof(hello->role), "pi");
+	machine_name(hello->name, sizeof(hello->name));
+	if (machine_id(hello->id, sizeof(hello->id)) < 0 || machine_boot_id(hello->boot_id, sizeof(hello->boot_id)) < 0) {
+		link_fail_with(link, FAILURE_INTERNAL, "this machine has no id (/etc/machine-id)");
+		return;
+	}
+	control_channel_send(link->control, &message);
+}
+
+static void link_on_control_open(void *userdata)
+{
+	struct link *link = userdata;
+
+	link->heard_usec = clock_now_usec();
+	link->step_usec[STEP_CHANNEL] = link->heard_usec;
+	link_send_hello(link);
+}
+
+static void link_handle_hello(struct link *link, const struct hello *hello)
+{
+	struct failure failure;
+
+	if (hello->protocol == PROTOCOL_VERSION) {
+		link->vm = *hello;
+		link->handlers.on_sync_wanted(link->userdata);
+		return;
+	}
+	failure_set(&failure, FAILURE_VERSION, "Install the same version of usbpush on both machines.", "the VM speaks protocol %u, this Pi %d", hello->protocol,
+		    PROTOCOL_VERSION);
+	link_fail(link, &failure);
+}
+
+static void link_handle_pong(struct link *link, const struct message *message)
+{
+	if (message->seq == link->ping_seq && link->ping_sent_usec) {
+		link->rtt_usec = clock_now_usec() - link->ping_sent_usec;
+		link->ping_sent_usec = 0;
+	}
+}
+
+static void link_answer_unknown(struct link *link, const struct message *message)
+{
+	struct message answer = { .type = MESSAGE_UNKNOWN };
+
+	snprintf(answer.of, sizeof(answer.of), "%s", message->of);
+	control_channel_send(link->control, &answer);
+}
+
+static void link_on_control_message(const struct message *message, void *userdata)
+{
+	struct link *link = userdata;
+
+	link->heard_usec = clock_now_usec();
+	switch (message->type) {
+	case MESSAGE_HELLO:
+		link_handle_hello(link, &message->hello);
+		break;
+	case MESSAGE_PONG:
+		link_handle_pong(link, message);
+		break;
+	case MESSAGE_REFUSED:
+		link_fail(link, &message->failure);
+		break;
+	case MESSAGE_RESYNC:
+		link->handlers.on_sync_wanted(link->userdata);
+		break;
+	case MESSAGE_SYNCED:
+		if (link->state == LINK_SYNCING)
+			link_enter_state(link, LINK_UP);
+		link->handlers.on_message(message, link->userdata);
+		break;
+	case MESSAGE_ATTACHED:
+	case MESSAGE_FAILED:
+	case MESSAGE_DETACHED:
+		link->handlers.on_message(message, link->userdata);
+		break;
+	case MESSAGE_UNRECOGNIZED:
+		link_answer_unknown(link, message);
+		break;
+	case MESSAGE_UNKNOWN:
+		log_debug("link to %s: the VM does not know \"%s\"", link->config.host, message->of);
+		break;
+	case MESSAGE_SYNC:
+	case MESSAGE_CONNECT:
+	case MESSAGE_DISCONNECT:
+	case MESSAGE_PING:
+	case MESSAGE_STREAM:
+		link_fail_with(link, FAILURE_BAD_REQUEST, "the VM sent a message that only a Pi may send");
+		break;
+	}
+}
+
+static int link_on_control_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	link_open_control(userdata);
+	return 0;
+}
+
+/* The handler went away (a restart, an upgrade) while SSH stands: its streams run on in the kernels, so only the control channel is opened
+ * again, for as long as the patience lasts. */
+static void link_on_control_closed(const struct failure *failure, void *userdata)
+{
+	struct link *link = userdata;
+	uint64_t now = clock_now_usec();
+	bool is_foul = failure->code == FAILURE_BAD_REQUEST;
+
+	link->control = control_channel_free(link->control);
+	timer_disarm(link->ping_timer);
+	if (!link->control_lost_usec)
+		link->control_lost_usec = now;
+	if (is_foul || link->n_established == 0 || now - link->control_lost_usec > (uint64_t)link->config.patience_ms * 2000) {
+		link_fail(link, failure);
+		return;
+	}
+	if (link->state == LINK_UP)
+		link_enter_state(link, LINK_SYNCING);
+	timer_disarm(link->attempt_timer);
+	timer_arm(link->event, &link->control_timer, backoff_next(&link->control_backoff), link_on_control_retry, link);
+}
+
+static void link_open_control(struct link *link)
+{
+	static const struct control_channel_handlers handlers = {
+		.on_open = link_on_control_open,
+		.on_message = link_on_control_message,
+		.on_closed = link_on_control_closed,
+	};
+	int r = control_channel_new(link->event, link->transport, &handlers, link, &link->control);
+
+	if (r < 0) {
+		link_fail_with(link, FAILURE_INTERNAL, "no control channel could be opened");
+		return;
+	}
+	timer_arm(link->event, &link->attempt_timer, LINK_ATTEMPT_USEC, link_on_attempt_timeout, link);
+}
+
+/* ---- connection ---- */
+
+static void link_on_transport_step(enum transport_step step, void *userdata)
+{
+	struct link *link = userdata;
+
+	switch (step) {
+	case TRANSPORT_HANDSHAKE:
+		break;
+	case TRANSPORT_HOST_KEY:
+		link->step_usec[STEP_HOST_KEY] = clock_now_usec();
+		break;
+	case TRANSPORT_LOGIN:
+		break;
+	case TRANSPORT_UP:
+		link->step_usec[STEP_LOGIN] = clock_now_usec();
+		link_enter_state(link, LINK_SYNCING);
+		link_open_control(link);
+		break;
+	}
+}
+
+static void link_on_transport_down(const struct failure *failure, void *userdata)
+{
+	link_fail(userdata, failure);
+}
+
+static void link_on_connected(int fd, const char *address, const struct failure *failure, void *userdata)
+{
+	static const struct transport_handlers handlers = { .on_step = link_on_transport_step, .on_down = link_on_transport_down };
+	struct link *link = userdata;
+	const struct transport_options options = { link->config.user, link->key_path, link->config.host_key };
+	int r;
+
+	snprintf(link->address, sizeof(link->address), "%s", address);
+	if (fd < 0) {
+		link_fail(link, failure);
+		return;
+	}
+	link->connector = connector_free(link->connector);
+	link->step_usec[STEP_TCP] = clock_now_usec();
+	r = transport_new(link->event, fd, &options, &handlers, link, &link->transport);
+	if (r < 0) {
+		link_fail_with(link, FAILURE_INTERNAL, r == -ENOKEY ? "the Pi's own SSH key can't be read" : "SSH could not be started");
+		return;
+	}
+	link_enter_state(link, LINK_AUTHENTICATING);
+}
+
+static void link_connect(struct link *link)
+{
+	int r;
+
+	memset(link->step_usec, 0, sizeof(link->step_usec));
+	link->n_attempts++;
+	link->n_established = 0;
+	link->attempt_since_usec = clock_now_usec();
+	link->control_lost_usec = 0;
+	link_enter_state(link, LINK_CONNECTING);
+	timer_arm(link->event, &link->attempt_timer, LINK_ATTEMPT_USEC, link_on_attempt_timeout, link);
+	r = connector_new(link->event, link->jobs, link->config.host, link->config.port, link->config.patience_ms, link_on_connected, link,
+			  &link->connector);
+	if (r < 0)
+		link_fail_with(link, FAILURE_INTERNAL, "out of memory");
+}
+
+static int link_on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	link_connect(userdata);
+	return 0;
+}
+
+static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct link *link = userdata;
+	struct failure failure;
+
+	(void)source;
+	(void)usec;
+	failure_set(&failure, FAILURE_TIMEOUT, "Is the VM overloaded, or something else than sshd and usbpush-handler answering there?",
+		    "%s did not come up within 20 s (it got as far as %s)", link->config.host, STATE_NAMES[link->state]);
+	link_fail(link, &failure);
+	return 0;
+}
+
+/* ---- heartbeat ---- */
+
+void link_ping(struct link *link)
+{
+	struct message message = { .type = MESSAGE_PING, .seq = ++link->ping_seq };
+
+	link->ping_sent_usec = clock_now_usec();
+	link_send(link, &message);
+}
+
+static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct link *link = userdata;
+	struct failure failure;
+	uint64_t silence = clock_now_usec() - link->heard_usec;
+
+	(void)source;
+	(void)usec;
+	if (silence > (uint64_t)link->config.patience_ms * 1000) {
+		failure_set(&failure, FAILURE_TIMEOUT, NULL, "the VM has said nothing for %u s", (unsigned)(silence / USEC_PER_SEC));
+		link_fail(link, &failure);
+		return 0;
+	}
+	link_ping(link);
+	timer_arm(link->event, &link->ping_timer, link_ping_interval(link), link_on_ping_timer, link);
+	return 0;
+}
+
+/* ---- for the exporter ---- */
+
+int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, const struct link_handlers *handlers, void *userdata, struct link **ret_link)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
+		return -ENOMEM;
+	*link = (struct link){ .event = event,
+			       .jobs = jobs,
+			       .state = LINK_UNPAIRED,
+			       .state_since_usec = clock_now_usec(),
+			       .backoff = { .min_usec = USEC_PER_SEC / 4, .max_usec = 8 * USEC_PER_SEC },
+			       .control_backoff = { .min_usec = USEC_PER_SEC / 10, .max_usec = USEC_PER_SEC },
+			       .handlers = *handlers,
+			       .userdata = userdata };
+	snprintf(link->key_path, sizeof(link->key_path), "%s", key_path);
+	*ret_link = link;
+	return 0;
+}
+
+struct link *link_free(struct link *link)
+{
+	if (!link)
+		return NULL;
+	connector_free(link->connector);
+	control_channel_free(link->control);
+	transport_free(link->transport);
+	sd_event_source_disable_unref(link->retry_timer);
+	sd_event_source_disable_unref(link->attempt_timer);
+	sd_event_source_disable_unref(link->ping_timer);
+	sd_event_source_disable_unref(link->control_timer);
+	free(link);
+	return NULL;
+}
+
+void link_configure(struct link *link, const struct vm_config *config)
+{
+	link->config = *config;
+	link->failure = (struct failure){ 0 };
+	link->vm = (struct hello){ 0 };
+	link->n_attempts = 0;
+	backoff_reset(&link->backoff);
+	link_enter_state(link, LINK_UNPAIRED);
+	if (vm_config_is_paired(config))
+		link_connect(link);
+}
+
+void link_kick(struct link *link, bool is_person)
+{
+	if (link->state == LINK_DOWN || (is_person && link->state == LINK_REFUSED)) {
+		backoff_reset(&link->backoff);
+		link_connect(link);
+	}
+}
+
+void link_send(struct link *link, const struct message *message)
+{
+	if (link->control)
+		control_channel_send(link->control, message);
+}
+
+enum link_state link_get_state(const struct link *link)
+{
+	return link->state;
+}
+
+struct transport *link_get_transport(struct link *link)
+{
+	return link->transport;
+}
+
+static json_t *link_steps_to_json(const struct link *link)
+{
+	json_t *steps = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(STEP_NAMES); i++)
+		if (link->step_usec[i] >= link->attempt_since_usec && link->attempt_since_usec)
+			json_object_set_new(steps, STEP_NAMES[i], json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
+	return steps;
+}
+
+static void link_add_traffic(const struct link *link, json_t *object)
+{
+	uint64_t in = 0, out = 0;
+
+	if (link->transport)
+		transport_get_traffic(link->transport, &in, &out);
+	json_object_set_new(object, "bytes_in", json_integer((json_int_t)in));
+	json_object_set_new(object, "bytes_out", json_integer((json_int_t)out));
+}
+
+json_t *link_to_json(const struct link *link)
+{
+	uint64_t now = clock_now_usec();
+	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_REFUSED;
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o}", "state", STATE_NAMES[link->state], "vm", link->vm.name, "host",
+				   link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address, "since_ms",
+				   (json_int_t)((now - link->state_since_usec) / 1000), "steps_ms", link_steps_to_json(link));
+
+	json_object_set_new(object, "rtt_ms", link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
+	json_object_set_new(object, "patience_ms", json_integer(link->config.patience_ms));
+	json_object_set_new(object, "attempts", json_integer((json_int_t)link->n_attempts));
+	json_object_set_new(object, "vm_software", json_string(link->vm.software));
+	json_object_set_new(object, "error", is_trouble && link->failure.code ? failure_to_json(&link->failure) : json_null());
+	json_object_set_new(object, "next_try_ms", is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) : json_null());
+	link_add_traffic(link, object);
+	return object;
+}

@@ -1,0 +1,118 @@
+#include "pairing.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED };
+
+struct pairing {
+	struct link *link;          /* borrowed: outlives us */
+	const char *config_path;    /* borrowed: outlives us */
+	struct vm_config *current;  /* borrowed: outlives us */
+	struct vm_config trial;
+	enum pairing_state state;
+	bool is_up;
+	struct failure failure;
+	sd_event_source *decider; /* owned: acts from the loop, not from within the link's transition */
+	pairing_done_fn on_done;
+	void *waiter; /* borrowed */
+	void (*on_paired)(void *userdata);
+	void *userdata; /* borrowed */
+};
+
+static void pairing_keep(struct pairing *pairing)
+{
+	int r = vm_config_save(pairing->config_path, &pairing->trial);
+
+	if (r < 0) {
+		pairing->is_up = false;
+		failure_set(&pairing->failure, FAILURE_NO_PERMISSION, "Look at its directory and free space.", "%s can't be written: %s",
+			    pairing->config_path, strerror(-r));
+		return;
+	}
+	*pairing->current = pairing->trial;
+	log_notice("paired with %s@%s", pairing->trial.user, pairing->trial.host);
+	pairing->on_paired(pairing->userdata);
+}
+
+static int pairing_on_decided(sd_event_source *source, void *userdata)
+{
+	struct pairing *pairing = userdata;
+	pairing_done_fn on_done = pairing->on_done;
+
+	(void)source;
+	if (pairing->is_up)
+		pairing_keep(pairing);
+	pairing->state = PAIRING_IDLE;
+	pairing->on_done = NULL;
+	if (!pairing->is_up)
+		link_configure(pairing->link, pairing->current);
+	if (on_done)
+		on_done(pairing->is_up ? NULL : &pairing->failure, pairing->waiter);
+	return 0;
+}
+
+int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current, void (*on_paired)(void *userdata),
+		void *userdata, struct pairing **ret_pairing)
+{
+	struct pairing *pairing = calloc(1, sizeof(*pairing));
+	int r;
+
+	if (!pairing)
+		return -ENOMEM;
+	pairing->link = link;
+	pairing->config_path = config_path;
+	pairing->current = current;
+	pairing->on_paired = on_paired;
+	pairing->userdata = userdata;
+	r = sd_event_add_defer(event, &pairing->decider, pairing_on_decided, pairing);
+	if (r < 0) {
+		free(pairing);
+		return r;
+	}
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF);
+	*ret_pairing = pairing;
+	return 0;
+}
+
+struct pairing *pairing_free(struct pairing *pairing)
+{
+	if (!pairing)
+		return NULL;
+	sd_event_source_disable_unref(pairing->decider);
+	free(pairing);
+	return NULL;
+}
+
+int pairing_start(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata)
+{
+	if (pairing->state != PAIRING_IDLE)
+		return -EBUSY;
+	pairing->trial = *config;
+	pairing->state = PAIRING_TRYING;
+	pairing->on_done = on_done;
+	pairing->waiter = userdata;
+	link_configure(pairing->link, config);
+	return 0;
+}
+
+void pairing_forget(struct pairing *pairing, void *userdata)
+{
+	if (pairing->waiter == userdata)
+		pairing->on_done = NULL;
+}
+
+void pairing_handle_link_state(struct pairing *pairing, enum link_state state, const json_t *link)
+{
+	if (pairing->state != PAIRING_TRYING || (state != LINK_UP && state != LINK_DOWN && state != LINK_REFUSED))
+		return;
+	pairing->is_up = state == LINK_UP;
+	failure_from_json(json_object_get(link, "error"), &pairing->failure);
+	pairing->state = PAIRING_DECIDED;
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
+}

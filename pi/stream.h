@@ -1,0 +1,22 @@
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "failure.h"
+#include "transport.h"
+
+/* One device's USB/IP stream on the Pi: bytes between an SSH channel and the socket of which usbip-host holds the other end, with backpressure both ways. */
+struct stream;
+
+struct stream_handlers {
+	/* The VM said OK: give kernel_fd (borrowed; closed after the call) to usbip-host. On a negative errno with ret_failure filled the stream ends. Must not free it. */
+	int (*on_ready)(int kernel_fd, struct failure *ret_failure, void *userdata);
+	void (*on_ended)(const struct failure *failure, void *userdata); /* once, from the loop; free the stream in it or later */
+};
+
+/* Opens the channel and announces the offer. Limits on time are the caller's. 0 or negative errno. */
+int stream_new(sd_event *event, struct transport *transport, const char *offer_id, const struct stream_handlers *handlers, void *userdata,
+	       struct stream **ret_stream);
+
+/* Ends it at once: the kernels on both sides see the end of the stream. Takes NULL, returns NULL. */
+struct stream *stream_free(struct stream *stream);

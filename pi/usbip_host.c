@@ -1,0 +1,285 @@
+#include "usbip_host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "log.h"
+#include "sysfs.h"
+
+#define DRIVERS "bus/usb/drivers/"
+
+struct usbip_host {
+	int sysfs_fd, dev_fd; /* owned */
+};
+
+int usbip_host_new(const char *sysfs_root, const char *dev_root, struct usbip_host **ret_host)
+{
+	struct usbip_host *host = calloc(1, sizeof(*host));
+
+	if (!host)
+		return -ENOMEM;
+	host->sysfs_fd = sysfs_open_dir(AT_FDCWD, sysfs_root);
+	host->dev_fd = sysfs_open_dir(AT_FDCWD, dev_root);
+	if (host->sysfs_fd < 0 || host->dev_fd < 0) {
+		int r = host->sysfs_fd < 0 ? host->sysfs_fd : host->dev_fd;
+		usbip_host_free(host);
+		return r;
+	}
+	*ret_host = host;
+	return 0;
+}
+
+struct usbip_host *usbip_host_free(struct usbip_host *host)
+{
+	if (!host)
+		return NULL;
+	close_fd(host->sysfs_fd);
+	close_fd(host->dev_fd);
+	free(host);
+	return NULL;
+}
+
+int usbip_host_sysfs(const struct usbip_host *host)
+{
+	return host->sysfs_fd;
+}
+
+static int host_device_path(const struct busid *busid, const char *attribute, char *path, size_t size)
+{
+	int n = snprintf(path, size, "bus/usb/devices/%s/%s", busid->text, attribute);
+
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+int usbip_host_open_device(const struct usbip_host *host, const struct busid *busid)
+{
+	char path[128];
+	int r = host_device_path(busid, "", path, sizeof(path));
+
+	return r < 0 ? r : sysfs_open_dir(host->sysfs_fd, path);
+}
+
+int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure)
+{
+	struct utsname kernel;
+
+	if (faccessat(host->sysfs_fd, DRIVERS "usbip-host/bind", F_OK, 0) == 0)
+		return 0;
+	if (uname(&kernel) < 0)
+		return -errno;
+	if (faccessat(host->sysfs_fd, "bus/usb", F_OK, 0) < 0)
+		return failure_set(ret_failure, FAILURE_NO_USB, "Install a kernel with USB, on Debian: apt install linux-image-$(dpkg --print-architecture), and reboot.",
+				   "this kernel (%s) has no USB support%s", kernel.release,
+				   strstr(kernel.release, "cloud") ? ": Debian's cloud kernel is built without" : "");
+	return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: sudo modprobe usbip-host. If there is no such module, install the kernel's extra modules.",
+			   "the kernel module usbip-host is not loaded (kernel %s)", kernel.release);
+}
+
+/* What a failed write means to a person. ENODEV and ENOENT at any step mean that the device was unplugged meanwhile. */
+static int host_fail(struct failure *failure, int error, const struct busid *busid, const char *what)
+{
+	switch (-error) {
+	case ENODEV:
+	case ENOENT:
+		return failure_set(failure, FAILURE_GONE, NULL, "%s: unplugged meanwhile", busid->text);
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return failure_set(failure, FAILURE_NO_PERMISSION, "Run usbpush-exporter by its systemd unit, as root and with sysfs writable.",
+				   "%s: no permission to %s", busid->text, what);
+	default:
+		return failure_set(failure, FAILURE_KERNEL, "Look at dmesg on the Pi; plug the device in again.", "%s: the kernel refused to %s: %s",
+				   busid->text, what, strerror(-error));
+	}
+}
+
+static int host_write_driver(const struct usbip_host *host, const char *file, const char *value)
+{
+	char path[128];
+	int n = snprintf(path, sizeof(path), DRIVERS "%s", file);
+
+	return n < 0 || (size_t)n >= sizeof(path) ? -ENAMETOOLONG : sysfs_write(host->sysfs_fd, path, value);
+}
+
+/* The name of the device's driver; "" without one. */
+static int host_read_driver(const struct usbip_host *host, const struct busid *busid, char *driver, size_t size)
+{
+	_cleanup_close_ int fd = usbip_host_open_device(host, busid);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = sysfs_link_name(fd, "driver", driver, size);
+	if (r == -ENOENT) {
+		driver[0] = '\0';
+		return 0;
+	}
+	return r;
+}
+
+static int host_open_node(const struct usbip_host *host, int device_fd)
+{
+	uint32_t bus, device;
+	char path[64];
+	int fd, r = sysfs_read_uint(device_fd, "busnum", 10, &bus);
+
+	if (r == 0)
+		r = sysfs_read_uint(device_fd, "devnum", 10, &device);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "bus/usb/%03u/%03u", bus, device);
+	fd = openat(host->dev_fd, path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int host_take_hold(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold)
+{
+	_cleanup_close_ int device = usbip_host_open_device(host, busid), hub = -EBADF;
+	struct usbip_hold hold = USBIP_HOLD_NONE;
+
+	if (device < 0)
+		return device;
+	hub = openat(device, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (hub < 0)
+		return -errno;
+	hold.device_fd = host_open_node(host, device);
+	hold.hub_fd = host_open_node(host, hub);
+	if (hold.device_fd < 0 || hold.hub_fd < 0) {
+		int r = hold.device_fd < 0 ? hold.device_fd : hold.hub_fd;
+		usbip_hold_done(&hold);
+		return r;
+	}
+	*ret_hold = hold;
+	return 0;
+}
+
+void usbip_hold_done(struct usbip_hold *hold)
+{
+	hold->device_fd = close_fd(hold->device_fd);
+	hold->hub_fd = close_fd(hold->hub_fd);
+}
+
+static int host_bind_to_stub(const struct usbip_host *host, const struct busid *busid, struct failure *failure)
+{
+	char command[BUSID_SIZE + 8];
+	int r;
+
+	snprintf(command, sizeof(command), "add %s", busid->text);
+	r = host_write_driver(host, "usbip-host/match_busid", command);
+	if (r == -ENOMEM)
+		return failure_set(failure, FAILURE_TABLE_FULL, "Release a device first: usbpush detach DEVICE.",
+				   "%s: the kernel's usbip-host can hold 16 devices, and it holds 16", busid->text);
+	if (r == 0)
+		r = host_write_driver(host, "usbip-host/bind", busid->text);
+	return r < 0 ? host_fail(failure, r, busid, "bind it to usbip-host") : 0;
+}
+
+int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure)
+{
+	struct usbip_hold hold = USBIP_HOLD_NONE;
+	char driver[64];
+	int r = usbip_host_check(host, ret_failure);
+
+	if (r < 0)
+		return r;
+	r = host_take_hold(host, busid, &hold);
+	if (r == 0)
+		r = host_read_driver(host, busid, driver, sizeof(driver));
+	if (r == 0 && driver[0]) {
+		char file[80];
+		snprintf(file, sizeof(file), "%s/unbind", driver);
+		r = host_write_driver(host, file, busid->text);
+	}
+	if (r < 0) {
+		usbip_hold_done(&hold);
+		return host_fail(ret_failure, r, busid, "take it from its driver");
+	}
+	r = host_bind_to_stub(host, busid, ret_failure);
+	if (r < 0) {
+		usbip_hold_done(&hold);
+		(void)sysfs_write(host->sysfs_fd, "bus/usb/drivers_probe", busid->text); /* back to the driver it had; or it is gone */
+		return r;
+	}
+	*ret_hold = hold;
+	return 0;
+}
+
+int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold)
+{
+	char driver[64];
+	int r = host_read_driver(host, busid, driver, sizeof(driver));
+
+	if (r < 0)
+		return r;
+	if (strcmp(driver, "usbip-host") != 0)
+		return -ENODEV;
+	return host_take_hold(host, busid, ret_hold);
+}
+
+/* `rebind` marks the entry as nobody's, lets the drivers try the device again, and clears the entry (rebind_store() in stub_main.c): the only way
+ * to clear one. Without the hold it would follow a stale pointer. */
+static int host_clear_entry(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+{
+	int r = host_write_driver(host, "usbip-host/rebind", busid->text);
+
+	usbip_hold_done(hold);
+	return r == -ENODEV ? 0 : r; /* no entry: nothing to clear */
+}
+
+int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure)
+{
+	enum usbip_host_status status;
+	int r = usbip_host_get_status(host, busid, &status);
+
+	if (r == 0 && status == USBIP_HOST_USED)
+		return failure_set(ret_failure, FAILURE_BUSY, NULL, "%s: its session is still being torn down", busid->text);
+	if (r == 0)
+		r = host_write_driver(host, "usbip-host/unbind", busid->text);
+	if (r == -ENODEV || r == -ENOENT)
+		r = 0; /* unplugged, or unbound by somebody else */
+	if (r < 0)
+		return host_fail(ret_failure, r, busid, "take it from usbip-host");
+	r = host_clear_entry(host, busid, hold);
+	return r < 0 ? host_fail(ret_failure, r, busid, "give it back to its driver") : 0;
+}
+
+void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+{
+	if (hold->device_fd < 0)
+		return; /* never without the references: the entry stays, and is taken up by the next device there */
+	if (host_clear_entry(host, busid, hold) < 0)
+		log_debug("%s: its match_busid entry could not be cleared", busid->text);
+}
+
+int usbip_host_get_status(const struct usbip_host *host, const struct busid *busid, enum usbip_host_status *ret_status)
+{
+	char path[128];
+	uint32_t value;
+	int r = host_device_path(busid, "usbip_status", path, sizeof(path));
+
+	if (r == 0)
+		r = sysfs_read_uint(host->sysfs_fd, path, 10, &value);
+	if (r < 0)
+		return r;
+	*ret_status = value == 1 ? USBIP_HOST_AVAILABLE : value == 2 ? USBIP_HOST_USED : USBIP_HOST_ERROR;
+	return 0;
+}
+
+int usbip_host_start_session(const struct usbip_host *host, const struct busid *busid, int fd, struct failure *ret_failure)
+{
+	char path[128], value[16];
+	int r = host_device_path(busid, "usbip_sockfd", path, sizeof(path));
+
+	snprintf(value, sizeof(value), "%d", fd);
+	if (r == 0)
+		r = sysfs_write(host->sysfs_fd, path, value);
+	return r < 0 ? host_fail(ret_failure, r, busid, "start a USB/IP session on it") : 0;
+}

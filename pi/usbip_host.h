@@ -1,0 +1,63 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "busid.h"
+#include "failure.h"
+
+/* The kernel's exporter side: usbip-host's files in sysfs (drivers/usb/usbip/stub_main.c, stub_dev.c). The one file that writes them. Calls marked
+ * "may block" wait for the device's lock in the kernel: they belong in a job. */
+struct usbip_host;
+
+/* References on the kernel's usb_device and its hub, held through open usbfs nodes. usbip-host keeps a bare pointer to the device in its
+ * match_busid table, which `rebind` follows even after an unplug: with these references it still points at memory that is there, and so the
+ * entry can be cleared at any time. */
+struct usbip_hold {
+	int device_fd, hub_fd; /* owned; negative without */
+};
+
+enum usbip_host_status {
+	USBIP_HOST_AVAILABLE = 1, /* bound, no session */
+	USBIP_HOST_USED = 2,      /* a session is up or being torn down */
+	USBIP_HOST_ERROR = 3,     /* unusable until bound anew */
+};
+
+/* sysfs_root "/sys", dev_root "/dev"; tests pass trees of their own. The object is the caller's. */
+int usbip_host_new(const char *sysfs_root, const char *dev_root, struct usbip_host **ret_host);
+
+/* Takes NULL, returns NULL. */
+struct usbip_host *usbip_host_free(struct usbip_host *host);
+
+/* A descriptor of sysfs' root, borrowed. */
+int usbip_host_sysfs(const struct usbip_host *host);
+
+/* Opens the directory of a device; the fd is the caller's. -ENOENT: unplugged. */
+int usbip_host_open_device(const struct usbip_host *host, const struct busid *busid);
+
+/* Whether usbip-host can be used: FAILURE_NO_MODULE or FAILURE_NO_USB with the cure otherwise. */
+int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure);
+
+/* Takes the device from its driver and gives it to usbip-host. May block. On success ret_hold holds it; on failure the device is with the driver it had as
+ * far as it is still there. FAILURE_GONE: unplugged meanwhile, ordinary. FAILURE_TABLE_FULL, FAILURE_NO_PERMISSION, FAILURE_NO_MODULE, FAILURE_KERNEL. */
+int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure);
+
+/* Takes hold of a device that a predecessor bound. May block. -ENODEV if it is not bound to usbip-host. */
+int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold);
+
+/* Gives a bound device without a session back to the Pi's own driver and clears its match_busid entry. The hold is used up. May block. 0 also when it was
+ * unplugged meanwhile. Never while a session is torn down (use after free up to 6.12): -EBUSY then, and the hold stays. */
+int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure);
+
+/* After an unplug: clears the match_busid entry, so that it says nothing about the next device in that socket. The hold is used up. */
+void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold);
+
+/* The session's state; -ENOENT or -ENODEV when the device is gone or not bound to usbip-host. */
+int usbip_host_get_status(const struct usbip_host *host, const struct busid *busid, enum usbip_host_status *ret_status);
+
+/* Starts a session on a connected stream socket. The kernel keeps a reference of its own: the caller closes its one. Must be called by the process that holds fd. */
+int usbip_host_start_session(const struct usbip_host *host, const struct busid *busid, int fd, struct failure *ret_failure);
+
+/* Closes what it holds. */
+void usbip_hold_done(struct usbip_hold *hold);
+
+#define USBIP_HOLD_NONE ((struct usbip_hold){ -EBADF, -EBADF })

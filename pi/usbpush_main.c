@@ -1,0 +1,52 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+
+static const char HELP[] =
+	"usbpush: USB serial devices of this Pi, pushed to a VM\n"
+	"\n"
+	"  usbpush status [--json] [--watch]   the link and the devices\n"
+	"  usbpush devices [--explain] [--json]  all USB devices; why each is shared or not\n"
+	"  usbpush attach DEVICE | --all       share it (again), now\n"
+	"  usbpush detach DEVICE               take it from the VM and keep it here\n"
+	"  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
+	"  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
+	"                                      push to that VM from now on\n"
+	"  usbpush unpair                      push no more\n"
+	"  usbpush events [--follow] [--json]  what happened\n"
+	"  usbpush test                        the link, end to end\n"
+	"  usbpush --help, --version\n"
+	"\n"
+	"DEVICE is a bus id (1-1.4), VID:PID (0403:6001) or a serial number.\n"
+	"Exit status: 0 done, 1 failed, 2 usage. See usbpush(1).\n";
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} COMMANDS[] = {
+	{ "status", command_status }, { "devices", command_devices }, { "attach", command_attach },
+	{ "detach", command_detach }, { "key", command_key },	      { "pair", command_pair },
+	{ "unpair", command_unpair }, { "events", command_events },   { "test", command_test },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		fputs(HELP, stderr);
+		return 2;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		fputs(HELP, stdout);
+		return 0;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("usbpush " USBPUSH_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < sizeof(COMMANDS) / sizeof(COMMANDS[0]); i++)
+		if (strcmp(argv[1], COMMANDS[i].name) == 0)
+			return COMMANDS[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "usbpush: no command \"%s\"; see usbpush --help\n", argv[1]);
+	return 2;
+}

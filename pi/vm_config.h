@@ -1,0 +1,34 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "failure.h"
+
+#define VM_CONFIG_PATH "/etc/usbpush/vm.conf"
+
+/* To which VM this Pi pushes: vm.conf. */
+struct vm_config {
+	char host[256];      /* name or address; empty: not paired */
+	uint16_t port;       /* 22 */
+	char user[64];       /* usbpush */
+	char host_key[4096]; /* "ssh-ed25519 AAAA...", without comment */
+	uint32_t patience_ms;
+};
+
+/* Without a file all is default: not paired. Each line that makes no sense is passed to on_problem and leaves its default; a host without a usable host
+ * key counts as not paired, which is a problem too. Returns the number of problems, or a negative errno if the file can't be read. */
+int vm_config_load(const char *path, config_problem_fn on_problem, void *userdata, struct vm_config *ret_config);
+
+/* Whether host and host key are there. */
+bool vm_config_is_paired(const struct vm_config *config);
+
+/* Whether the two mean the same link. */
+bool vm_config_equal(const struct vm_config *a, const struct vm_config *b);
+
+/* Checks what a person gave for pairing. FAILURE_BAD_REQUEST with the cure otherwise. */
+int vm_config_check(const struct vm_config *config, struct failure *ret_failure);
+
+/* Writes host, port, user and host key into the file at path, keeping all else; an unpaired config takes them out. */
+int vm_config_save(const char *path, const struct vm_config *config);
