@@ -9,8 +9,8 @@
 #include "daemon.h"
 #include "job.h"
 #include "log.h"
-#include "policy.h"
-#include "usb_device.h"
+#include "acceptance.h"
+#include "candidate.h"
 #include "vhci.h"
 
 #define SECOND_USEC        UINT64_C(1000000)
@@ -361,14 +361,14 @@ static void attachment_fail_job(struct attachment *attachment, int err)
 	attachment_fail(attachment);
 }
 
-static int attachment_judge(struct attachment *attachment, const struct usb_device *device)
+static int attachment_judge(struct attachment *attachment, const struct candidate *device)
 {
 	char why[200];
 
 	if (!identity_equal(&attachment->info.offer.identity, &device->identity, why, sizeof(why)))
 		return failure_set(&attachment->info.failure, FAILURE_IDENTITY, "If nobody tampers with the Pi, unplug it and plug it in again",
 				   "the device is not what was offered: %s", why);
-	return policy_check(attachment->services->policy, &device->descriptors, &attachment->info.failure);
+	return acceptance_check(attachment->services->acceptance, &device->descriptors, &attachment->info.failure);
 }
 
 static void attachment_on_read(int result, void *arg, void *userdata)
@@ -400,14 +400,14 @@ static int attachment_start_job(struct attachment *attachment)
 {
 	bool is_reading = attachment->info.state == ATTACHMENT_STATE_VERIFYING;
 	int fd = vhci_open_device(attachment->services->vhci, attachment->info.port, NULL);
-	struct usb_device *device;
+	struct candidate *device;
 
 	if (fd < 0)
 		return fd;
-	device = usb_device_new(fd);
+	device = candidate_new(fd);
 	if (!device)
 		return -ENOMEM;
-	return job_start(attachment->services->jobs, is_reading ? usb_device_read : usb_device_authorize, device, usb_device_free,
+	return job_start(attachment->services->jobs, is_reading ? candidate_read : candidate_authorize, device, candidate_free,
 			 is_reading ? attachment_on_read : attachment_on_authorized, attachment, &attachment->job);
 }
 

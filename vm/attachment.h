@@ -13,7 +13,7 @@
 
 struct attachment;
 struct job_runner;
-struct policy;
+struct acceptance;
 struct vhci;
 
 enum attachment_state {
@@ -46,7 +46,7 @@ struct attachment_services {
 	sd_event *event;
 	struct job_runner *jobs;
 	struct vhci *vhci;
-	struct policy *policy;
+	struct acceptance *acceptance;
 	/* Whether another attachment still holds a port that the kernel calls free. */
 	bool (*is_port_reserved)(uint32_t port, void *userdata);
 	/* After each change of state, and (from == the state itself) when the port or the nodes changed. Must not free the attachment. ATTACHING with a port

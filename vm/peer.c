@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "channel.h"
+#include "pi_channel.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "lobby.h"
 #include "log.h"
-#include "report.h"
+#include "peer_report.h"
 #include "vhci.h"
 
 #define MSEC_USEC         UINT64_C(1000)
@@ -21,7 +21,7 @@ struct peer {
 	char name[MESSAGE_NAME_SIZE];
 	enum peer_state state;
 	char reason[128]; /* why it is AWAY or UNPAIRED */
-	struct channel *channel; /* owned; NULL unless SYNCING or UP */
+	struct pi_channel *channel; /* owned; NULL unless SYNCING or UP */
 	uint64_t epoch; /* counts its control channels */
 	uint32_t patience_ms;
 	sd_event_source *deadline; /* owned: the end of our patience */
@@ -68,7 +68,7 @@ static void peer_enter_state(struct peer *peer, enum peer_state state)
 		break;
 	case PEER_STATE_LOST:
 		/* The deadline of the last line stays: silence counts from there. */
-		peer->channel = channel_free(peer->channel);
+		peer->channel = pi_channel_free(peer->channel);
 		break;
 	case PEER_STATE_AWAY:
 	case PEER_STATE_UNPAIRED:
@@ -76,7 +76,7 @@ static void peer_enter_state(struct peer *peer, enum peer_state state)
 		peer->n_awaited = 0;
 		lobby_clear(peer->lobby);
 		attachment_set_detach_all(&peer->attachments, peer->reason);
-		peer->channel = channel_free(peer->channel);
+		peer->channel = pi_channel_free(peer->channel);
 		break;
 	}
 	peer->services->on_change(peer, peer->services->userdata);
@@ -90,14 +90,14 @@ static void peer_send_hello(struct peer *peer)
 
 	message.hello.ports = vhci_count_ports(peer->services->attachment->vhci);
 	message.hello.patience_ms = peer->patience_ms;
-	report_send(peer->channel, &message);
+	peer_report_send(peer->channel, &message);
 }
 
 /* The channel ends, with a reason, and all that is attached with it. */
 static void peer_refuse(struct peer *peer, const struct failure *failure)
 {
 	log_warning("%s: refused: %s", peer->name, failure->text);
-	report_refused(peer->channel, failure);
+	peer_report_refused(peer->channel, failure);
 	identity_clean_string(failure->text, peer->reason, sizeof(peer->reason));
 	peer_enter_state(peer, PEER_STATE_AWAY);
 }
@@ -130,20 +130,20 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 
 	switch (info->state) {
 	case ATTACHMENT_STATE_ATTACHED:
-		report_attached(peer->channel, attachment);
+		peer_report_attached(peer->channel, attachment);
 		break;
 	case ATTACHMENT_STATE_DETACHING:
 		if (info->failure.code != FAILURE_NONE)
-			report_failed(peer->channel, attachment);
+			peer_report_failed(peer->channel, attachment);
 		break;
 	case ATTACHMENT_STATE_FAILED:
 		if (from != ATTACHMENT_STATE_DETACHING) /* else it was told then */
-			report_failed(peer->channel, attachment);
+			peer_report_failed(peer->channel, attachment);
 		break;
 	case ATTACHMENT_STATE_GONE:
 		/* An offer that is connected again already must not look detached. */
 		if (!attachment_set_find_live(&peer->attachments, info->offer.id))
-			report_detached(peer->channel, info->offer.id, info->reason);
+			peer_report_detached(peer->channel, info->offer.id, info->reason);
 		peer_reap_later(peer);
 		break;
 	case ATTACHMENT_STATE_WAITING:
@@ -248,7 +248,7 @@ static void peer_on_disconnect(struct peer *peer, const char *offer_id, const ch
 		attachment_detach(peer->attachments.items[i], reason);
 	}
 	if (!is_found)
-		report_detached(peer->channel, offer_id, "it was not attached");
+		peer_report_detached(peer->channel, offer_id, "it was not attached");
 }
 
 /* ---- sync ---- */
@@ -274,7 +274,7 @@ static void peer_send_kept(struct peer *peer)
 {
 	for (size_t i = 0; i < peer->attachments.n; i++)
 		if (attachment_get_info(peer->attachments.items[i])->state == ATTACHMENT_STATE_ATTACHED)
-			report_attached(peer->channel, peer->attachments.items[i]);
+			peer_report_attached(peer->channel, peer->attachments.items[i]);
 }
 
 static void peer_on_sync(struct peer *peer, const struct message *sync)
@@ -293,7 +293,7 @@ static void peer_on_sync(struct peer *peer, const struct message *sync)
 			memcpy(peer->awaited[peer->n_awaited++], sync->entries[i].id, MESSAGE_ID_SIZE);
 	}
 	log_info("%s: offers %zu devices, %zu of them are attached or on the way", peer->name, sync->n_entries, synced.n_entries);
-	report_send(peer->channel, &synced);
+	peer_report_send(peer->channel, &synced);
 	peer_enter_state(peer, PEER_STATE_UP);
 	peer_send_kept(peer);
 }
@@ -312,12 +312,12 @@ static int peer_handle(struct peer *peer, const struct message *message, struct 
 		peer_on_disconnect(peer, message->id, message->reason);
 		return 0;
 	case MESSAGE_PING:
-		report_send(peer->channel, &answer);
+		peer_report_send(peer->channel, &answer);
 		return 0;
 	case MESSAGE_UNRECOGNIZED:
 		answer.type = MESSAGE_UNKNOWN;
 		memcpy(answer.of, message->of, sizeof(answer.of));
-		report_send(peer->channel, &answer);
+		peer_report_send(peer->channel, &answer);
 		return 0;
 	case MESSAGE_UNKNOWN:
 		log_debug("%s: does not know the message type %s", peer->name, message->of);
@@ -387,8 +387,8 @@ static void peer_replace_channel(struct peer *peer)
 
 	failure_set(&failure, FAILURE_BUSY, NULL, "a newer connection of this Pi took over");
 	log_notice("%s: a newer connection replaces the old one", peer->name);
-	report_refused(peer->channel, &failure);
-	peer->channel = channel_free(peer->channel);
+	peer_report_refused(peer->channel, &failure);
+	peer->channel = pi_channel_free(peer->channel);
 }
 
 static void peer_on_hello(int fd, const struct hello *hello, void *userdata)
@@ -398,7 +398,7 @@ static void peer_on_hello(int fd, const struct hello *hello, void *userdata)
 
 	if (peer->channel)
 		peer_replace_channel(peer);
-	err = channel_new(peer->services->attachment->event, fd, peer_on_line, peer_on_channel_gone, peer, &peer->channel);
+	err = pi_channel_new(peer->services->attachment->event, fd, peer_on_line, peer_on_channel_gone, peer, &peer->channel);
 	if (err < 0) {
 		log_error("%s: its connection could not be taken: %s", peer->name, strerror(-err));
 		return;
@@ -416,7 +416,7 @@ void peer_resync(struct peer *peer)
 
 	if (peer->state != PEER_STATE_UP)
 		return;
-	report_send(peer->channel, &message);
+	peer_report_send(peer->channel, &message);
 	peer_enter_state(peer, PEER_STATE_SYNCING);
 }
 
@@ -458,7 +458,7 @@ struct peer *peer_free(struct peer *peer)
 		return NULL;
 	attachment_set_done(&peer->attachments);
 	peer->lobby = lobby_free(peer->lobby);
-	peer->channel = channel_free(peer->channel);
+	peer->channel = pi_channel_free(peer->channel);
 	sd_event_source_disable_unref(peer->deadline);
 	sd_event_source_disable_unref(peer->reaper);
 	free(peer);
@@ -483,6 +483,11 @@ const char *peer_get_name(const struct peer *peer)
 enum peer_state peer_get_state(const struct peer *peer)
 {
 	return peer->state;
+}
+
+const char *peer_get_reason(const struct peer *peer)
+{
+	return peer->reason;
 }
 
 const struct attachment_set *peer_get_attachments(const struct peer *peer)

@@ -54,10 +54,17 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 /* Renames it (pi.conf was changed). */
 void peer_rename(struct peer *peer, const char *name);
 
-/* Its id, name and state. */
+/* Its id, 32 hex digits. */
 const char *peer_get_id(const struct peer *peer);
+
+/* Its name, as `authorize` gave it. */
 const char *peer_get_name(const struct peer *peer);
+
+/* Its state. */
 enum peer_state peer_get_state(const struct peer *peer);
+
+/* Why it is AWAY or UNPAIRED; empty before the first reason. */
+const char *peer_get_reason(const struct peer *peer);
 
 /* The state in a word: "up". */
 const char *peer_state_to_string(enum peer_state state);

@@ -5,20 +5,20 @@
 
 /* One enumerated device of this machine, reached through its sysfs directory. What is done here takes the kernel's device lock and may wait
  * as long as the device does: call it from a job (job.h) only. */
-struct usb_device {
+struct candidate {
 	int fd; /* owned: the device's directory */
 	struct identity identity;
 	struct descriptors descriptors;
 };
 
 /* Takes the directory over. NULL without memory (then fd is closed). */
-struct usb_device *usb_device_new(int fd);
+struct candidate *candidate_new(int fd);
 
 /* Closes the directory. A free_arg of job.h. */
-void usb_device_free(void *device);
+void candidate_free(void *device);
 
 /* A job_fn: reads identity and descriptors, and whether both tell the same (-EBADMSG if not). */
-int usb_device_read(void *device);
+int candidate_read(void *device);
 
 /* A job_fn: lets drivers see the device (usb_authorize_device, drivers/usb/core/hub.c). Returns when they have bound. */
-int usb_device_authorize(void *device);
+int candidate_authorize(void *device);

@@ -1,4 +1,4 @@
-#include "policy.h"
+#include "acceptance.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -24,32 +24,32 @@
 #define SUBCLASS_DFU         0x01
 #define PROTOCOL_VENDOR      0xff
 
-struct policy {
+struct acceptance {
 	struct serial_driver_index *drivers; /* owned; NULL when there is no module index */
 };
 
-int policy_new(const char *modules_dir, struct policy **ret_policy)
+int acceptance_new(const char *modules_dir, struct acceptance **ret_acceptance)
 {
-	struct policy *policy = calloc(1, sizeof(*policy));
+	struct acceptance *acceptance = calloc(1, sizeof(*acceptance));
 	int err;
 
-	if (!policy)
+	if (!acceptance)
 		return -ENOMEM;
-	err = serial_driver_index_new(modules_dir, &policy->drivers);
+	err = serial_driver_index_new(modules_dir, &acceptance->drivers);
 	if (err < 0) {
-		policy->drivers = NULL;
+		acceptance->drivers = NULL;
 		log_warning("the kernel's module index can't be read (error %d): devices are judged by their USB class alone", -err);
 	}
-	*ret_policy = policy;
+	*ret_acceptance = acceptance;
 	return 0;
 }
 
-struct policy *policy_free(struct policy *policy)
+struct acceptance *acceptance_free(struct acceptance *acceptance)
 {
-	if (!policy)
+	if (!acceptance)
 		return NULL;
-	serial_driver_index_free(policy->drivers);
-	free(policy);
+	serial_driver_index_free(acceptance->drivers);
+	free(acceptance);
 	return NULL;
 }
 
@@ -102,43 +102,43 @@ static void class_describe(uint8_t class, char *buffer, size_t size)
 	}
 }
 
-static bool interface_is_serial(struct policy *policy, const struct descriptors *descriptors, const struct usb_interface *interface)
+static bool interface_is_serial(struct acceptance *acceptance, const struct descriptors *descriptors, const struct usb_interface *interface)
 {
 	char driver[64];
 
 	if (interface_is_acm(interface))
 		return true;
-	return policy->drivers && serial_driver_lookup(policy->drivers, descriptors, interface, driver, sizeof(driver)) > 0;
+	return acceptance->drivers && serial_driver_lookup(acceptance->drivers, descriptors, interface, driver, sizeof(driver)) > 0;
 }
 
-static bool interface_is_network(struct policy *policy, const struct descriptors *descriptors, const struct usb_interface *interface)
+static bool interface_is_network(struct acceptance *acceptance, const struct descriptors *descriptors, const struct usb_interface *interface)
 {
-	return policy->drivers && serial_driver_is_network(policy->drivers, descriptors, interface) > 0;
+	return acceptance->drivers && serial_driver_is_network(acceptance->drivers, descriptors, interface) > 0;
 }
 
-static int policy_refuse(struct failure *ret_failure, const char *what)
+static int acceptance_refuse(struct failure *ret_failure, const char *what)
 {
 	return failure_set(ret_failure, FAILURE_NOT_ACCEPTED, "This VM takes serial devices only; ignore the device on the Pi: usbpush ignore DEVICE",
 			   "the VM does not accept %s", what);
 }
 
-int policy_check(struct policy *policy, const struct descriptors *descriptors, struct failure *ret_failure)
+int acceptance_check(struct acceptance *acceptance, const struct descriptors *descriptors, struct failure *ret_failure)
 {
 	bool is_serial = false;
 	char what[64];
 
 	if (descriptors->class == CLASS_HUB)
-		return policy_refuse(ret_failure, "a hub");
+		return acceptance_refuse(ret_failure, "a hub");
 	for (size_t i = 0; i < descriptors->n_interfaces; i++) {
 		const struct usb_interface *interface = &descriptors->interfaces[i];
 
 		if (!interface_is_harmless(interface)) {
 			class_describe(interface->class, what, sizeof(what));
-			return policy_refuse(ret_failure, what);
+			return acceptance_refuse(ret_failure, what);
 		}
-		if (interface_is_network(policy, descriptors, interface))
-			return policy_refuse(ret_failure, "a network or Bluetooth adapter");
-		is_serial = is_serial || interface_is_serial(policy, descriptors, interface);
+		if (interface_is_network(acceptance, descriptors, interface))
+			return acceptance_refuse(ret_failure, "a network or Bluetooth adapter");
+		is_serial = is_serial || interface_is_serial(acceptance, descriptors, interface);
 	}
-	return is_serial ? 0 : policy_refuse(ret_failure, "a device without a serial port");
+	return is_serial ? 0 : acceptance_refuse(ret_failure, "a device without a serial port");
 }

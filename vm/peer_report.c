@@ -1,13 +1,13 @@
-#include "report.h"
+#include "peer_report.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "channel.h"
+#include "pi_channel.h"
 #include "cleanup.h"
 #include "log.h"
 
-void report_send(struct channel *channel, const struct message *message)
+void peer_report_send(struct pi_channel *channel, const struct message *message)
 {
 	_cleanup_free_ char *line = NULL;
 
@@ -15,12 +15,12 @@ void report_send(struct channel *channel, const struct message *message)
 		return;
 	line = message_format(message);
 	if (line)
-		channel_send(channel, line, strlen(line));
+		pi_channel_send(channel, line, strlen(line));
 	else
 		log_error("a message to a Pi could not be composed: out of memory, or too long");
 }
 
-void report_attached(struct channel *channel, const struct attachment *attachment)
+void peer_report_attached(struct pi_channel *channel, const struct attachment *attachment)
 {
 	const struct attachment_info *info = attachment_get_info(attachment);
 	_cleanup_json_ json_t *steps = attachment_steps_to_json(attachment);
@@ -29,30 +29,30 @@ void report_attached(struct channel *channel, const struct attachment *attachmen
 
 	snprintf(message.id, sizeof(message.id), "%s", info->offer.id);
 	node_list_to_attached(&info->nodes, &attached);
-	report_send(channel, &message);
+	peer_report_send(channel, &message);
 }
 
-void report_failed(struct channel *channel, const struct attachment *attachment)
+void peer_report_failed(struct pi_channel *channel, const struct attachment *attachment)
 {
 	const struct attachment_info *info = attachment_get_info(attachment);
 	struct message message = { .type = MESSAGE_FAILED, .failure = info->failure };
 
 	snprintf(message.id, sizeof(message.id), "%s", info->offer.id);
-	report_send(channel, &message);
+	peer_report_send(channel, &message);
 }
 
-void report_detached(struct channel *channel, const char *offer_id, const char *reason)
+void peer_report_detached(struct pi_channel *channel, const char *offer_id, const char *reason)
 {
 	struct message message = { .type = MESSAGE_DETACHED };
 
 	snprintf(message.id, sizeof(message.id), "%s", offer_id);
 	snprintf(message.reason, sizeof(message.reason), "%s", reason);
-	report_send(channel, &message);
+	peer_report_send(channel, &message);
 }
 
-void report_refused(struct channel *channel, const struct failure *failure)
+void peer_report_refused(struct pi_channel *channel, const struct failure *failure)
 {
 	struct message message = { .type = MESSAGE_REFUSED, .failure = *failure };
 
-	report_send(channel, &message);
+	peer_report_send(channel, &message);
 }

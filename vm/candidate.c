@@ -1,4 +1,4 @@
-#include "usb_device.h"
+#include "candidate.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -6,9 +6,9 @@
 #include "cleanup.h"
 #include "sysfs.h"
 
-struct usb_device *usb_device_new(int fd)
+struct candidate *candidate_new(int fd)
 {
-	struct usb_device *device = calloc(1, sizeof(*device));
+	struct candidate *device = calloc(1, sizeof(*device));
 
 	if (!device) {
 		close_fd(fd);
@@ -18,9 +18,9 @@ struct usb_device *usb_device_new(int fd)
 	return device;
 }
 
-void usb_device_free(void *arg)
+void candidate_free(void *arg)
 {
-	struct usb_device *device = arg;
+	struct candidate *device = arg;
 
 	if (!device)
 		return;
@@ -28,9 +28,9 @@ void usb_device_free(void *arg)
 	free(device);
 }
 
-int usb_device_read(void *arg)
+int candidate_read(void *arg)
 {
-	struct usb_device *device = arg;
+	struct candidate *device = arg;
 	int r = identity_read(device->fd, &device->identity);
 
 	if (r < 0)
@@ -41,9 +41,9 @@ int usb_device_read(void *arg)
 	return device->descriptors.vid == device->identity.vid && device->descriptors.pid == device->identity.pid ? 0 : -EBADMSG;
 }
 
-int usb_device_authorize(void *arg)
+int candidate_authorize(void *arg)
 {
-	struct usb_device *device = arg;
+	struct candidate *device = arg;
 
 	return sysfs_write(device->fd, "authorized", "1");
 }

@@ -1,4 +1,4 @@
-#include "channel.h"
+#include "pi_channel.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -12,24 +12,24 @@
 #define CHANNEL_MAX_OUTPUT ((size_t)1024 * 1024)
 #define CHANNEL_READ_SIZE  ((size_t)16384)
 
-struct channel {
+struct pi_channel {
 	int fd; /* owned */
 	sd_event_source *source; /* owned */
 	struct line_buffer input;
 	char *output; /* owned */
 	size_t output_used;
-	channel_line_fn on_line;
-	channel_gone_fn on_gone;
+	pi_channel_line_fn on_line;
+	pi_channel_gone_fn on_gone;
 	void *userdata; /* borrowed: outlives us */
 	bool is_dispatching;
 	bool is_freed; /* in a callback: the memory goes when it returns */
 };
 
-static int channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);
+static int pi_channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);
 
-int channel_new(sd_event *event, int fd, channel_line_fn on_line, channel_gone_fn on_gone, void *userdata, struct channel **ret_channel)
+int pi_channel_new(sd_event *event, int fd, pi_channel_line_fn on_line, pi_channel_gone_fn on_gone, void *userdata, struct pi_channel **ret_channel)
 {
-	struct channel *channel = calloc(1, sizeof(*channel));
+	struct pi_channel *channel = calloc(1, sizeof(*channel));
 	int err;
 
 	if (!channel) {
@@ -40,16 +40,16 @@ int channel_new(sd_event *event, int fd, channel_line_fn on_line, channel_gone_f
 	channel->on_line = on_line;
 	channel->on_gone = on_gone;
 	channel->userdata = userdata;
-	err = sd_event_add_io(event, &channel->source, fd, EPOLLIN, channel_on_io, channel);
+	err = sd_event_add_io(event, &channel->source, fd, EPOLLIN, pi_channel_on_io, channel);
 	if (err < 0) {
-		channel_free(channel);
+		pi_channel_free(channel);
 		return err;
 	}
 	*ret_channel = channel;
 	return 0;
 }
 
-static void channel_flush(struct channel *channel)
+static void pi_channel_flush(struct pi_channel *channel)
 {
 	ssize_t n = 0;
 
@@ -63,12 +63,12 @@ static void channel_flush(struct channel *channel)
 		sd_event_source_set_io_events(channel->source, channel->output_used > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-struct channel *channel_free(struct channel *channel)
+struct pi_channel *pi_channel_free(struct pi_channel *channel)
 {
 	if (!channel)
 		return NULL;
 	if (channel->fd >= 0)
-		channel_flush(channel);
+		pi_channel_flush(channel);
 	channel->source = sd_event_source_disable_unref(channel->source);
 	channel->fd = close_fd(channel->fd);
 	channel->is_freed = true;
@@ -80,7 +80,7 @@ struct channel *channel_free(struct channel *channel)
 	return NULL;
 }
 
-void channel_send(struct channel *channel, const char *data, size_t size)
+void pi_channel_send(struct pi_channel *channel, const char *data, size_t size)
 {
 	char *grown = NULL;
 
@@ -94,11 +94,11 @@ void channel_send(struct channel *channel, const char *data, size_t size)
 	channel->output = grown;
 	memcpy(channel->output + channel->output_used, data, size);
 	channel->output_used += size;
-	channel_flush(channel);
+	pi_channel_flush(channel);
 }
 
 /* 0 when all whole lines were told; a negative errno if what came can't be lines. */
-static int channel_tell_lines(struct channel *channel)
+static int pi_channel_tell_lines(struct pi_channel *channel)
 {
 	int r = 0;
 
@@ -115,7 +115,7 @@ static int channel_tell_lines(struct channel *channel)
 }
 
 /* One read a turn: a peer that floods does not starve the others. */
-static int channel_read(struct channel *channel)
+static int pi_channel_read(struct pi_channel *channel)
 {
 	char data[CHANNEL_READ_SIZE];
 	ssize_t n = recv(channel->fd, data, sizeof(data), MSG_DONTWAIT);
@@ -126,25 +126,25 @@ static int channel_read(struct channel *channel)
 	if (n == 0)
 		return -ECONNRESET;
 	err = line_buffer_add(&channel->input, data, (size_t)n);
-	return err < 0 ? err : channel_tell_lines(channel);
+	return err < 0 ? err : pi_channel_tell_lines(channel);
 }
 
-static int channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int pi_channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	struct channel *channel = userdata;
+	struct pi_channel *channel = userdata;
 	int err = 0;
 
 	(void)source;
 	(void)fd;
 	channel->is_dispatching = true;
 	if (events & EPOLLOUT)
-		channel_flush(channel);
+		pi_channel_flush(channel);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		err = channel_read(channel);
+		err = pi_channel_read(channel);
 	if (err < 0 && !channel->is_freed)
 		channel->on_gone(err, channel->userdata);
 	channel->is_dispatching = false;
 	if (channel->is_freed)
-		channel_free(channel);
+		pi_channel_free(channel);
 	return 0;
 }

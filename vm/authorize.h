@@ -1,0 +1,19 @@
+#pragma once
+
+#include <stdio.h>
+
+#include "failure.h"
+#include "piconf.h"
+
+/* Pairing by hand, VM side: which Pis may log in, and what they are called. root is put before every path; "" on a real system. */
+
+/* Lets the Pi with the public key in key_file ("-": stdin) in, under name; address may be NULL. Doing it again changes nothing; a new key under an old name replaces
+ * the old one. Needs root. 0 and what was written, or a negative errno with ret_failure filled. */
+int authorize_pi(const char *root, const char *name, const char *address, const char *key_file, struct piconf_entry *ret_entry,
+		 struct failure *ret_failure);
+
+/* Takes back what authorize_pi() did for the Pi with this id or name. 0 or a negative errno with ret_failure filled (FAILURE_NOT_FOUND). */
+int authorize_remove(const char *root, const char *id_or_name, struct piconf_entry *ret_entry, struct failure *ret_failure);
+
+/* Prints what to do on the Pi next: `usbpush pair` with this machine's address and host key. */
+void authorize_print_next_step(const char *root, FILE *stream);

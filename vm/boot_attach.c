@@ -1,0 +1,187 @@
+#include "boot_attach.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "vm_cli.h"
+#include "local_request.h"
+#include "vm_status_view.h"
+
+#define HANDLER_LIMIT_MS  10000
+#define CONNECT_RETRY_MS  250 /* between bind(2), which inotify tells, and listen(2), which nothing tells */
+#define ANSWER_LIMIT_MS   10000
+#define EVENT_BUFFER_SIZE 4096
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+/* Something appeared in the socket's directory, or it is time to try again. */
+static void wait_for_directory(int inotify_fd, int64_t left_ms)
+{
+	struct pollfd polled = { .fd = inotify_fd, .events = POLLIN };
+	char events[EVENT_BUFFER_SIZE];
+
+	if (poll(&polled, 1, left_ms < CONNECT_RETRY_MS ? (int)left_ms : CONNECT_RETRY_MS) > 0 && read(inotify_fd, events, sizeof(events)) < 0)
+		return;
+}
+
+/* At boot the handler may be a moment behind. */
+static int connect_patiently(const char *path, struct failure *ret_failure)
+{
+	_cleanup_close_ int inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	int64_t deadline = now_ms() + HANDLER_LIMIT_MS;
+	char directory[PATH_MAX];
+
+	snprintf(directory, sizeof(directory), "%s", path);
+	if (inotify_fd >= 0)
+		(void)inotify_add_watch(inotify_fd, dirname(directory), IN_CREATE | IN_MOVED_TO);
+	for (;;) {
+		int fd = local_connect(path, "usbpush-handler", ret_failure);
+		int64_t left = deadline - now_ms();
+
+		if (fd >= 0 || left <= 0)
+			return fd;
+		wait_for_directory(inotify_fd, left);
+	}
+}
+
+static int ask(int fd, const char *request, json_t **ret_answer)
+{
+	_cleanup_json_ json_t *object = json_pack("{s:s}", "request", request);
+	struct failure failure;
+	int err = local_request(fd, object, ANSWER_LIMIT_MS, ret_answer, &failure);
+
+	if (err < 0)
+		vm_cli_print_failure("boot-attach", &failure);
+	return err;
+}
+
+static size_t count_devices(const json_t *status)
+{
+	const json_t *pi;
+	size_t n = 0, i;
+
+	json_array_foreach(json_object_get(status, "pis"), i, pi)
+		n += json_array_size(json_object_get(pi, "devices"));
+	return n;
+}
+
+/* Looks at the status after each event. 0 complete, -ETIMEDOUT, other negative errno (told already, or the handler ended). */
+static int wait_until_complete(int events_fd, int requests_fd, int64_t deadline, json_t **ret_status)
+{
+	for (;;) {
+		_cleanup_json_ json_t *status = NULL, *event = NULL;
+		int64_t left = deadline - now_ms();
+		int err = ask(requests_fd, "status", &status);
+
+		if (err < 0)
+			return err;
+		json_decref(*ret_status);
+		*ret_status = json_incref(status);
+		if (vm_status_is_complete(status))
+			return 0;
+		err = left > 0 ? local_next_event(events_fd, (int)left, &event) : -ETIMEDOUT;
+		if (err < 0)
+			return err;
+	}
+}
+
+static int tell_result(int result, const json_t *status)
+{
+	size_t n_pis = json_array_size(json_object_get(status, "pis"));
+
+	if (result == 0) {
+		printf("All is attached: %zu Pis, %zu devices\n", n_pis, count_devices(status));
+		return EXIT_SUCCESS;
+	}
+	if (result != -ETIMEDOUT) {
+		fputs("usbpush-boot-attach: the handler ended meanwhile. See: journalctl -u usbpush-handler\n", stderr);
+		return EXIT_FAILURE;
+	}
+	fprintf(stderr, "usbpush-boot-attach: not all is attached (%zu Pis, %zu devices). Missing:\n", n_pis, count_devices(status));
+	vm_status_view_print_missing(status, "  ", stderr);
+	fputs("It goes on by itself as soon as the Pi is there. See: usbpush-vm status\n", stderr);
+	return EXIT_FAILURE;
+}
+
+int boot_attach_run(const char *socket_path, unsigned timeout_s)
+{
+	_cleanup_json_ json_t *first = NULL, *answer = NULL, *status = NULL;
+	_cleanup_close_ int events_fd = -EBADF, requests_fd = -EBADF;
+	int64_t deadline = now_ms() + (int64_t)timeout_s * 1000;
+	struct failure failure;
+
+	events_fd = connect_patiently(socket_path, &failure);
+	if (events_fd >= 0)
+		requests_fd = local_connect(socket_path, "usbpush-handler", &failure);
+	if (events_fd < 0 || requests_fd < 0) {
+		vm_cli_print_failure("boot-attach", &failure);
+		return EXIT_FAILURE;
+	}
+	if (ask(events_fd, "watch", &first) < 0)
+		return EXIT_FAILURE;
+	if (json_array_size(json_object_get(first, "pis")) == 0) {
+		puts("No Pi is paired: nothing to attach");
+		return EXIT_SUCCESS;
+	}
+	if (ask(requests_fd, "resync", &answer) < 0)
+		return EXIT_FAILURE;
+	return tell_result(wait_until_complete(events_fd, requests_fd, deadline, &status), status);
+}
+
+static void print_help(void)
+{
+	puts("Usage: usbpush-boot-attach [--timeout SECONDS]\n"
+	     "Asks every paired Pi to push its devices now, and waits until all are attached (at most 90 s).\n"
+	     "Exit status: 0 all is attached or no Pi is paired, 1 something is missing (it is listed), 2 usage.\n"
+	     "See usbpush-boot-attach(8).");
+}
+
+int boot_attach_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "timeout", required_argument, NULL, 't' }, { "socket", required_argument, NULL, 's' }, /* for tests */
+		{ "help", no_argument, NULL, 'h' },	     { "version", no_argument, NULL, 'v' },	 { NULL, 0, NULL, 0 },
+	};
+	const char *socket_path = VM_CLI_SOCKET_PATH;
+	unsigned long timeout_s = BOOT_ATTACH_TIMEOUT_S;
+	char *end;
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (option) {
+		case 't':
+			timeout_s = strtoul(optarg, &end, 10);
+			if (*end || end == optarg || timeout_s > 86400)
+				return vm_cli_usage("--timeout takes seconds, from 0 to 86400");
+			break;
+		case 's':
+			socket_path = optarg;
+			break;
+		case 'h':
+			print_help();
+			return EXIT_SUCCESS;
+		case 'v':
+			puts("usbpush-boot-attach " USBPUSH_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			return VM_CLI_EXIT_USAGE;
+		}
+	}
+	return optind == argc ? boot_attach_run(socket_path, (unsigned)timeout_s) : vm_cli_usage("boot-attach takes no arguments");
+}

@@ -1,0 +1,157 @@
+#include "roster.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cleanup.h"
+#include "peer.h"
+#include "port_record.h"
+
+struct peer *roster_find_peer(const struct roster *roster, const char *id)
+{
+	for (size_t i = 0; i < roster->n; i++)
+		if (strcmp(peer_get_id(roster->peers[i]), id) == 0)
+			return roster->peers[i];
+	return NULL;
+}
+
+struct attachment *roster_find_port(const struct roster *roster, uint32_t port)
+{
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++) {
+			const struct attachment_info *info = attachment_get_info(set->items[j]);
+
+			if (info->has_port && info->port == port)
+				return set->items[j];
+		}
+	}
+	return NULL;
+}
+
+bool roster_has_offer_elsewhere(const struct roster *roster, const struct peer *peer, const char *offer_id)
+{
+	for (size_t i = 0; i < roster->n; i++)
+		if (roster->peers[i] != peer && attachment_set_find_live(peer_get_attachments(roster->peers[i]), offer_id))
+			return true;
+	return false;
+}
+
+static bool device_is_named(const struct attachment_info *info, const char *text)
+{
+	const struct offer *offer = &info->offer;
+	char product[10];
+
+	if (!*text)
+		return false;
+	snprintf(product, sizeof(product), "%04x:%04x", offer->identity.vid, offer->identity.pid);
+	return strcmp(info->busid.text, text) == 0 || strcmp(offer->busid.text, text) == 0 || strcmp(offer->name, text) == 0 ||
+	       strcasecmp(product, text) == 0 || strcmp(offer->identity.serial, text) == 0 || node_list_has(&info->nodes, text);
+}
+
+/* One more of the list that an ambiguous name is answered with. */
+static void list_add(char *list, size_t size, const struct peer *peer, const struct attachment_info *info)
+{
+	size_t used = strlen(list);
+
+	snprintf(list + used, size - used, "%s%s (%s on %s)", used ? ", " : "", info->nodes.n > 0 ? info->nodes.nodes[0].path : info->busid.text,
+		 info->offer.busid.text, peer_get_name(peer));
+}
+
+int roster_select(const struct roster *roster, const char *text, struct attachment **ret_attachment, struct failure *ret_failure)
+{
+	struct attachment *found = NULL;
+	unsigned n_found = 0;
+	char list[200] = "";
+
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++) {
+			if (!attachment_is_live(set->items[j]) || !device_is_named(attachment_get_info(set->items[j]), text))
+				continue;
+			found = set->items[j];
+			n_found++;
+			list_add(list, sizeof(list), roster->peers[i], attachment_get_info(found));
+		}
+	}
+	if (n_found == 0)
+		return failure_set(ret_failure, FAILURE_NOT_FOUND, "List what is attached: usbpush-vm status", "%s: no such device is attached", text);
+	if (n_found > 1)
+		return failure_set(ret_failure, FAILURE_AMBIGUOUS, "Name one of them by its node", "%s fits %u devices: %s", text, n_found, list);
+	*ret_attachment = found;
+	return 0;
+}
+
+struct roster_counts roster_count(const struct roster *roster)
+{
+	struct roster_counts counts = { 0 };
+
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		counts.n_connected += peer_get_state(roster->peers[i]) == PEER_STATE_UP;
+		for (size_t j = 0; j < set->n; j++) {
+			counts.n_attached += attachment_get_info(set->items[j])->state == ATTACHMENT_STATE_ATTACHED;
+			counts.n_ports += attachment_get_info(set->items[j])->has_port;
+		}
+	}
+	return counts;
+}
+
+int roster_list_ports(const struct roster *roster, struct port_record **ret_records, size_t *ret_n)
+{
+	struct port_record *records = calloc(roster_count(roster).n_ports + 1, sizeof(*records));
+	size_t n = 0;
+
+	if (!records)
+		return -ENOMEM;
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++) {
+			const struct attachment_info *info = attachment_get_info(set->items[j]);
+
+			if (!info->has_port)
+				continue;
+			records[n].port = info->port;
+			records[n].offer = info->offer;
+			snprintf(records[n++].pi_id, sizeof(records->pi_id), "%s", peer_get_id(roster->peers[i]));
+		}
+	}
+	*ret_records = records;
+	*ret_n = n;
+	return 0;
+}
+
+void roster_check(const struct roster *roster)
+{
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++)
+			attachment_check(set->items[j]);
+	}
+}
+
+void roster_reap(struct roster *roster)
+{
+	for (size_t i = roster->n; i-- > 0;) {
+		struct peer *peer = roster->peers[i];
+
+		if (peer_get_state(peer) != PEER_STATE_UNPAIRED || peer_get_attachments(peer)->n > 0)
+			continue;
+		peer_free(peer);
+		roster->peers[i] = roster->peers[--roster->n];
+	}
+}
+
+void roster_done(struct roster *roster)
+{
+	while (roster->n > 0)
+		peer_free(roster->peers[--roster->n]);
+}

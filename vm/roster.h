@@ -1,0 +1,53 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "piconf.h"
+
+/* All Pis that this VM knows, and through them all attachments. */
+
+struct attachment;
+struct peer;
+struct port_record;
+
+struct roster {
+	size_t n;
+	struct peer *peers[PICONF_MAX_PIS]; /* owned */
+};
+
+/* How much of what there is. */
+struct roster_counts {
+	unsigned n_connected;
+	unsigned n_attached;
+	unsigned n_ports; /* held, in whatever state */
+};
+
+/* The Pi with this id, or NULL. */
+struct peer *roster_find_peer(const struct roster *roster, const char *id);
+
+/* The attachment that holds port, or NULL. */
+struct attachment *roster_find_port(const struct roster *roster, uint32_t port);
+
+/* Whether a Pi other than peer has a live offer with this id. */
+bool roster_has_offer_elsewhere(const struct roster *roster, const struct peer *peer, const char *offer_id);
+
+/* The one live device that text names: a bus id here or on its Pi, a name, VID:PID, a serial, a node or one of its links. A negative errno with FAILURE_NOT_FOUND, or
+ * FAILURE_AMBIGUOUS and the list. */
+int roster_select(const struct roster *roster, const char *text, struct attachment **ret_attachment, struct failure *ret_failure);
+
+/* Counts. */
+struct roster_counts roster_count(const struct roster *roster);
+
+/* A record of each held port; the array is the caller's to free. 0 or -ENOMEM. */
+int roster_list_ports(const struct roster *roster, struct port_record **ret_records, size_t *ret_n);
+
+/* Compares every attachment with sysfs (attachment_check). */
+void roster_check(const struct roster *roster);
+
+/* Frees the unpaired Pis that have nothing left. */
+void roster_reap(struct roster *roster);
+
+/* Frees all. */
+void roster_done(struct roster *roster);
