@@ -98,14 +98,16 @@ int config_read(const char *path, config_setting_fn on_setting, config_problem_f
 	}
 	if (size < 0)
 		return (int)size;
+	if (memchr(content, '\0', (size_t)size)) {
+		config_tell(&reader, "the file has a NUL byte; expected text");
+		return reader.n_problems;
+	}
 	rest = content;
 	while (rest) {
 		char *text = strsep(&rest, "\n");
 		reader.line++;
 		config_read_line(&reader, text);
 	}
-	if (strlen(content) < (size_t)size && (reader.line++, true))
-		config_tell(&reader, "a NUL byte; the rest of the file was not read");
 	return reader.n_problems;
 }
 
