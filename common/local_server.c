@@ -123,7 +123,7 @@ static void local_client_send(struct local_client *client, const char *text, siz
 
 static void local_client_send_json(struct local_client *client, const json_t *object)
 {
-	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
 	size_t length;
 
 	if (!text) {

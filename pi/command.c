@@ -60,7 +60,7 @@ static int command_ask(json_t *request, int timeout_ms, json_t **ret_answer, str
 
 static void print_json(const json_t *object)
 {
-	json_dumpf(object, stdout, JSON_INDENT(2));
+	json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	fputc('\n', stdout);
 	fflush(stdout);
 }

@@ -38,7 +38,7 @@ static void device_fail_with(struct device *device, enum failure_code code, cons
 static void device_drop_stream(struct device *device)
 {
 	device->stream = stream_free(device->stream);
-	device->is_streaming = false;
+	device->is_announced = device->is_streaming = false;
 	if (device->attached)
 		json_decref(device->attached->steps_ms);
 	free(device->attached);
@@ -219,7 +219,8 @@ static void device_settle(struct device *device)
 
 static void device_enter_binding(struct device *device)
 {
-	device_drop_stream(device);
+	if (device->is_announced)
+		device_drop_stream(device);
 	device->settle_since_usec = clock_now_usec();
 	device->settle_step_usec = SETTLE_STEP_USEC;
 	if (device->job)
@@ -251,8 +252,8 @@ static void device_on_stream_ended(const struct failure *failure, void *userdata
 	struct device *device = userdata;
 	bool was_steady = device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
 
-	device_drop_stream(device);
 	log_info("%s: stream ended: %s", device->busid.text, failure->text);
+	device_drop_stream(device);
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
 		return;
 	if (was_steady)
@@ -285,20 +286,37 @@ static void device_send_disconnect(const struct device *device, const char *reas
 	link_send(device->context->link, &message);
 }
 
-static void device_enter_offered(struct device *device)
+static int device_open_stream(struct device *device)
 {
 	static const struct stream_handlers handlers = { .on_ready = device_on_stream_ready, .on_ended = device_on_stream_ended };
 	const struct device_context *context = device->context;
-	int r;
+	struct transport *transport = link_get_transport(context->link);
+
+	if (device->stream)
+		return 0;
+	return transport ? stream_new(context->event, transport, &handlers, device, &device->stream) : -ENOTCONN;
+}
+
+void device_prepare(struct device *device)
+{
+	if (device->state == DEVICE_SEEN && link_get_state(device->context->link) == LINK_UP)
+		(void)device_open_stream(device); /* if it fails: it is opened with the offer */
+}
+
+static void device_enter_offered(struct device *device)
+{
+	const struct device_context *context = device->context;
 
 	device->offered_usec = clock_now_usec();
 	context->make_offer_id(device->offer_id, sizeof(device->offer_id), context->userdata);
 	device_send_connect(device);
-	r = stream_new(context->event, link_get_transport(context->link), device->offer_id, &handlers, device, &device->stream);
-	if (r < 0)
+	if (device_open_stream(device) < 0) {
 		device_fail_with(device, FAILURE_STREAM, "no stream to the VM could be opened");
-	else
-		device_arm(device, OFFER_LIMIT_USEC);
+		return;
+	}
+	stream_announce(device->stream, device->offer_id);
+	device->is_announced = true;
+	device_arm(device, OFFER_LIMIT_USEC);
 }
 
 void device_offer_now(struct device *device)
@@ -500,6 +518,8 @@ void device_remove(struct device *device)
 
 void device_lose_stream(struct device *device, const char *why)
 {
+	if (!device->is_announced)
+		device_drop_stream(device); /* one that was opened ahead */
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
 		return;
 	log_info("%s: %s", device->busid.text, why);

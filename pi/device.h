@@ -41,6 +41,9 @@ struct device_context {
 int device_new(const struct device_context *context, const struct busid *busid, const char *syspath, struct device **ret_device);
 struct device *device_free(struct device *device);
 
+/* It was just plugged in, and may turn out to be one to share: opens its stream ahead, while the kernel still reads it. */
+void device_prepare(struct device *device);
+
 /* The kernel's generic driver has it (uevent `bind`, or found so at start): look at it, decide, take it. */
 void device_look(struct device *device);
 

@@ -23,7 +23,8 @@ struct device {
 	struct failure failure;
 	struct usbip_hold hold; /* owned */
 	struct job *job;        /* under way while not NULL */
-	struct stream *stream;  /* owned */
+	struct stream *stream;  /* owned: of the offer, or opened ahead of it */
+	bool is_announced;      /* the stream has been told which offer it is for */
 	bool is_streaming;      /* the kernel has the stream's socket */
 	char offer_id[MESSAGE_ID_SIZE];
 	struct attached *attached; /* owned: what the VM said last; NULL unless ATTACHED */

@@ -33,6 +33,7 @@ struct exporter {
 	struct daemon *daemon; /* borrowed: outlives us */
 	struct exporter_options options;
 	char key_path[256], held_path[256];
+	char *held; /* owned: what the file at held_path says */
 	struct job_runner *jobs;                                /* owned */
 	struct usbip_host *host;                                /* owned */
 	struct policy *policy;                                  /* owned */
@@ -149,6 +150,10 @@ static void exporter_write_held(struct exporter *exporter)
 			fprintf(stream, "%s\n", device_busid(entry->device)->text);
 	if (fflush(stream) != 0)
 		return;
+	if (exporter->held && strcmp(exporter->held, text) == 0)
+		return;
+	free(exporter->held);
+	exporter->held = strdup(text);
 	r = held_file_write(exporter->held_path, text, size);
 	if (r < 0)
 		log_warning("%s can't be written: %s", exporter->held_path, strerror(-r));
@@ -283,7 +288,7 @@ static void exporter_on_link_lost(void *userdata)
 	struct entry *entry;
 
 	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		device_lose_stream(entry->device, "the link to the VM is gone");
+		device_lose_stream(entry->device, "the link to the VM is gone"); /* with every stream, opened ahead or not */
 }
 
 /* ---- what the kernel says ---- */
@@ -300,8 +305,11 @@ void exporter_handle_uevent(struct exporter *exporter, const struct uevent *ueve
 	case UEVENT_ADD:
 		if (entry)
 			device_remove(entry->device); /* its `remove` was lost */
-		if (exporter_add(exporter, &busid, uevent->syspath))
-			link_kick(exporter->link, false);
+		entry = exporter_add(exporter, &busid, uevent->syspath);
+		if (!entry)
+			break;
+		link_kick(exporter->link, false);
+		device_prepare(entry->device);
 		break;
 	case UEVENT_BIND:
 		if (!entry)
@@ -520,6 +528,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	event_log_free(exporter->events);
 	sd_event_source_disable_unref(exporter->reaper);
 	sd_event_source_disable_unref(exporter->stop_timer);
+	free(exporter->held);
 	free(exporter);
 	return NULL;
 }

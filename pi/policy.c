@@ -14,6 +14,15 @@ struct policy {
 	struct serial_driver_index *drivers; /* owned */
 };
 
+/* The first look-up reads the module index from the disk: better now than when a device waits for it. */
+static void policy_warm_up(struct policy *policy)
+{
+	const struct descriptors ftdi = { .vid = 0x0403, .pid = 0x6001, .n_interfaces = 1, .interfaces = { { .class = 0xff } } };
+	char driver[64];
+
+	(void)serial_driver_lookup(policy->drivers, &ftdi, &ftdi.interfaces[0], driver, sizeof(driver));
+}
+
 int policy_new(const char *modules_dir, struct policy **ret_policy)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
@@ -26,6 +35,7 @@ int policy_new(const char *modules_dir, struct policy **ret_policy)
 		free(policy);
 		return r;
 	}
+	policy_warm_up(policy);
 	*ret_policy = policy;
 	return 0;
 }

@@ -12,7 +12,7 @@
 #define STREAM_CHUNK    ((size_t)64 * 1024)
 #define STREAM_LINE_MAX ((size_t)1024)
 
-enum stream_state { STREAM_OPENING, STREAM_ANNOUNCED, STREAM_MOVING, STREAM_ENDED };
+enum stream_state { STREAM_OPENING, STREAM_OPEN, STREAM_ANNOUNCED, STREAM_MOVING, STREAM_ENDED };
 
 struct stream {
 	enum stream_state state;
@@ -21,7 +21,7 @@ struct stream {
 	sd_event_source *ender;            /* owned: tells the end from the loop */
 	struct failure failure;            /* why it ended */
 	int fd, kernel_fd;                 /* owned */
-	char offer_id[MESSAGE_ID_SIZE];
+	char offer_id[MESSAGE_ID_SIZE]; /* empty until it is announced */
 	char line[STREAM_LINE_MAX]; /* the VM's answer, until its newline */
 	size_t line_used;
 	char *pending; /* owned: read from the kernel, not yet taken by the channel */
@@ -195,6 +195,8 @@ static size_t stream_on_data(const char *data, size_t size, void *userdata)
 	struct stream *stream = userdata;
 	size_t taken = 0;
 
+	if (stream->state == STREAM_OPEN)
+		stream_end_with(stream, FAILURE_BAD_REQUEST, "the VM answered a stream that was not announced");
 	if (stream->state == STREAM_ANNOUNCED)
 		taken = stream_take_answer(stream, data, size);
 	if (stream->state == STREAM_ENDED || taken == size)
@@ -202,13 +204,12 @@ static size_t stream_on_data(const char *data, size_t size, void *userdata)
 	return taken + stream_write_kernel(stream, data + taken, size - taken);
 }
 
-static void stream_on_open(void *userdata)
+static void stream_send_announcement(struct stream *stream)
 {
-	struct stream *stream = userdata;
 	struct message message = { .type = MESSAGE_STREAM };
 	_cleanup_free_ char *line = NULL;
 
-	snprintf(message.id, sizeof(message.id), "%s", stream->offer_id);
+	memcpy(message.id, stream->offer_id, sizeof(message.id));
 	line = message_format(&message);
 	if (!line) {
 		stream_end_with(stream, FAILURE_INTERNAL, "out of memory");
@@ -216,6 +217,22 @@ static void stream_on_open(void *userdata)
 	}
 	stream->state = STREAM_ANNOUNCED;
 	stream_write_channel(stream, line, strlen(line));
+}
+
+static void stream_on_open(void *userdata)
+{
+	struct stream *stream = userdata;
+
+	stream->state = STREAM_OPEN;
+	if (stream->offer_id[0])
+		stream_send_announcement(stream);
+}
+
+void stream_announce(struct stream *stream, const char *offer_id)
+{
+	snprintf(stream->offer_id, sizeof(stream->offer_id), "%s", offer_id);
+	if (stream->state == STREAM_OPEN)
+		stream_send_announcement(stream);
 }
 
 static void stream_on_closed(const struct failure *failure, void *userdata)
@@ -247,8 +264,7 @@ static int stream_init(struct stream *stream, sd_event *event, struct transport 
 	return transport_open_channel(transport, &handlers, stream, &stream->channel);
 }
 
-int stream_new(sd_event *event, struct transport *transport, const char *offer_id, const struct stream_handlers *handlers, void *userdata,
-	       struct stream **ret_stream)
+int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata, struct stream **ret_stream)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
 	int r;
@@ -258,7 +274,6 @@ int stream_new(sd_event *event, struct transport *transport, const char *offer_i
 	stream->fd = stream->kernel_fd = -EBADF;
 	stream->handlers = *handlers;
 	stream->userdata = userdata;
-	snprintf(stream->offer_id, sizeof(stream->offer_id), "%s", offer_id);
 	r = stream_init(stream, event, transport);
 	if (r < 0) {
 		stream_free(stream);

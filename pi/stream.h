@@ -14,9 +14,11 @@ struct stream_handlers {
 	void (*on_ended)(const struct failure *failure, void *userdata); /* once, from the loop; free the stream in it or later */
 };
 
-/* Opens the channel and announces the offer. Limits on time are the caller's. 0 or negative errno. */
-int stream_new(sd_event *event, struct transport *transport, const char *offer_id, const struct stream_handlers *handlers, void *userdata,
-	       struct stream **ret_stream);
+/* Opens the channel, which takes two round trips: it may be opened before there is an offer. Limits on time are the caller's. 0 or negative errno. */
+int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata, struct stream **ret_stream);
+
+/* Says which offer the stream is for, as soon as the channel is open. Once only. */
+void stream_announce(struct stream *stream, const char *offer_id);
 
 /* Ends it at once: the kernels on both sides see the end of the stream. Takes NULL, returns NULL. */
 struct stream *stream_free(struct stream *stream);
