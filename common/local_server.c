@@ -188,7 +188,7 @@ static int local_client_on_io(sd_event_source *source, int fd, uint32_t events, 
 {
 	static char buffer[LINE_MAX_SIZE]; /* one loop, one thread: used within this call only */
 	struct local_client *client = userdata;
-	size_t size;
+	size_t size = 0;
 	int r;
 
 	(void)source;

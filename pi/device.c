@@ -109,6 +109,12 @@ static void device_ignore(struct device *device, const char *reason)
 	device_enter_state(device, DEVICE_IGNORED);
 }
 
+/* Released: the reason was noted when that was asked for. */
+static void device_ignore_as_asked(struct device *device)
+{
+	device_enter_state(device, DEVICE_IGNORED);
+}
+
 static void device_on_looked(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
@@ -130,7 +136,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 	if (!device->decision.is_shared)
 		device_ignore(device, device->decision.reason);
 	else if (device->goal == GOAL_RELEASE)
-		device_ignore(device, device->reason);
+		device_ignore_as_asked(device);
 	else if (link_get_state(device->context->link) == LINK_UNPAIRED)
 		device_ignore(device, "not paired with a VM");
 	else
@@ -179,7 +185,7 @@ static void device_on_released(int result, void *arg, void *userdata)
 	if (result < 0)
 		device_fail(device, &job->failure);
 	else if (device->goal == GOAL_RELEASE)
-		device_ignore(device, device->reason);
+		device_ignore_as_asked(device);
 	else
 		device_look(device); /* wanted again meanwhile */
 }
@@ -230,7 +236,7 @@ static void device_enter_binding(struct device *device)
 	else if (device->goal == GOAL_SHARE)
 		device_start_job(device, device_job_bind, device_on_bound);
 	else
-		device_ignore(device, device->reason); /* it never left its driver */
+		device_ignore_as_asked(device); /* it never left its driver */
 }
 
 /* ---- offering ---- */
@@ -488,7 +494,7 @@ static void device_on_found_looked(int result, void *arg, void *userdata)
 	device->speed = job->speed;
 	device->identity = job->identity;
 	if (device->goal == GOAL_RELEASE && device->reason[0]) {
-		device_ignore(device, device->reason);
+		device_ignore_as_asked(device);
 		return;
 	}
 	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
