@@ -206,7 +206,7 @@ static int read_attached(const json_t *object, struct message *message, struct f
 
 static int message_read_fields(const json_t *object, struct message *message, struct failure *failure)
 {
-	const char *type = TYPE_NAMES[message->type];
+	const char *type = message->type < ARRAY_SIZE(TYPE_NAMES) ? TYPE_NAMES[message->type] : "";
 	int r;
 
 	switch (message->type) {
