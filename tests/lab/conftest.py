@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+from product import Product  # noqa: E402
 from usbpush_lab import Lab, LabError  # noqa: E402
 
 LAST_WORDS = {
@@ -54,6 +55,25 @@ def clean_lab(lab):
     put_right(lab)
 
 
+@pytest.fixture(scope="session")
+def paired_lab(lab):
+    """The lab with both sides paired, as the README does it."""
+    product = Product(lab)
+    if product.link().get("state") in (None, "UNPAIRED"):
+        product.pair()
+    return product
+
+
+@pytest.fixture
+def product(paired_lab):
+    """usbpush, paired and up, with nothing plugged in, before and after."""
+    put_right(paired_lab.lab)
+    paired_lab.wait_link("UP")
+    paired_lab.wait_nothing_attached()
+    yield paired_lab
+    put_right(paired_lab.lab)
+
+
 def put_right(lab):
     lab.wire.heal()
     for guest in lab.guests():
@@ -64,11 +84,16 @@ def put_right(lab):
     lab.unplug_all()
 
 
+def lab_of(fixtures):
+    product = fixtures.get("product") or fixtures.get("paired_lab")
+    return product.lab if product else fixtures.get("lab")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
-    a_lab = getattr(item, "funcargs", {}).get("lab")
+    a_lab = lab_of(getattr(item, "funcargs", {}))
     if not report.failed or a_lab is None:
         return
     for guest in (a_lab.pi, a_lab.vm):

@@ -148,8 +148,7 @@ class Devices:
                 self._forget(device)
                 return time.monotonic()
             if device.kind == "acm":
-                await self._lab.gadget_wires.close(device)
-                t = await gadgets.unplug(machine, device)
+                t = await gadgets.unplug(machine, device, self._lab.gadget_wires)
                 self._forget(device)
                 return t
             t = await machine.remove_device(device.id)

@@ -1,5 +1,6 @@
 """CDC-ACM boards: dummy_hcd and configfs in the Pi guest, and their wires."""
 import asyncio
+import contextlib
 import os
 import shlex
 import struct
@@ -43,9 +44,14 @@ def plug_script(device):
         "cat functions/acm.usb0/port_num"])
 
 
-def unplug_script(device):
+def pull_script(device):
+    return f"cd {TREE}/{device.socket} || exit 0\necho > UDC"
+
+
+def remove_script(device):
+    """Only when nobody holds /dev/ttyGS*: the kernel waits for that in rmdir."""
     return "\n".join([
-        f"cd {TREE}/{device.socket} || exit 0", "echo > UDC", "rm -f configs/c.1/acm.usb0",
+        f"cd {TREE}/{device.socket} || exit 0", "rm -f configs/c.1/acm.usb0",
         "rmdir configs/c.1 functions/acm.usb0 strings/0x409", "cd ..", f"rmdir {device.socket}"])
 
 
@@ -76,9 +82,12 @@ async def plug(machine, device):
     return t
 
 
-async def unplug(machine, device):
+async def unplug(machine, device, wires):
+    """Off the bus first, so that the wire's end in the Pi has nothing left to wait for."""
     t = time.monotonic()
-    await run(machine, unplug_script(device))
+    await run(machine, pull_script(device))
+    await wires.close(device)
+    await run(machine, remove_script(device))
     return t
 
 
@@ -94,21 +103,33 @@ class GadgetWires:
     def __init__(self, lab):
         self._lab = lab
         self._servers = {}
+        self._bridges = {}  # (guest, socket) -> tasks
 
     async def open(self, device):
         await self.close(device)
+        bridges = self._bridges.setdefault((device.guest, device.socket), set())
 
         async def serve(reader, writer):
-            await bridge(self._lab.machine(device.guest), device, reader, writer)
+            task = asyncio.current_task()
+            bridges.add(task)
+            try:
+                await bridge(self._lab.machine(device.guest), device, reader, writer)
+            except (asyncio.CancelledError, ConnectionError):
+                pass
+            finally:
+                bridges.discard(task)
+                writer.close()
 
-        if os.path.exists(device.wire):
-            os.unlink(device.wire)
         self._servers[device.guest, device.socket] = await asyncio.start_unix_server(serve, device.wire)
 
     async def close(self, device):
+        """Returns when nothing of ours holds the gadget's tty any more."""
         server = self._servers.pop((device.guest, device.socket), None)
         if server:
             server.close()
+        for task in list(self._bridges.pop((device.guest, device.socket), ())):
+            task.cancel()
+            await asyncio.wait([task])
         if device.wire and os.path.exists(device.wire):
             os.unlink(device.wire)
 
@@ -118,27 +139,31 @@ async def bridge(machine, device, reader, writer):
     try:
         stream = await machine.agent.open(["socat", "-b", "32768", "-", f"{tty},rawer"])
     except agent_link.AgentError:
-        writer.close()
         return
-
-    async def out():
-        while True:
-            kind, data = await stream.frames.get()
-            if kind == agent_link.STDOUT:
-                writer.write(data)
-                await writer.drain()
-            elif kind in (agent_link.EXIT, agent_link.ERROR):
-                writer.close()
-                return
-
-    pump = asyncio.create_task(out())
+    outward = asyncio.create_task(pass_outward(stream, writer))
+    inward = asyncio.create_task(pass_inward(stream, reader))
     try:
+        await asyncio.wait({outward, inward}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        inward.cancel()
+        stream.kill(9)
+        await asyncio.wait([outward], timeout=30)
+        outward.cancel()
+
+
+async def pass_outward(stream, writer):
+    """Until socat has ended, also when nobody listens any more."""
+    while True:
+        kind, data = await stream.frames.get()
+        if kind in (agent_link.EXIT, agent_link.ERROR):
+            return
+        if kind == agent_link.STDOUT and not writer.is_closing():
+            writer.write(data)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+
+
+async def pass_inward(stream, reader):
+    with contextlib.suppress(ConnectionError):
         while data := await reader.read(agent_link.CHUNK):
             await stream.write(data)
-    except ConnectionError:
-        pass
-    stream.kill(9)
-    try:
-        await pump
-    except ConnectionError:
-        pass

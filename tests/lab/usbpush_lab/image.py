@@ -39,6 +39,8 @@ MASKED_UNITS = """
     serial-getty@ttyS0.service console-getty.service systemd-update-utmp.service
     systemd-update-utmp-runlevel.service systemd-networkd-wait-online.service
     systemd-timesyncd.service systemd-pstore.service systemd-random-seed.service
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-repart.service systemd-sysusers.service
+    modprobe@loop.service modprobe@dm_mod.service
     modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service
     systemd-firstboot.service keyboard-setup.service man-db.timer logrotate.timer
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
@@ -58,6 +60,7 @@ class Image:
         self.root = self.path / "root.ext4"
         self.kernel = self.path / "vmlinuz"
         self.initrd = self.path / "initrd.gz"
+        self.snapshots = self.path / "snapshots"
 
 
 def image_hash():
@@ -184,7 +187,8 @@ def make_kernel(root, kernel, done):
     lib = tree / "lib/modules" if (tree / "lib/modules").is_dir() else tree / "usr/lib/modules"
     source = lib / version
     for unwanted in ("drivers/gpu", "drivers/net/ethernet", "drivers/net/wireless", "drivers/media",
-                     "drivers/infiniband", "drivers/scsi", "drivers/iio", "drivers/staging"):
+                     "drivers/infiniband", "drivers/ata", "drivers/watchdog", "drivers/i2c", "drivers/mfd", "arch/x86/kvm",
+                     "drivers/cpufreq", "drivers/input/mouse", "drivers/md", "drivers/scsi", "drivers/iio", "drivers/staging"):
         for path in source.glob(f"kernel/{unwanted}"):
             if unwanted == "drivers/scsi":
                 keep_only(path, ("scsi_mod", "sd_mod", "sg", "scsi_common"))

@@ -9,6 +9,8 @@ from .agent_link import AgentLink
 from .event_log import EventReader
 from .qmp import Qmp, QmpError
 
+# Five-level page tables, SMAP, and string moves by single bytes (ERMS) are what TCG is slowest at.
+CPU = "max,la57=off,erms=off,fsrm=off,smap=off,smep=off,pku=off,svm=off"
 KERNEL_LINE = ("console=ttyS0 net.ifnames=0 mitigations=off tsc=reliable rcupdate.rcu_expedited=1 "
                "random.trust_cpu=on systemd.show_status=auto loglevel=5 root=/dev/vda rw")
 
@@ -38,16 +40,18 @@ class Machine:
     def is_on(self):
         return self._child is not None and self._child.returncode is None
 
-    def make_disk(self):
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw",
-                        "-b", self._lab.image.root, self.disk], check=True)
+    def make_disk(self, snapshot=None):
+        base = ["-F", "qcow2", "-b", snapshot.disk(self.name)] if snapshot else ["-F", "raw", "-b", self._lab.image.root]
+        self.disk.unlink(missing_ok=True)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, self.disk], check=True)
 
     def arguments(self):
+        """QEMU's command line; a snapshot fits only a machine with the same."""
         spec, net = self.spec, self._lab.network
         hosts = ",".join(f"{g.address}={g.name}" for g in self._lab.guests)
         kernel_line = (f"{KERNEL_LINE} lab.name={spec.name} lab.role={spec.role} "
                        f"lab.address={spec.address}/24 lab.hosts={hosts}")
-        argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off",
+        argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi", "-cpu", CPU,
                 "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
                 "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
                 "-kernel", self._lab.image.kernel, "-initrd", self._lab.image.initrd, "-append", kernel_line,
@@ -68,8 +72,8 @@ class Machine:
                 argv += ["-device", f"qemu-xhci,p2={topology.PORTS},p3={topology.PORTS},id=xhci{letter},addr={slot:#x}"]
         return argv
 
-    async def start(self):
-        """Power on. Devices of the lab are put in before the first instruction."""
+    async def start(self, snapshot=None):
+        """Power on, without letting it run yet; run() does. A snapshot: as it was then."""
         if self.is_on:
             raise MachineError(f"{self.name}: is running already")
         await self.stop()  # what is left of a guest that switched itself off
@@ -78,12 +82,16 @@ class Machine:
         with open(self.path("qemu"), "ab") as log:
             self._child = await process.start_process(
                 self._lab.dir, "qemu-system-x86_64", *self.arguments(), "-S",
+                *(["-incoming", "defer"] if snapshot else []),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
         self.qmp = Qmp(self._take_event)
         try:
             await self.qmp.connect(self.path("qmp"))
-            await self.agent.connect(self.path("agent"))
-            await self._events.connect(self.path("events"))
+            await self.agent.connect(self.path("agent"), is_restored=bool(snapshot))
+            await self._events.connect(self.path("events"), is_restored=bool(snapshot))
+            if snapshot:
+                await self.qmp.command("migrate-incoming", uri=f"exec:cat {snapshot.memory(self.name)}")
+                await self._wait_migrated()
         except (OSError, TimeoutError) as e:
             text = self.path("qemu").read_text(errors="replace")[-2000:]
             raise MachineError(f"{self.name}: QEMU does not start ({e!r}):\n{text}") from e
@@ -91,6 +99,21 @@ class Machine:
     async def run(self):
         self._take_boot()
         await self.qmp.command("cont")
+
+    async def save(self, path):
+        """Stops the machine and writes its memory and devices to a file."""
+        await self.qmp.command("stop")
+        await self.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        await self.qmp.command("migrate", uri=f"exec:cat > {path}")
+        await self._wait_migrated()
+
+    async def _wait_migrated(self, timeout=120):
+        async with asyncio.timeout(timeout):
+            while (state := (await self.qmp.command("query-migrate")).get("status")) != "completed":
+                if state in ("failed", "cancelled"):
+                    raise MachineError(f"{self.name}: its snapshot can't be used ({state}). "
+                                       f"Remove {self._lab.image.path} and say `lab up`.")
+                await asyncio.sleep(0.02)
 
     async def stop(self):
         """Power loss: nothing in the guest gets a chance to do anything."""

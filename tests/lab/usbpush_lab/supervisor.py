@@ -20,7 +20,7 @@ import sys
 import time
 import traceback
 
-from . import agent_link, image, process, topology
+from . import agent_link, image, process, snapshots, topology
 from .devices import DeviceError, Devices
 from .event_log import EventLog, matches
 from .gadgets import GadgetError, GadgetWires, run
@@ -61,9 +61,8 @@ class Supervisor:
         (self.dir / "wires").mkdir(exist_ok=True)
         self.disk_dir.mkdir(parents=True, exist_ok=True)
         await self.network.start()
-        for machine in self.machines.values():
-            machine.make_disk()
-            await self.power_on(machine)
+        snapshot = await snapshots.ensure_snapshot(self) if snapshots.is_wanted() else None
+        await asyncio.gather(*[self._first_start(m, snapshot) for m in self.machines.values()])
         server = await asyncio.start_unix_server(self._serve, self.dir / "control.new", limit=1 << 22)
         os.chmod(self.dir / "control.new", 0o600)
         os.rename(self.dir / "control.new", self.dir / "control")
@@ -73,8 +72,14 @@ class Supervisor:
             await machine.stop()
         shutil.rmtree(self.disk_dir, ignore_errors=True)
 
-    async def power_on(self, machine):
-        await machine.start()
+    async def _first_start(self, machine, snapshot):
+        machine.make_disk(snapshot)
+        await self.power_on(machine, snapshot)
+        if snapshot:  # it still has the time of then
+            await run(machine, f"date -s @{time.time():.3f} >/dev/null; echo {os.urandom(64).hex()} > /dev/urandom")
+
+    async def power_on(self, machine, snapshot=None):
+        await machine.start(snapshot)
         await self.devices.insert_all(machine.name)
         await machine.run()
 
