@@ -1,0 +1,218 @@
+/* Pairing by hand on the VM: keys in, files out. */
+
+#include <check.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "atomic_file.h"
+#include "authorize.h"
+#include "authorized_keys.h"
+#include "cleanup.h"
+#include "directory.h"
+#include "pi_key.h"
+
+#define KEY      "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
+#define KEY_ID   "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
+#define OTHER    "AAAAC3NzaC1lZDI1NTE5AAAAIFQkRtRcvgvo09XRN2UfsAyHUzKxz+lxkBdVNys0V335"
+#define OTHER_ID "699ebe741e9a68e01eaf258f48419c33"
+#define LINE(id, key, name) "restrict,command=\"/usr/libexec/usbpush/usbpush-relay --pi " id "\" ssh-ed25519 " key " usbpush:" name "\n"
+
+static char root[64], key_file[96];
+static struct failure failure;
+static struct piconf_entry entry;
+
+static void setup(void)
+{
+	snprintf(root, sizeof(root), "/tmp/vm-authorize.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(root));
+	snprintf(key_file, sizeof(key_file), "%s/key.pub", root);
+	memset(&failure, 0, sizeof(failure));
+}
+
+static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static void teardown(void)
+{
+	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void put(const char *path, const char *content)
+{
+	char full[256];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	ck_assert_int_eq(directory_make_parents(full), 0);
+	ck_assert_int_eq(file_write_atomic(full, content, strlen(content), 0644), 0);
+}
+
+static void expect_file(const char *path, const char *expected)
+{
+	_cleanup_free_ char *content = NULL;
+	char full[256];
+
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	ck_assert_int_ge(file_read(full, 65536, &content), 0);
+	ck_assert_str_eq(content, expected);
+}
+
+static int authorize(const char *name, const char *key_line)
+{
+	put("/key.pub", key_line);
+	return authorize_pi(root, name, "pi.local", key_file, &entry, &failure);
+}
+
+START_TEST(a_key_opens_the_relay_and_nothing_else)
+{
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY " root@pi\n"), 0);
+	ck_assert_str_eq(entry.id, KEY_ID);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(KEY_ID, KEY, "garage"));
+	expect_file(PICONF_PATH, "PI=" KEY_ID " garage pi.local\nDEFAULT_PI_HOST=pi.local\n");
+}
+END_TEST
+
+START_TEST(the_keys_are_readable_and_only_roots_to_write)
+{
+	char path[160];
+	struct stat st;
+
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	snprintf(path, sizeof(path), "%s" AUTHORIZED_KEYS_PATH, root);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0644);
+	*strrchr(path, '/') = '\0';
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 022, 0);
+}
+END_TEST
+
+START_TEST(authorizing_twice_changes_nothing)
+{
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(authorize("garage", "# the same again\n\nssh-ed25519 " KEY " other comment\n"), 0);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(KEY_ID, KEY, "garage"));
+	expect_file(PICONF_PATH, "DEFAULT_PI_HOST=pi.local\nPI=" KEY_ID " garage pi.local\n");
+}
+END_TEST
+
+START_TEST(a_pi_that_was_set_up_anew_takes_its_old_names_place)
+{
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " OTHER "\n"), 0);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(OTHER_ID, OTHER, "garage"));
+}
+END_TEST
+
+START_TEST(foreign_lines_and_other_pis_stay)
+{
+	put(AUTHORIZED_KEYS_PATH, "# mine\nssh-ed25519 " KEY " usbpush:garage\n" LINE("0a", OTHER, "attic"));
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	expect_file(AUTHORIZED_KEYS_PATH,
+		    "# mine\nssh-ed25519 " KEY " usbpush:garage\n" LINE("0a", OTHER, "attic") LINE(KEY_ID, KEY, "garage"));
+}
+END_TEST
+
+START_TEST(an_unpaired_pi_leaves_no_line)
+{
+	struct piconf_entry removed;
+
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(authorize("attic", "ssh-ed25519 " OTHER "\n"), 0);
+	ck_assert_int_eq(authorize_remove(root, "garage", &removed, &failure), 0);
+	ck_assert_str_eq(removed.id, KEY_ID);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(OTHER_ID, OTHER, "attic"));
+	ck_assert_int_lt(authorize_remove(root, "garage", &removed, &failure), 0);
+	ck_assert_int_eq(failure.code, FAILURE_NOT_FOUND);
+}
+END_TEST
+
+static const char *const BAD_KEYS[] = {
+	"",
+	"# only a comment\n",
+	"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ root@pi\n",
+	"ssh-ed25519\n",
+	"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5\n",
+	"ssh-ed25519 AAAAC3NzaC1yc2EyNTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u\n", /* another type inside */
+	"ssh-ed25519 !!!!C3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u\n",
+	"command=\"/bin/sh\" ssh-ed25519 " KEY "\n",
+	"ssh-ed25519 " KEY "\nssh-ed25519 " OTHER "\n",
+	"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n",
+};
+
+START_TEST(anything_but_one_ed25519_key_is_refused_with_the_cure)
+{
+	ck_assert_int_lt(authorize("garage", BAD_KEYS[_i]), 0);
+	ck_assert_int_eq(failure.code, FAILURE_BAD_REQUEST);
+	ck_assert_ptr_nonnull(strstr(failure.text, "key.pub"));
+	ck_assert_str_ne(failure.cure, "");
+}
+END_TEST
+
+static const char *const BAD_NAMES[] = { "", "a b", "a/b", "a\nssh-ed25519", "ü",
+					 "0123456789012345678901234567890123456789012345678901234567890123" };
+
+START_TEST(a_name_that_could_break_a_line_is_refused)
+{
+	ck_assert_int_lt(authorize(BAD_NAMES[_i], "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(failure.code, FAILURE_BAD_REQUEST);
+}
+END_TEST
+
+START_TEST(a_missing_key_file_is_named)
+{
+	ck_assert_int_lt(authorize_pi(root, "garage", NULL, "/nonexistent/key.pub", &entry, &failure), 0);
+	ck_assert_int_eq(failure.code, FAILURE_NOT_FOUND);
+	ck_assert_ptr_nonnull(strstr(failure.text, "/nonexistent/key.pub"));
+}
+END_TEST
+
+START_TEST(the_next_step_names_this_machines_host_key)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_fclose_ FILE *stream = NULL;
+	size_t size;
+
+	put("/etc/ssh/ssh_host_ed25519_key.pub", "ssh-ed25519 " OTHER " root@vm\n");
+	stream = open_memstream(&text, &size);
+	authorize_print_next_step(root, stream);
+	fflush(stream);
+	ck_assert_ptr_nonnull(strstr(text, "sudo usbpush pair --host "));
+	ck_assert_ptr_nonnull(strstr(text, "--host-key 'ssh-ed25519 " OTHER "'\n"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("vm_authorize");
+	TCase *tests = tcase_create("authorize");
+	SRunner *runner;
+	int n_failed;
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, a_key_opens_the_relay_and_nothing_else);
+	tcase_add_test(tests, the_keys_are_readable_and_only_roots_to_write);
+	tcase_add_test(tests, authorizing_twice_changes_nothing);
+	tcase_add_test(tests, a_pi_that_was_set_up_anew_takes_its_old_names_place);
+	tcase_add_test(tests, foreign_lines_and_other_pis_stay);
+	tcase_add_test(tests, an_unpaired_pi_leaves_no_line);
+	tcase_add_loop_test(tests, anything_but_one_ed25519_key_is_refused_with_the_cure, 0, ARRAY_SIZE(BAD_KEYS));
+	tcase_add_loop_test(tests, a_name_that_could_break_a_line_is_refused, 0, ARRAY_SIZE(BAD_NAMES));
+	tcase_add_test(tests, a_missing_key_file_is_named);
+	tcase_add_test(tests, the_next_step_names_this_machines_host_key);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed > 0;
+}

@@ -1,0 +1,175 @@
+/* /etc/usbpush/pi.conf */
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "atomic_file.h"
+#include "cleanup.h"
+#include "piconf.h"
+
+static char dir[64], path[96];
+static struct piconf piconf;
+static char problem_text[400];
+
+static void setup(void)
+{
+	snprintf(dir, sizeof(dir), "/tmp/vm-piconf.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/pi.conf", dir);
+	problem_text[0] = '\0';
+}
+
+static void teardown(void)
+{
+	unlink(path);
+	rmdir(dir);
+}
+
+static void put(const char *content)
+{
+	ck_assert_int_eq(file_write_atomic(path, content, strlen(content), 0640), 0);
+}
+
+static void note_problem(const struct config_problem *problem, void *userdata)
+{
+	(void)userdata;
+	snprintf(problem_text, sizeof(problem_text), "%s", problem->text);
+}
+
+static void read_conf(void)
+{
+	ck_assert_int_eq(piconf_read(path, note_problem, &piconf), 0);
+}
+
+static void expect_content(const char *expected)
+{
+	_cleanup_free_ char *content = NULL;
+
+	ck_assert_int_ge(file_read(path, 4096, &content), 0);
+	ck_assert_str_eq(content, expected);
+}
+
+START_TEST(without_a_file_no_pi_is_known)
+{
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 0);
+}
+END_TEST
+
+START_TEST(a_pi_is_found_by_its_id_and_by_its_name)
+{
+	put("# the garage\nPI = 0a1b garage 10.0.0.7\nPI=\"ff attic\"\nDEFAULT_PI_HOST=garage.local\n");
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 2);
+	ck_assert_str_eq(piconf_find(&piconf, "garage")->address, "10.0.0.7");
+	ck_assert_str_eq(piconf_find(&piconf, "ff")->name, "attic");
+	ck_assert_str_eq(piconf.default_host, "garage.local");
+	ck_assert_ptr_null(piconf_find(&piconf, "gar"));
+	ck_assert_str_eq(problem_text, "");
+}
+END_TEST
+
+static const char *const BAD_LINES[] = {
+	"PI=XYZ name\n", "PI=0a\n", "PI=0a na/me\n", "PI=0a name address more\n", "PI=00112233445566778899aabbccddeeff0 name\n",
+	"PI=0a name a'b\n", "DEFAULT_PI_HOST=a b\n", "COLOUR=red\n", "garage\n",
+};
+
+START_TEST(a_line_that_makes_no_sense_is_told_and_the_rest_is_used)
+{
+	char content[200];
+
+	snprintf(content, sizeof(content), "%sPI=ff attic\n", BAD_LINES[_i]);
+	put(content);
+	read_conf();
+	ck_assert_ptr_nonnull(strstr(problem_text, "pi.conf:1: "));
+	ck_assert_ptr_nonnull(piconf_find(&piconf, "attic"));
+	ck_assert_uint_eq(piconf.n, 1);
+}
+END_TEST
+
+START_TEST(two_pis_of_one_name_are_told)
+{
+	put("PI=0a garage\nPI=0b garage\n");
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 1);
+	ck_assert_ptr_nonnull(strstr(problem_text, "pi.conf:2: "));
+}
+END_TEST
+
+START_TEST(an_entry_is_added_and_every_other_line_stays)
+{
+	struct piconf_entry entry = { "0a", "garage", "10.0.0.7" };
+
+	put("# mine\nPI=ff attic\n");
+	ck_assert_int_eq(piconf_write_entry(path, &entry), 0);
+	expect_content("# mine\nPI=ff attic\nPI=0a garage 10.0.0.7\nDEFAULT_PI_HOST=10.0.0.7\n");
+}
+END_TEST
+
+START_TEST(writing_an_entry_twice_changes_nothing)
+{
+	struct piconf_entry entry = { "0a", "garage", "" };
+
+	ck_assert_int_eq(piconf_write_entry(path, &entry), 0);
+	ck_assert_int_eq(piconf_write_entry(path, &entry), 0);
+	expect_content("PI=0a garage\n");
+}
+END_TEST
+
+START_TEST(a_new_key_under_an_old_name_replaces_the_old_entry)
+{
+	struct piconf_entry old = { "0a", "garage", "" }, new = { "0b", "garage", "" };
+
+	ck_assert_int_eq(piconf_write_entry(path, &old), 0);
+	ck_assert_int_eq(piconf_write_entry(path, &new), 0);
+	expect_content("PI=0b garage\n");
+}
+END_TEST
+
+START_TEST(the_first_default_host_stays)
+{
+	struct piconf_entry first = { "0a", "garage", "a.local" }, second = { "0b", "attic", "b.local" };
+
+	ck_assert_int_eq(piconf_write_entry(path, &first), 0);
+	ck_assert_int_eq(piconf_write_entry(path, &second), 0);
+	read_conf();
+	ck_assert_str_eq(piconf.default_host, "a.local");
+}
+END_TEST
+
+START_TEST(removing_an_entry_leaves_ids_that_only_begin_like_it)
+{
+	put("PI=0a garage\nPI=0ab attic\n");
+	ck_assert_int_eq(piconf_remove_entry(path, "0a"), 0);
+	expect_content("PI=0ab attic\n");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("vm_piconf");
+	TCase *tests = tcase_create("piconf");
+	SRunner *runner;
+	int n_failed;
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, without_a_file_no_pi_is_known);
+	tcase_add_test(tests, a_pi_is_found_by_its_id_and_by_its_name);
+	tcase_add_loop_test(tests, a_line_that_makes_no_sense_is_told_and_the_rest_is_used, 0, ARRAY_SIZE(BAD_LINES));
+	tcase_add_test(tests, two_pis_of_one_name_are_told);
+	tcase_add_test(tests, an_entry_is_added_and_every_other_line_stays);
+	tcase_add_test(tests, writing_an_entry_twice_changes_nothing);
+	tcase_add_test(tests, a_new_key_under_an_old_name_replaces_the_old_entry);
+	tcase_add_test(tests, the_first_default_host_stays);
+	tcase_add_test(tests, removing_an_entry_leaves_ids_that_only_begin_like_it);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed > 0;
+}
