@@ -22,6 +22,7 @@ struct local_client {
 	uid_t uid;
 	sd_event_source *source; /* owned */
 	sd_event_source *reaper; /* owned; set once the client is to go */
+	struct line_buffer input;
 	char *output;            /* owned */
 	size_t output_used;
 	bool is_subscriber;
@@ -49,6 +50,7 @@ static void local_client_destroy(struct local_client *client)
 	sd_event_source_disable_unref(client->source);
 	sd_event_source_disable_unref(client->reaper);
 	close_fd(client->fd);
+	line_buffer_done(&client->input);
 	free(client->output);
 	free(client);
 }
@@ -166,28 +168,31 @@ static void local_client_handle(struct local_client *client, const char *line, s
 	local_client_end(client);
 }
 
-/* Reads one line and not a byte more, so that a socket can be handed on after it. Returns 1 with the line, 0 for "not yet", negative errno. */
-static int local_client_read_line(struct local_client *client, char *buffer, size_t *ret_size)
+/* Reads up to the newline and not a byte more, so that a socket can be handed on after it. Bytes without a newline belong to the line for sure and are
+ * taken, too: left in the socket they would wake the loop for ever. Returns 1 with the line, 0 for "not yet", negative errno. */
+static int local_client_read_line(struct local_client *client, char **ret_line, size_t *ret_size)
 {
-	ssize_t n = recv(client->fd, buffer, LINE_MAX_SIZE, MSG_PEEK | MSG_DONTWAIT);
-	char *end;
+	char data[4096];
+	ssize_t n = recv(client->fd, data, sizeof(data), MSG_PEEK | MSG_DONTWAIT);
+	const char *end;
+	int r;
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 	if (n == 0)
 		return -ECONNRESET;
-	end = memchr(buffer, '\n', (size_t)n);
-	if (!end)
-		return n == LINE_MAX_SIZE ? -EMSGSIZE : 0;
-	*ret_size = (size_t)(end - buffer);
-	n = recv(client->fd, buffer, *ret_size + 1, MSG_DONTWAIT);
-	return n == (ssize_t)*ret_size + 1 ? 1 : -EIO;
+	end = memchr(data, '\n', (size_t)n);
+	n = recv(client->fd, data, end ? (size_t)(end - data) + 1 : (size_t)n, MSG_DONTWAIT);
+	if (n <= 0)
+		return -EIO;
+	r = line_buffer_add(&client->input, data, (size_t)n);
+	return r < 0 ? r : line_buffer_take(&client->input, ret_line, ret_size);
 }
 
 static int local_client_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-	static char buffer[LINE_MAX_SIZE]; /* one loop, one thread: used within this call only */
 	struct local_client *client = userdata;
+	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 	int r;
 
@@ -197,11 +202,11 @@ static int local_client_on_io(sd_event_source *source, int fd, uint32_t events, 
 		local_client_flush(client);
 	if (client->reaper || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return 0;
-	r = local_client_read_line(client, buffer, &size);
+	r = local_client_read_line(client, &line, &size);
 	if (r < 0 || (r == 0 && (events & (EPOLLHUP | EPOLLERR))))
 		local_client_end(client);
 	else if (r > 0)
-		local_client_handle(client, buffer, size);
+		local_client_handle(client, line, size);
 	return 0;
 }
 
@@ -328,6 +333,7 @@ int local_client_take_fd(struct local_client *client)
 	client->source = sd_event_source_disable_unref(client->source);
 	client->server->n_clients--;
 	LIST_REMOVE(client, entry);
+	line_buffer_done(&client->input);
 	free(client->output);
 	free(client);
 	return fd;
