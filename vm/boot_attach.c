@@ -124,6 +124,7 @@ int boot_attach_run(const char *socket_path, unsigned timeout_s)
 	_cleanup_close_ int events_fd = -EBADF, requests_fd = -EBADF;
 	int64_t deadline = now_ms() + (int64_t)timeout_s * 1000;
 	struct failure failure;
+	int result;
 
 	events_fd = connect_patiently(socket_path, &failure);
 	if (events_fd >= 0)
@@ -140,7 +141,8 @@ int boot_attach_run(const char *socket_path, unsigned timeout_s)
 	}
 	if (ask(requests_fd, "resync", &answer) < 0)
 		return EXIT_FAILURE;
-	return tell_result(wait_until_complete(events_fd, requests_fd, deadline, &status), status);
+	result = wait_until_complete(events_fd, requests_fd, deadline, &status);
+	return tell_result(result, status);
 }
 
 static void print_help(void)

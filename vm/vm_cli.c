@@ -74,7 +74,7 @@ static int print_status_once(const struct vm_cli_arguments *arguments)
 		return vm_cli_print_failure(NULL, &failure);
 	json_object_del(status, "ok");
 	if (arguments->is_json) {
-		print_json(status, JSON_INDENT(2));
+		print_json(status, arguments->is_watching ? JSON_COMPACT : JSON_INDENT(2)); /* watching: an object a line */
 	} else {
 		bool is_screen = arguments->is_watching && isatty(STDOUT_FILENO);
 
@@ -242,7 +242,7 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },	   { "watch", no_argument, NULL, 'w' },	      { "name", required_argument, NULL, 'n' },
 		{ "address", required_argument, NULL, 'a' }, { "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
-		{ NULL, 0, NULL, 0 },
+		{ "help", no_argument, NULL, 'h' },	   { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -266,6 +266,9 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 		case 'r':
 			arguments->root = optarg;
 			break;
+		case 'h':
+			print_help();
+			exit(EXIT_SUCCESS);
 		default:
 			return -EINVAL;
 		}
