@@ -111,14 +111,16 @@ static bool interface_is_serial(struct acceptance *acceptance, const struct desc
 	return acceptance->drivers && serial_driver_lookup(acceptance->drivers, descriptors, interface, driver, sizeof(driver)) > 0;
 }
 
-static bool interface_is_network(struct acceptance *acceptance, const struct descriptors *descriptors, const struct usb_interface *interface)
+static bool interface_is_network(struct acceptance *acceptance, const struct descriptors *descriptors,
+				 const struct usb_interface *interface)
 {
 	return acceptance->drivers && serial_driver_is_network(acceptance->drivers, descriptors, interface) > 0;
 }
 
 static int acceptance_refuse(struct failure *ret_failure, const char *what)
 {
-	return failure_set(ret_failure, FAILURE_NOT_ACCEPTED, "This VM takes serial devices only; ignore the device on the Pi: usbpush ignore DEVICE",
+	return failure_set(ret_failure, FAILURE_NOT_ACCEPTED,
+			   "This VM takes serial devices only; ignore the device on the Pi: usbpush ignore DEVICE",
 			   "the VM does not accept %s", what);
 }
 

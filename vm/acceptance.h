@@ -3,8 +3,8 @@
 #include "descriptor.h"
 #include "failure.h"
 
-/* Which devices this VM takes, whatever a Pi offers: those with an interface for a serial driver, and none with an interface that a serial device
- * has no business with. A hijacked Pi can't give the VM a keyboard. */
+/* Which devices this VM takes, whatever a Pi offers: those with an interface for a serial driver, and none with an interface that a serial
+ * device has no business with. A hijacked Pi can't give the VM a keyboard. */
 struct acceptance;
 
 /* modules_dir NULL: /lib/modules/RELEASE. Succeeds without a module index; then only the USB classes decide. 0 or -ENOMEM. */

@@ -14,8 +14,8 @@
 #define OFFER_LIMIT_USEC      (UINT64_C(5) * 1000000)
 
 struct arrival {
-	sd_event *event; /* borrowed: outlives us */
-	int fd; /* owned */
+	sd_event *event;         /* borrowed: outlives us */
+	int fd;                  /* owned */
 	sd_event_source *source; /* owned */
 	sd_event_source *limit;  /* owned */
 	struct line_buffer input;

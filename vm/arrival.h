@@ -5,11 +5,12 @@
 #include "failure.h"
 #include "message.h"
 
-/* A connection of a Pi that has no place yet: its first line has not come, or it is a stream whose offer has not come. Of the bytes behind the
- * first line none is read: they are the kernel's. */
+/* A connection of a Pi that has no place yet: its first line has not come, or it is a stream whose offer has not come. Of the bytes behind
+ * the first line none is read: they are the kernel's. */
 struct arrival;
 
-/* What became of it: the message of its first line (borrowed), or NULL with the failure (FAILURE_NONE: it just went away). Then free it or take its fd. */
+/* What became of it: the message of its first line (borrowed), or NULL with the failure (FAILURE_NONE: it just went away). Then free it or
+ * take its fd. */
 typedef void (*arrival_fn)(struct arrival *arrival, const struct message *first, const struct failure *failure, void *userdata);
 
 /* Takes fd (non-blocking) over, also on failure. The first line must come within 10 s. 0 or negative errno. */

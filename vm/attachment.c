@@ -5,30 +5,30 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "acceptance.h"
+#include "candidate.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "job.h"
 #include "log.h"
-#include "acceptance.h"
-#include "candidate.h"
 #include "vhci.h"
 
-#define SECOND_USEC        UINT64_C(1000000)
-#define STREAM_LIMIT_USEC  (10 * SECOND_USEC)
+#define SECOND_USEC            UINT64_C(1000000)
+#define STREAM_LIMIT_USEC      (10 * SECOND_USEC)
 #define ENUMERATION_LIMIT_USEC (10 * SECOND_USEC)
-#define JOB_LIMIT_USEC     (10 * SECOND_USEC)
-#define SETTLE_LIMIT_USEC  (3 * SECOND_USEC)
-#define DETACH_LIMIT_USEC  (30 * SECOND_USEC)
-#define PORT_POLL_MIN_USEC UINT64_C(20000)
-#define PORT_POLL_MAX_USEC (SECOND_USEC / 2)
-#define ATTACH_TRIES       8
+#define JOB_LIMIT_USEC         (10 * SECOND_USEC)
+#define SETTLE_LIMIT_USEC      (3 * SECOND_USEC)
+#define DETACH_LIMIT_USEC      (30 * SECOND_USEC)
+#define PORT_POLL_MIN_USEC     UINT64_C(20000)
+#define PORT_POLL_MAX_USEC     (SECOND_USEC / 2)
+#define ATTACH_TRIES           8
 
 #define N_STATES (ATTACHMENT_STATE_GONE + 1)
 
 struct attachment {
 	const struct attachment_services *services; /* borrowed: outlives us */
-	void *owner;            /* borrowed: outlives us */
-	const char *owner_name; /* borrowed: outlives us */
+	void *owner;                                /* borrowed: outlives us */
+	const char *owner_name;                     /* borrowed: outlives us */
 	struct attachment_info info;
 	int stream_fd; /* owned until the kernel has it */
 	uint64_t entered_usec;
@@ -44,11 +44,11 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 static int attachment_on_poll(sd_event_source *source, uint64_t usec, void *userdata);
 
 static const char *const STATE_NAMES[] = {
-	[ATTACHMENT_STATE_WAITING] = "waiting",	      [ATTACHMENT_STATE_ATTACHING] = "attaching",
+	[ATTACHMENT_STATE_WAITING] = "waiting",         [ATTACHMENT_STATE_ATTACHING] = "attaching",
 	[ATTACHMENT_STATE_ENUMERATING] = "enumerating", [ATTACHMENT_STATE_VERIFYING] = "verifying",
 	[ATTACHMENT_STATE_AUTHORIZING] = "authorizing", [ATTACHMENT_STATE_SETTLING] = "settling",
-	[ATTACHMENT_STATE_ATTACHED] = "attached",     [ATTACHMENT_STATE_DETACHING] = "detaching",
-	[ATTACHMENT_STATE_FAILED] = "failed",	      [ATTACHMENT_STATE_GONE] = "gone",
+	[ATTACHMENT_STATE_ATTACHED] = "attached",       [ATTACHMENT_STATE_DETACHING] = "detaching",
+	[ATTACHMENT_STATE_FAILED] = "failed",           [ATTACHMENT_STATE_GONE] = "gone",
 };
 
 const char *attachment_state_to_string(enum attachment_state state)
@@ -76,8 +76,8 @@ static void attachment_begin_detach(struct attachment *attachment)
 	int err = vhci_detach(attachment->services->vhci, attachment->info.port);
 
 	if (err < 0)
-		log_error("%s: %s: port %u could not be detached: %s", attachment->owner_name, attachment->info.offer.busid.text, attachment->info.port,
-			  strerror(-err));
+		log_error("%s: %s: port %u could not be detached: %s", attachment->owner_name, attachment->info.offer.busid.text,
+			  attachment->info.port, strerror(-err));
 	attachment->poll_usec = PORT_POLL_MIN_USEC;
 	attachment_poll_port(attachment);
 }
@@ -146,8 +146,8 @@ static struct attachment *attachment_alloc(const struct attachment_services *ser
 	return attachment;
 }
 
-struct attachment *attachment_new(const struct attachment_services *services, void *owner, const char *owner_name, const struct offer *offer,
-				  uint64_t epoch)
+struct attachment *attachment_new(const struct attachment_services *services, void *owner, const char *owner_name,
+				  const struct offer *offer, uint64_t epoch)
 {
 	struct attachment *attachment = attachment_alloc(services, owner, owner_name, offer);
 
@@ -158,8 +158,8 @@ struct attachment *attachment_new(const struct attachment_services *services, vo
 	return attachment;
 }
 
-struct attachment *attachment_adopt(const struct attachment_services *services, void *owner, const char *owner_name, const struct offer *offer,
-				    uint32_t port)
+struct attachment *attachment_adopt(const struct attachment_services *services, void *owner, const char *owner_name,
+				    const struct offer *offer, uint32_t port)
 {
 	struct attachment *attachment = attachment_alloc(services, owner, owner_name, offer);
 
@@ -260,7 +260,8 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 		break;
 	case ATTACHMENT_STATE_ENUMERATING:
 		failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
-			    "the VM's kernel could not read the device within %llu s", (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
+			    "the VM's kernel could not read the device within %llu s",
+			    (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_VERIFYING:
@@ -269,16 +270,16 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 			attachment_lose(attachment);
 			break;
 		}
-		failure_set(failure, FAILURE_TIMEOUT, "Unplug it and plug it in again", "the device did not answer the VM's kernel in time (%s)",
-			    STATE_NAMES[attachment->info.state]);
+		failure_set(failure, FAILURE_TIMEOUT, "Unplug it and plug it in again",
+			    "the device did not answer the VM's kernel in time (%s)", STATE_NAMES[attachment->info.state]);
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_SETTLING:
 		attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHED); /* a device without nodes */
 		break;
 	case ATTACHMENT_STATE_DETACHING:
-		log_error("%s: %s: the kernel did not free port %u; it stays unused", attachment->owner_name, attachment->info.offer.busid.text,
-			  attachment->info.port);
+		log_error("%s: %s: the kernel did not free port %u; it stays unused", attachment->owner_name,
+			  attachment->info.offer.busid.text, attachment->info.port);
 		attachment_end(attachment);
 		break;
 	case ATTACHMENT_STATE_ATTACHING:
@@ -309,8 +310,8 @@ static int attachment_attach_port(struct attachment *attachment)
 	int err = -EBUSY;
 
 	for (int i = 0; i < ATTACH_TRIES && err == -EBUSY; i++) {
-		err = vhci_find_free_port(services->vhci, offer->speed, services->is_port_reserved, services->userdata, &attachment->info.port,
-					  &attachment->info.failure);
+		err = vhci_find_free_port(services->vhci, offer->speed, services->is_port_reserved, services->userdata,
+					  &attachment->info.port, &attachment->info.failure);
 		if (err < 0)
 			return err;
 		attachment->info.has_port = true;
@@ -319,12 +320,14 @@ static int attachment_attach_port(struct attachment *attachment)
 		if (err < 0)
 			failure_set(&attachment->info.failure, FAILURE_STREAM, NULL, "the stream ended before it was attached");
 		else
-			err = vhci_attach(services->vhci, attachment->info.port, attachment->stream_fd, offer->devid, offer->speed, &attachment->info.failure);
+			err = vhci_attach(services->vhci, attachment->info.port, attachment->stream_fd, offer->devid, offer->speed,
+					  &attachment->info.failure);
 		/* A port that somebody else took is not ours to detach. */
 		attachment->info.has_port = err >= 0;
 	}
 	if (err == -EBUSY)
-		failure_set(&attachment->info.failure, FAILURE_BUSY, NULL, "the VM's free ports are taken by others as fast as we find them");
+		failure_set(&attachment->info.failure, FAILURE_BUSY, NULL,
+			    "the VM's free ports are taken by others as fast as we find them");
 	return err;
 }
 
@@ -356,8 +359,8 @@ static void attachment_fail_job(struct attachment *attachment, int err)
 		failure_set(failure, FAILURE_NO_PERMISSION, "Let systemd start the handler: systemctl restart usbpush-handler",
 			    "the device's files in sysfs may not be written");
 	else
-		failure_set(failure, FAILURE_KERNEL, "Unplug it and plug it in again; see dmesg on the VM", "the device could not be set up on the VM: %s",
-			    strerror(-err));
+		failure_set(failure, FAILURE_KERNEL, "Unplug it and plug it in again; see dmesg on the VM",
+			    "the device could not be set up on the VM: %s", strerror(-err));
 	attachment_fail(attachment);
 }
 
@@ -366,7 +369,8 @@ static int attachment_judge(struct attachment *attachment, const struct candidat
 	char why[200];
 
 	if (!identity_equal(&attachment->info.offer.identity, &device->identity, why, sizeof(why)))
-		return failure_set(&attachment->info.failure, FAILURE_IDENTITY, "If nobody tampers with the Pi, unplug it and plug it in again",
+		return failure_set(&attachment->info.failure, FAILURE_IDENTITY,
+				   "If nobody tampers with the Pi, unplug it and plug it in again",
 				   "the device is not what was offered: %s", why);
 	return acceptance_check(attachment->services->acceptance, &device->descriptors, &attachment->info.failure);
 }
@@ -500,12 +504,14 @@ json_t *attachment_steps_to_json(const struct attachment *attachment)
 		const char *name;
 		enum attachment_state state;
 	} steps[] = {
-		{ "attach", ATTACHMENT_STATE_ATTACHING }, { "enumerate", ATTACHMENT_STATE_ENUMERATING }, { "verify", ATTACHMENT_STATE_VERIFYING },
-		{ "authorize", ATTACHMENT_STATE_AUTHORIZING }, { "node", ATTACHMENT_STATE_SETTLING },
+		{ "attach", ATTACHMENT_STATE_ATTACHING }, { "enumerate", ATTACHMENT_STATE_ENUMERATING },
+		{ "verify", ATTACHMENT_STATE_VERIFYING }, { "authorize", ATTACHMENT_STATE_AUTHORIZING },
+		{ "node", ATTACHMENT_STATE_SETTLING },
 	};
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
-		json_object_set_new(object, steps[i].name, json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
+		json_object_set_new(object, steps[i].name,
+				    json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
 	return object;
 }

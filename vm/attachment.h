@@ -24,9 +24,9 @@ enum attachment_state {
 	ATTACHMENT_STATE_AUTHORIZING, /* drivers bind */
 	ATTACHMENT_STATE_SETTLING,    /* udev makes the nodes */
 	ATTACHMENT_STATE_ATTACHED,
-	ATTACHMENT_STATE_DETACHING,   /* until the kernel has freed the port */
-	ATTACHMENT_STATE_FAILED,      /* holds nothing any more; kept to tell why */
-	ATTACHMENT_STATE_GONE,        /* holds nothing any more; may be freed */
+	ATTACHMENT_STATE_DETACHING, /* until the kernel has freed the port */
+	ATTACHMENT_STATE_FAILED,    /* holds nothing any more; kept to tell why */
+	ATTACHMENT_STATE_GONE,      /* holds nothing any more; may be freed */
 };
 
 struct attachment_info {
@@ -49,20 +49,20 @@ struct attachment_services {
 	struct acceptance *acceptance;
 	/* Whether another attachment still holds a port that the kernel calls free. */
 	bool (*is_port_reserved)(uint32_t port, void *userdata);
-	/* After each change of state, and (from == the state itself) when the port or the nodes changed. Must not free the attachment. ATTACHING with a port
-	 * is told before the kernel gets the stream, so that the port can be recorded first. */
+	/* After each change of state, and (from == the state itself) when the port or the nodes changed. Must not free the attachment.
+	 * ATTACHING with a port is told before the kernel gets the stream, so that the port can be recorded first. */
 	void (*on_change)(struct attachment *attachment, enum attachment_state from, void *userdata);
 	void *userdata;
 };
 
-/* A fresh attachment, WAITING. owner is borrowed and only remembered; owner_name (borrowed) stands in the log; epoch tells the Pi's connections apart.
- * NULL without memory. */
-struct attachment *attachment_new(const struct attachment_services *services, void *owner, const char *owner_name, const struct offer *offer,
-				  uint64_t epoch);
+/* A fresh attachment, WAITING. owner is borrowed and only remembered; owner_name (borrowed) stands in the log; epoch tells the Pi's
+ * connections apart. NULL without memory. */
+struct attachment *attachment_new(const struct attachment_services *services, void *owner, const char *owner_name,
+				  const struct offer *offer, uint64_t epoch);
 
 /* One whose port a predecessor of this process attached; it is verified again. Call attachment_check() next. NULL without memory. */
-struct attachment *attachment_adopt(const struct attachment_services *services, void *owner, const char *owner_name, const struct offer *offer,
-				    uint32_t port);
+struct attachment *attachment_adopt(const struct attachment_services *services, void *owner, const char *owner_name,
+				    const struct offer *offer, uint32_t port);
 
 /* Releases the object, whatever its state, without touching the kernel. Takes NULL, returns NULL. Not from on_change. */
 struct attachment *attachment_free(struct attachment *attachment);
@@ -70,7 +70,8 @@ struct attachment *attachment_free(struct attachment *attachment);
 /* Gives it the stream it WAITs for. The fd (its first line read, nothing written) is taken over. */
 void attachment_take_stream(struct attachment *attachment, int fd);
 
-/* The offer is withdrawn: ends in GONE, at once or when the kernel has freed the port. reason is told to the Pi. Does nothing when it is on that way. */
+/* The offer is withdrawn: ends in GONE, at once or when the kernel has freed the port. reason is told to the Pi. Does nothing when it is
+ * on that way. */
 void attachment_detach(struct attachment *attachment, const char *reason);
 
 /* A usb_device below a port: the kernel's uevent (or enumerated, as UEVENT_BIND). The caller found the port and its bus id. */

@@ -51,8 +51,9 @@ int attachment_set_check_offer(const struct attachment_set *set, const struct of
 			continue;
 		n_live++;
 		if (busid_equal(&offer->busid, &other->busid) || offer->devid == other->devid)
-			return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "offer %s (bus id %s, devid %u) is for the device of offer %s",
-					   offer->id, offer->busid.text, offer->devid, other->id);
+			return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL,
+					   "offer %s (bus id %s, devid %u) is for the device of offer %s", offer->id, offer->busid.text,
+					   offer->devid, other->id);
 	}
 	if (n_live >= MESSAGE_MAX_OFFERS || set->n == ATTACHMENT_SET_MAX)
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "more than %d offers at once", MESSAGE_MAX_OFFERS);
@@ -66,7 +67,8 @@ void attachment_set_forget_failed(struct attachment_set *set, const struct offer
 
 		if (info->state != ATTACHMENT_STATE_FAILED)
 			continue;
-		if (set->n == ATTACHMENT_SET_MAX || busid_equal(&info->offer.busid, &offer->busid) || strcmp(info->offer.id, offer->id) == 0)
+		if (set->n == ATTACHMENT_SET_MAX || busid_equal(&info->offer.busid, &offer->busid) ||
+		    strcmp(info->offer.id, offer->id) == 0)
 			attachment_set_forget(set, i);
 	}
 }

@@ -18,7 +18,8 @@ void attachment_set_add(struct attachment_set *set, struct attachment *attachmen
 /* The live attachment of an offer, or NULL. */
 struct attachment *attachment_set_find_live(const struct attachment_set *set, const char *offer_id);
 
-/* Whether offer may be added: its devid fits its bus id, neither is another live offer's, and there is room. FAILURE_BAD_REQUEST otherwise. */
+/* Whether offer may be added: its devid fits its bus id, neither is another live offer's, and there is room. FAILURE_BAD_REQUEST
+ * otherwise. */
 int attachment_set_check_offer(const struct attachment_set *set, const struct offer *offer, struct failure *ret_failure);
 
 /* Frees the failed attachments of the same offer or socket: a new try replaces what an earlier one left to be read. */

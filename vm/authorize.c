@@ -52,9 +52,11 @@ int authorize_pi(const char *root, const char *name, const char *address, const 
 	int err;
 
 	if (!piconf_is_name(name))
-		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Use at most 63 letters, digits, '.', '_' and '-'", "\"%s\" can't be a Pi's name", name);
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Use at most 63 letters, digits, '.', '_' and '-'",
+				   "\"%s\" can't be a Pi's name", name);
 	if (address && !piconf_is_address(address))
-		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give a host name or an IP address", "\"%s\" can't be an address", address);
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give a host name or an IP address", "\"%s\" can't be an address",
+				   address);
 	err = key_file_read(key_file, &key, ret_failure);
 	if (err < 0 || (err = root_path(root, PICONF_PATH, conf_path, ret_failure)) < 0 ||
 	    (err = root_path(root, AUTHORIZED_KEYS_PATH, keys_path, ret_failure)) < 0)
@@ -99,7 +101,8 @@ int authorize_remove(const char *root, const char *id_or_name, struct piconf_ent
 		return fail_file(ret_failure, conf_path, err);
 	entry = piconf_find(piconf, id_or_name);
 	if (!entry)
-		return failure_set(ret_failure, FAILURE_NOT_FOUND, "List the paired Pis: usbpush-vm status", "%s: no such Pi is paired", id_or_name);
+		return failure_set(ret_failure, FAILURE_NOT_FOUND, "List the paired Pis: usbpush-vm status", "%s: no such Pi is paired",
+				   id_or_name);
 	/* The key first: a Pi that is not known must not be able to log in. */
 	err = authorized_keys_remove(keys_path, entry->id);
 	if (err < 0)
@@ -141,8 +144,9 @@ void authorize_print_next_step(const char *root, FILE *stream)
 	if (root_path(root, HOST_KEY_PATH, path, &failure) < 0)
 		return;
 	if (file_read(path, KEY_FILE_MAX_SIZE, &content) < 0 || pi_key_parse(content, path, &key, &failure) < 0) {
-		fprintf(stream, "This machine has no ed25519 host key (%s). Make it: sudo ssh-keygen -A\n"
-				"Then, on the Pi: sudo usbpush pair --host %s --host-key 'ssh-ed25519 ...'\n",
+		fprintf(stream,
+			"This machine has no ed25519 host key (%s). Make it: sudo ssh-keygen -A\n"
+			"Then, on the Pi: sudo usbpush pair --host %s --host-key 'ssh-ed25519 ...'\n",
 			path, address);
 		return;
 	}

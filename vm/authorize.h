@@ -7,8 +7,8 @@
 
 /* Pairing by hand, VM side: which Pis may log in, and what they are called. root is put before every path; "" on a real system. */
 
-/* Lets the Pi with the public key in key_file ("-": stdin) in, under name; address may be NULL. Doing it again changes nothing; a new key under an old name replaces
- * the old one. Needs root. 0 and what was written, or a negative errno with ret_failure filled. */
+/* Lets the Pi with the public key in key_file ("-": stdin) in, under name; address may be NULL. Doing it again changes nothing; a new key
+ * under an old name replaces the old one. Needs root. 0 and what was written, or a negative errno with ret_failure filled. */
 int authorize_pi(const char *root, const char *name, const char *address, const char *key_file, struct piconf_entry *ret_entry,
 		 struct failure *ret_failure);
 

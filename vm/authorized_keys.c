@@ -10,7 +10,8 @@
 #include "directory.h"
 
 #define KEYS_MAX_SIZE ((size_t)1024 * 1024)
-#define LINE_START    "restrict,command=\"/usr/libexec/usbpush/usbpush-relay --pi "
+/* exec: the login's shell would otherwise stay as a process of its own for each stream. */
+#define LINE_START    "restrict,command=\"exec /usr/libexec/usbpush/usbpush-relay --pi "
 #define COMMENT_START "usbpush:"
 
 /* Whether the line is one that we wrote for this id or (not NULL) this name; foreign lines are nobody's. */
@@ -30,7 +31,8 @@ static bool line_is_of(const char *line, size_t length, const char *pi_id, const
 		return false;
 	comment++;
 	return (size_t)(line + length - comment) == strlen(COMMENT_START) + strlen(name) &&
-	       strncmp(comment, COMMENT_START, strlen(COMMENT_START)) == 0 && strncmp(comment + strlen(COMMENT_START), name, strlen(name)) == 0;
+	       strncmp(comment, COMMENT_START, strlen(COMMENT_START)) == 0 &&
+	       strncmp(comment + strlen(COMMENT_START), name, strlen(name)) == 0;
 }
 
 static int keys_rewrite(const char *path, const char *pi_id, const char *name, const char *addition)
@@ -65,7 +67,8 @@ int authorized_keys_write(const char *path, const struct pi_key *key, const char
 
 	if (err < 0)
 		return err;
-	if (snprintf(line, sizeof(line), LINE_START "%s\" ssh-ed25519 %s " COMMENT_START "%s\n", key->pi_id, key->text, name) >= (int)sizeof(line))
+	if (snprintf(line, sizeof(line), LINE_START "%s\" ssh-ed25519 %s " COMMENT_START "%s\n", key->pi_id, key->text, name) >=
+	    (int)sizeof(line))
 		return -ENAMETOOLONG;
 	return keys_rewrite(path, key->pi_id, name, line);
 }

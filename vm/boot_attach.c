@@ -12,8 +12,8 @@
 #include <time.h>
 
 #include "cleanup.h"
-#include "vm_cli.h"
 #include "local_request.h"
+#include "vm_cli.h"
 #include "vm_status_view.h"
 
 #define HANDLER_LIMIT_MS  10000
@@ -35,7 +35,8 @@ static void wait_for_directory(int inotify_fd, int64_t left_ms)
 	struct pollfd polled = { .fd = inotify_fd, .events = POLLIN };
 	char events[EVENT_BUFFER_SIZE];
 
-	if (poll(&polled, 1, left_ms < CONNECT_RETRY_MS ? (int)left_ms : CONNECT_RETRY_MS) > 0 && read(inotify_fd, events, sizeof(events)) < 0)
+	if (poll(&polled, 1, left_ms < CONNECT_RETRY_MS ? (int)left_ms : CONNECT_RETRY_MS) > 0 &&
+	    read(inotify_fd, events, sizeof(events)) < 0)
 		return;
 }
 
@@ -157,7 +158,7 @@ int boot_attach_main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "timeout", required_argument, NULL, 't' }, { "socket", required_argument, NULL, 's' }, /* for tests */
-		{ "help", no_argument, NULL, 'h' },	     { "version", no_argument, NULL, 'v' },	 { NULL, 0, NULL, 0 },
+		{ "help", no_argument, NULL, 'h' },          { "version", no_argument, NULL, 'v' },      { NULL, 0, NULL, 0 },
 	};
 	const char *socket_path = VM_CLI_SOCKET_PATH;
 	unsigned long timeout_s = BOOT_ATTACH_TIMEOUT_S;

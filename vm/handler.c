@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "acceptance.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "handler_request.h"
@@ -14,12 +15,11 @@
 #include "machine.h"
 #include "peer.h"
 #include "piconf.h"
-#include "acceptance.h"
 #include "port_record.h"
 #include "roster.h"
-#include "vm_status.h"
 #include "uevent.h"
 #include "vhci.h"
+#include "vm_status.h"
 
 #define HANDLER_MAX_JOBS    64
 #define HANDLER_MAX_CLIENTS 256
@@ -73,7 +73,8 @@ static void handler_write_records(struct handler *handler)
 		log_error("%s: %s; a restart of the handler would not know its ports", handler->records_path, strerror(-err));
 }
 
-/* A port that is still ours goes on where it was, or is freed if its Pi is not paired any more. A port whose devid differs is somebody else's now. */
+/* A port that is still ours goes on where it was, or is freed if its Pi is not paired any more. A port whose devid differs is somebody
+ * else's now. */
 static void handler_adopt(struct handler *handler, const struct port_record *record)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, record->pi_id);
@@ -384,8 +385,13 @@ static void handler_fill_services(struct handler *handler)
 	struct hello *hello = &handler->peer_services.hello;
 
 	handler->attachment_services = (struct attachment_services){
-		.event = handler->event, .jobs = handler->jobs, .vhci = handler->vhci, .acceptance = handler->acceptance,
-		.is_port_reserved = handler_is_port_reserved, .on_change = handler_on_attachment, .userdata = handler,
+		.event = handler->event,
+		.jobs = handler->jobs,
+		.vhci = handler->vhci,
+		.acceptance = handler->acceptance,
+		.is_port_reserved = handler_is_port_reserved,
+		.on_change = handler_on_attachment,
+		.userdata = handler,
 	};
 	handler->peer_services.attachment = &handler->attachment_services;
 	handler->peer_services.is_offer_of_another = handler_is_offer_of_another;
@@ -448,10 +454,12 @@ int handler_listen(struct handler *handler)
 {
 	static const char *const usb[] = { "usb", NULL }, *const tty[] = { "tty", NULL };
 	_cleanup_free_ char *path = NULL;
-	int err = uevent_monitor_new(handler->event, UEVENT_KERNEL, usb, handler_on_uevent, handler_on_overrun, handler, &handler->kernel_monitor);
+	int err = uevent_monitor_new(handler->event, UEVENT_KERNEL, usb, handler_on_uevent, handler_on_overrun, handler,
+				     &handler->kernel_monitor);
 
 	if (err >= 0)
-		err = uevent_monitor_new(handler->event, UEVENT_UDEV, tty, handler_on_uevent, handler_on_overrun, handler, &handler->udev_monitor);
+		err = uevent_monitor_new(handler->event, UEVENT_UDEV, tty, handler_on_uevent, handler_on_overrun, handler,
+					 &handler->udev_monitor);
 	if (err < 0)
 		return err;
 	handler_start(handler); /* what changes from now on comes as an event */

@@ -12,11 +12,11 @@ struct handler;
 struct uevent;
 
 struct handler_options {
-	const char *sysfs_root;   /* NULL: /sys */
-	const char *modules_dir;  /* NULL: /lib/modules/RELEASE */
-	const char *piconf_path;  /* NULL: /etc/usbpush/pi.conf */
-	const char *runtime_dir;  /* NULL: /run/usbpush */
-	uid_t relay_uid;          /* who, besides root, may speak for a Pi */
+	const char *sysfs_root;  /* NULL: /sys */
+	const char *modules_dir; /* NULL: /lib/modules/RELEASE */
+	const char *piconf_path; /* NULL: /etc/usbpush/pi.conf */
+	const char *runtime_dir; /* NULL: /run/usbpush */
+	uid_t relay_uid;         /* who, besides root, may speak for a Pi */
 };
 
 /* Reads pi.conf. options are borrowed: they outlive it. 0 or negative errno. */
@@ -46,8 +46,8 @@ unsigned handler_resync(struct handler *handler);
 /* Detaches everything; on_stopped is called when all ports are free, at the latest after 5 s. */
 void handler_stop(struct handler *handler, void (*on_stopped)(void *userdata), void *userdata);
 
-/* Detaches the device that selector (a bus id here or on the Pi, a name, VID:PID, a serial, a node) fits. 0 and the ids of its offer, or a negative
- * errno with FAILURE_NOT_FOUND or FAILURE_AMBIGUOUS and the list. */
+/* Detaches the device that selector (a bus id here or on the Pi, a name, VID:PID, a serial, a node) fits. 0 and the ids of its offer, or a
+ * negative errno with FAILURE_NOT_FOUND or FAILURE_AMBIGUOUS and the list. */
 int handler_detach(struct handler *handler, const char *selector, json_t **ret_offers, struct failure *ret_failure);
 
 /* The whole state, as `usbpush-vm status --json` shows it. A new reference. */

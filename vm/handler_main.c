@@ -55,10 +55,14 @@ static int read_arguments(struct handler_program *program, int argc, char **argv
 {
 	/* All but the first three are for tests. */
 	static const struct option options[] = {
-		{ "debug", no_argument, NULL, 'd' },	       { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },	       { "sysfs", required_argument, NULL, 's' },
-		{ "modules", required_argument, NULL, 'm' },   { "pi-conf", required_argument, NULL, 'p' },
-		{ "runtime-dir", required_argument, NULL, 'r' }, { "relay-user", required_argument, NULL, 'u' },
+		{ "debug", no_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "sysfs", required_argument, NULL, 's' },
+		{ "modules", required_argument, NULL, 'm' },
+		{ "pi-conf", required_argument, NULL, 'p' },
+		{ "runtime-dir", required_argument, NULL, 'r' },
+		{ "relay-user", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;

@@ -75,7 +75,7 @@ static const struct {
 	enum permission permission;
 	void (*handle)(struct local_client *client, json_t *arguments, struct handler *handler);
 } REQUESTS[] = {
-	{ "relay", PERMISSION_RELAY, on_relay }, { "status", PERMISSION_ALL, on_status },   { "watch", PERMISSION_ALL, on_watch },
+	{ "relay", PERMISSION_RELAY, on_relay },  { "status", PERMISSION_ALL, on_status },  { "watch", PERMISSION_ALL, on_watch },
 	{ "detach", PERMISSION_ROOT, on_detach }, { "reload", PERMISSION_ROOT, on_reload }, { "resync", PERMISSION_ROOT, on_resync },
 };
 
@@ -107,5 +107,6 @@ void handler_on_request(struct local_client *client, const char *request, json_t
 		refuse(client, FAILURE_NOT_ALLOWED, "Ask as root: sudo usbpush-vm ...", "only root may do that");
 		return;
 	}
-	refuse(client, FAILURE_BAD_REQUEST, "Install the same version of all parts of usbpush", "a request that this handler does not know");
+	refuse(client, FAILURE_BAD_REQUEST, "Install the same version of all parts of usbpush",
+	       "a request that this handler does not know");
 }

@@ -12,10 +12,10 @@
 #define LOBBY_MAX_STREAMS 32
 
 struct lobby {
-	sd_event *event;  /* borrowed: outlives us */
-	const char *name; /* borrowed: outlives us */
+	sd_event *event;                         /* borrowed: outlives us */
+	const char *name;                        /* borrowed: outlives us */
 	const struct lobby_callbacks *callbacks; /* borrowed: outlives us */
-	void *userdata; /* borrowed: outlives us */
+	void *userdata;                          /* borrowed: outlives us */
 	size_t n;
 	struct arrival *arrivals[LOBBY_MAX_UNREAD + LOBBY_MAX_STREAMS]; /* owned */
 };

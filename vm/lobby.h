@@ -12,7 +12,8 @@ struct lobby;
 struct lobby_callbacks {
 	/* A first line `hello`; fd is the callee's. */
 	void (*on_hello)(int fd, const struct hello *hello, void *userdata);
-	/* A first line `stream`. 1: the callee takes it now, with lobby_take_stream(); 0: let it wait for its offer; negative errno with the failure: refuse it. */
+	/* A first line `stream`. 1: the callee takes it now, with lobby_take_stream(); 0: let it wait for its offer; negative errno with
+	 * the failure: refuse it. */
 	int (*on_stream)(const char *offer_id, struct failure *ret_failure, void *userdata);
 	/* The callee takes the stream that on_stream wanted. */
 	void (*on_stream_ready)(const char *offer_id, int fd, void *userdata);

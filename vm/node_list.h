@@ -8,7 +8,7 @@
 
 /* The device nodes of one attached device, each with the links that udev made to it. */
 struct node {
-	char path[MESSAGE_NODE_SIZE];   /* "/dev/ttyUSB0" */
+	char path[MESSAGE_NODE_SIZE];     /* "/dev/ttyUSB0" */
 	char links[4][MESSAGE_NODE_SIZE]; /* by-id first; "" where there are fewer */
 };
 
@@ -17,7 +17,8 @@ struct node_list {
 	struct node nodes[MESSAGE_MAX_NODES];
 };
 
-/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long is left out, as is the 33rd node. */
+/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long is left out,
+ * as is the 33rd node. */
 bool node_list_add(struct node_list *list, const char *path, const char *devlinks);
 
 /* True if path was in the list. */

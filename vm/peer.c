@@ -5,24 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pi_channel.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "lobby.h"
 #include "log.h"
 #include "peer_report.h"
+#include "pi_channel.h"
 #include "vhci.h"
 
-#define MSEC_USEC         UINT64_C(1000)
+#define MSEC_USEC UINT64_C(1000)
 
 struct peer {
 	const struct peer_services *services; /* borrowed: outlives us */
 	char id[MESSAGE_ID_SIZE];
 	char name[MESSAGE_NAME_SIZE];
 	enum peer_state state;
-	char reason[128]; /* why it is AWAY or UNPAIRED */
+	char reason[128];           /* why it is AWAY or UNPAIRED */
 	struct pi_channel *channel; /* owned; NULL unless SYNCING or UP */
-	uint64_t epoch; /* counts its control channels */
+	uint64_t epoch;             /* counts its control channels */
 	uint32_t patience_ms;
 	sd_event_source *deadline; /* owned: the end of our patience */
 	sd_event_source *reaper;   /* owned: frees what is GONE in the loop's next turn */
@@ -35,7 +35,7 @@ struct peer {
 static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
 
 static const char *const STATE_NAMES[] = {
-	[PEER_STATE_AWAY] = "away", [PEER_STATE_SYNCING] = "syncing",	  [PEER_STATE_UP] = "up",
+	[PEER_STATE_AWAY] = "away", [PEER_STATE_SYNCING] = "syncing",   [PEER_STATE_UP] = "up",
 	[PEER_STATE_LOST] = "lost", [PEER_STATE_UNPAIRED] = "unpaired",
 };
 
@@ -374,7 +374,8 @@ static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userda
 
 	(void)source;
 	(void)usec;
-	snprintf(peer->reason, sizeof(peer->reason), peer->state == PEER_STATE_SYNCING ? "no sync came within %u ms" : "nothing was heard of the Pi for %u ms",
+	snprintf(peer->reason, sizeof(peer->reason),
+		 peer->state == PEER_STATE_SYNCING ? "no sync came within %u ms" : "nothing was heard of the Pi for %u ms",
 		 peer->patience_ms);
 	peer_enter_state(peer, PEER_STATE_AWAY);
 	return 0;
@@ -438,7 +439,8 @@ void peer_end(struct peer *peer, const char *reason, bool is_for_ever)
 
 struct peer *peer_new(const struct peer_services *services, const char *id, const char *name)
 {
-	static const struct lobby_callbacks callbacks = { .on_hello = peer_on_hello, .on_stream = peer_on_stream,
+	static const struct lobby_callbacks callbacks = { .on_hello = peer_on_hello,
+							  .on_stream = peer_on_stream,
 							  .on_stream_ready = peer_on_stream_ready };
 	struct peer *peer = calloc(1, sizeof(*peer));
 

@@ -12,8 +12,8 @@
 struct peer;
 
 enum peer_state {
-	PEER_STATE_AWAY,     /* not connected; nothing of it is attached */
-	PEER_STATE_SYNCING,  /* connected; its `sync` is awaited */
+	PEER_STATE_AWAY,    /* not connected; nothing of it is attached */
+	PEER_STATE_SYNCING, /* connected; its `sync` is awaited */
 	PEER_STATE_UP,
 	PEER_STATE_LOST,     /* the control channel ended; what is attached stays until the patience is over */
 	PEER_STATE_UNPAIRED, /* may not come back; waits only for its ports to be free */
@@ -39,7 +39,8 @@ struct peer *peer_free(struct peer *peer);
 /* A connection of this Pi, just made by the relay: fd is non-blocking and taken over; the Pi's first line is still to be read from it. */
 void peer_accept(struct peer *peer, int fd);
 
-/* Takes a port over that a predecessor of this process attached for this Pi; the Pi has until the end of its patience to claim it by `sync`. */
+/* Takes a port over that a predecessor of this process attached for this Pi; the Pi has until the end of its patience to claim it by
+ * `sync`. */
 struct attachment *peer_adopt(struct peer *peer, const struct offer *offer, uint32_t port);
 
 /* Asks for a `sync` now, if it is UP. */

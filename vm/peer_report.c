@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "pi_channel.h"
 #include "cleanup.h"
 #include "log.h"
+#include "pi_channel.h"
 
 void peer_report_send(struct pi_channel *channel, const struct message *message)
 {

@@ -13,7 +13,7 @@
 #define CHANNEL_READ_SIZE  ((size_t)16384)
 
 struct pi_channel {
-	int fd; /* owned */
+	int fd;                  /* owned */
 	sd_event_source *source; /* owned */
 	struct line_buffer input;
 	char *output; /* owned */
@@ -27,7 +27,8 @@ struct pi_channel {
 
 static int pi_channel_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata);
 
-int pi_channel_new(sd_event *event, int fd, pi_channel_line_fn on_line, pi_channel_gone_fn on_gone, void *userdata, struct pi_channel **ret_channel)
+int pi_channel_new(sd_event *event, int fd, pi_channel_line_fn on_line, pi_channel_gone_fn on_gone, void *userdata,
+		   struct pi_channel **ret_channel)
 {
 	struct pi_channel *channel = calloc(1, sizeof(*channel));
 	int err;
@@ -53,7 +54,8 @@ static void pi_channel_flush(struct pi_channel *channel)
 {
 	ssize_t n = 0;
 
-	while (channel->output_used > 0 && (n = send(channel->fd, channel->output, channel->output_used, MSG_NOSIGNAL | MSG_DONTWAIT)) > 0) {
+	while (channel->output_used > 0 &&
+	       (n = send(channel->fd, channel->output, channel->output_used, MSG_NOSIGNAL | MSG_DONTWAIT)) > 0) {
 		channel->output_used -= (size_t)n;
 		memmove(channel->output, channel->output + n, channel->output_used);
 	}

@@ -12,9 +12,11 @@ typedef void (*pi_channel_line_fn)(const char *line, size_t size, void *userdata
 typedef void (*pi_channel_gone_fn)(int error, void *userdata);
 
 /* Takes fd (non-blocking) over, also if it fails. 0 or negative errno. */
-int pi_channel_new(sd_event *event, int fd, pi_channel_line_fn on_line, pi_channel_gone_fn on_gone, void *userdata, struct pi_channel **ret_channel);
+int pi_channel_new(sd_event *event, int fd, pi_channel_line_fn on_line, pi_channel_gone_fn on_gone, void *userdata,
+		   struct pi_channel **ret_channel);
 
-/* Sends what the socket still takes and closes it. May be called from the callbacks, which are not called any more. Takes NULL, returns NULL. */
+/* Sends what the socket still takes and closes it. May be called from the callbacks, which are not called any more. Takes NULL, returns
+ * NULL. */
 struct pi_channel *pi_channel_free(struct pi_channel *channel);
 
 /* Queues bytes (copied). A peer that does not read, 1 MiB behind, loses the channel: on_gone follows. */

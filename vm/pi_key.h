@@ -15,5 +15,6 @@ struct pi_key {
 	char pi_id[PI_KEY_PI_ID_SIZE]; /* the id of the Pi whose key it is: the first 32 hex digits of the blob's SHA-256 */
 };
 
-/* Reads the content of a .pub file: exactly one key line, comments and empty lines beside it. where stands in the error. 0 or a negative errno. */
+/* Reads the content of a .pub file: exactly one key line, comments and empty lines beside it. where stands in the error. 0 or a negative
+ * errno. */
 int pi_key_parse(const char *content, const char *where, struct pi_key *ret_key, struct failure *ret_failure);

@@ -44,7 +44,8 @@ static int entry_parse(const char *value, struct piconf_entry *ret_entry)
 	id = strtok_r(text, " \t", &rest);
 	name = strtok_r(NULL, " \t", &rest);
 	address = strtok_r(NULL, " \t", &rest);
-	if (!id || !piconf_is_id(id) || !name || !piconf_is_name(name) || (address && !piconf_is_address(address)) || strtok_r(NULL, " \t", &rest))
+	if (!id || !piconf_is_id(id) || !name || !piconf_is_name(name) || (address && !piconf_is_address(address)) ||
+	    strtok_r(NULL, " \t", &rest))
 		return -EINVAL;
 	snprintf(ret_entry->id, sizeof(ret_entry->id), "%s", id);
 	snprintf(ret_entry->name, sizeof(ret_entry->name), "%s", name);

@@ -35,8 +35,8 @@ bool piconf_is_id(const char *text);
 bool piconf_is_name(const char *text);
 bool piconf_is_address(const char *text);
 
-/* Writes entry into the file in place of any entry with its id or its name; an address becomes DEFAULT_PI_HOST if there is none yet. All other
- * lines stay. 0 or negative errno. */
+/* Writes entry into the file in place of any entry with its id or its name; an address becomes DEFAULT_PI_HOST if there is none yet. All
+ * other lines stay. 0 or negative errno. */
 int piconf_write_entry(const char *path, const struct piconf_entry *entry);
 
 /* Takes the entry with this id out. 0, also if there was none, or negative errno. */

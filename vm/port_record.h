@@ -4,8 +4,8 @@
 
 #include "message.h"
 
-/* /run/usbpush/ports.json: which of vhci_hcd's ports are ours and for whom, so that a successor of this process knows. The kernel is the truth about the ports
- * themselves. */
+/* /run/usbpush/ports.json: which of vhci_hcd's ports are ours and for whom, so that a successor of this process knows. The kernel is the
+ * truth about the ports themselves. */
 struct port_record {
 	uint32_t port;
 	char pi_id[MESSAGE_ID_SIZE];

@@ -1,6 +1,6 @@
-/* usbpush-relay: what sshd starts for a Pi, as its forced command. Connects to the handler, says in a first line that the Pi can't write which Pi speaks, and
- * then moves bytes: stdin to the socket, the socket to stdout. The handler may give its end of the socket to the kernel; so nothing here reads a byte more than
- * it passes on. Links libc alone. */
+/* usbpush-relay: what sshd starts for a Pi, as its forced command. Connects to the handler, says in a first line that the Pi can't write
+ * which Pi speaks, and then moves bytes: stdin to the socket, the socket to stdout. The handler may give its end of the socket to the
+ * kernel; so nothing here reads a byte more than it passes on. Links libc alone. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,13 +14,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SOCKET_PATH      "/run/usbpush/handler.sock"
-#define ID_MAX_LENGTH    32
-#define SPLICE_MAX       (1024 * 1024)
-#define COPY_SIZE        4096 /* POLLOUT on a pipe promises room for this much, pipe(7) */
-#define CONNECT_LIMIT_S  10
-#define DRAIN_LIMIT_MS   5000  /* for the last bytes, once the handler's side is dead */
-#define LINGER_LIMIT_MS  30000 /* for an answer, once the Pi's side has ended */
+#define SOCKET_PATH     "/run/usbpush/handler.sock"
+#define ID_MAX_LENGTH   32
+#define SPLICE_MAX      (1024 * 1024)
+#define COPY_SIZE       4096 /* POLLOUT on a pipe promises room for this much, pipe(7) */
+#define CONNECT_LIMIT_S 10
+#define DRAIN_LIMIT_MS  5000  /* for the last bytes, once the handler's side is dead */
+#define LINGER_LIMIT_MS 30000 /* for an answer, once the Pi's side has ended */
 
 /* What one direction waits for. */
 enum pump_state { PUMP_READING, PUMP_WRITING, PUMP_ENDED };
@@ -35,8 +35,8 @@ struct pump {
 
 struct relay {
 	int socket;
-	struct pump up;   /* stdin to socket */
-	struct pump down; /* socket to stdout */
+	struct pump up;      /* stdin to socket */
+	struct pump down;    /* socket to stdout */
 	bool is_socket_dead; /* what is still in it can be read, no more will come */
 };
 
@@ -128,7 +128,8 @@ static void pump_run(struct pump *pump)
 /* poll(2) always reports POLLHUP and POLLERR: an end that is not waited for is left out, or an ended one would keep us spinning. */
 static void relay_fill_poll(const struct relay *relay, struct pollfd polled[3])
 {
-	short socket_events = (short)((relay->down.state == PUMP_READING ? POLLIN | POLLRDHUP : 0) | (relay->up.state == PUMP_WRITING ? POLLOUT : 0));
+	short socket_events =
+		(short)((relay->down.state == PUMP_READING ? POLLIN | POLLRDHUP : 0) | (relay->up.state == PUMP_WRITING ? POLLOUT : 0));
 
 	polled[0] = (struct pollfd){ .fd = relay->up.state == PUMP_READING ? STDIN_FILENO : -1, .events = POLLIN };
 	polled[1] = (struct pollfd){ .fd = relay->is_socket_dead && !socket_events ? -1 : relay->socket, .events = socket_events };
@@ -192,8 +193,8 @@ int main(int argc, char **argv)
 
 	relay.socket = relay_connect(path);
 	if (relay.socket < 0 || relay_introduce(relay.socket, id) < 0) {
-		fprintf(stderr, "usbpush-relay: the handler is not running (%s: %s). Start it on the VM: systemctl start usbpush-handler\n", path,
-			strerror(errno));
+		fprintf(stderr, "usbpush-relay: the handler is not running (%s: %s). Start it on the VM: systemctl start usbpush-handler\n",
+			path, strerror(errno));
 		return EXIT_FAILURE;
 	}
 	relay.up = (struct pump){ .from = STDIN_FILENO, .to = relay.socket };

@@ -58,8 +58,8 @@ static void list_add(char *list, size_t size, const struct peer *peer, const str
 {
 	size_t used = strlen(list);
 
-	snprintf(list + used, size - used, "%s%s (%s on %s)", used ? ", " : "", info->nodes.n > 0 ? info->nodes.nodes[0].path : info->busid.text,
-		 info->offer.busid.text, peer_get_name(peer));
+	snprintf(list + used, size - used, "%s%s (%s on %s)", used ? ", " : "",
+		 info->nodes.n > 0 ? info->nodes.nodes[0].path : info->busid.text, info->offer.busid.text, peer_get_name(peer));
 }
 
 int roster_select(const struct roster *roster, const char *text, struct attachment **ret_attachment, struct failure *ret_failure)
@@ -80,9 +80,11 @@ int roster_select(const struct roster *roster, const char *text, struct attachme
 		}
 	}
 	if (n_found == 0)
-		return failure_set(ret_failure, FAILURE_NOT_FOUND, "List what is attached: usbpush-vm status", "%s: no such device is attached", text);
+		return failure_set(ret_failure, FAILURE_NOT_FOUND, "List what is attached: usbpush-vm status",
+				   "%s: no such device is attached", text);
 	if (n_found > 1)
-		return failure_set(ret_failure, FAILURE_AMBIGUOUS, "Name one of them by its node", "%s fits %u devices: %s", text, n_found, list);
+		return failure_set(ret_failure, FAILURE_AMBIGUOUS, "Name one of them by its node", "%s fits %u devices: %s", text, n_found,
+				   list);
 	*ret_attachment = found;
 	return 0;
 }

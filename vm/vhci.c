@@ -22,8 +22,8 @@ struct controller {
 };
 
 struct vhci {
-	int root_fd;      /* owned: /sys, or a test's tree */
-	char *modules_dir; /* owned */
+	int root_fd;            /* owned: /sys, or a test's tree */
+	char *modules_dir;      /* owned */
 	uint32_t n_controllers; /* 0: not usable */
 	uint32_t n_ports_each;  /* of one controller, both speeds */
 	uint32_t last_port[2];  /* given out last, by is_super_speed */
@@ -120,7 +120,8 @@ static void controller_scan(struct vhci *vhci, uint32_t index, struct controller
 			controller_add_bus(ret_controller, bus);
 }
 
-/* Counts the controllers only once all their root hubs are there: before, reading `status` could crash kernels below 6.1.190 (CVE-2026-97484). */
+/* Counts the controllers only once all their root hubs are there: before, reading `status` could crash kernels below 6.1.190
+ * (CVE-2026-97484). */
 void vhci_scan(struct vhci *vhci)
 {
 	uint32_t n = 0, n_ports;
@@ -168,14 +169,16 @@ int vhci_check(const struct vhci *vhci, struct failure *ret_failure)
 		return 0;
 	uname(&name);
 	if (vhci_has_module_file(vhci))
-		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd", "the kernel module vhci_hcd is not loaded");
+		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd",
+				   "the kernel module vhci_hcd is not loaded");
 	if (faccessat(vhci->root_fd, "bus/usb", F_OK, 0) < 0)
 		return failure_set(ret_failure, FAILURE_NO_USB,
 				   strstr(name.release, "cloud") ?
 					   "Install a standard kernel: apt install linux-image-amd64, remove the cloud kernel, reboot" :
 					   "Boot a kernel with USB support and the module vhci-hcd",
 				   "the kernel %s has no USB support", name.release);
-	return failure_set(ret_failure, FAILURE_NO_MODULE, "Install it (Ubuntu: linux-modules-extra for this kernel), then: modprobe vhci_hcd",
+	return failure_set(ret_failure, FAILURE_NO_MODULE,
+			   "Install it (Ubuntu: linux-modules-extra for this kernel), then: modprobe vhci_hcd",
 			   "the kernel %s has no module vhci-hcd", name.release);
 }
 
@@ -189,7 +192,8 @@ static int vhci_fail_write(struct failure *ret_failure, const char *path, int er
 				   "/sys/%s may not be written", path);
 	case ENOENT:
 	case ENODEV:
-		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd", "the kernel module vhci_hcd is not loaded");
+		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd",
+				   "the kernel module vhci_hcd is not loaded");
 	default:
 		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg", "/sys/%s: %s", path, strerror(-err));
 	}
@@ -333,8 +337,8 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 		return err;
 	err = vhci_read_ports(vhci, &ports, &n);
 	if (err < 0)
-		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg", "the state of vhci_hcd's ports can't be read: %s",
-				   strerror(-err));
+		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg",
+				   "the state of vhci_hcd's ports can't be read: %s", strerror(-err));
 	if (!ports_pick(ports, n, is_super_speed, vhci->last_port[is_super_speed], is_reserved, userdata, ret_port))
 		return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device there: usbpush-vm detach DEVICE",
 				   "VM has no free %s port (%u of %u in use)", is_super_speed ? "SuperSpeed" : "high-speed",

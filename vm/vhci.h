@@ -23,7 +23,8 @@ void vhci_scan(struct vhci *vhci);
 /* Whether devices can be attached: 0, or a negative errno with FAILURE_NO_USB or FAILURE_NO_MODULE and the cure. */
 int vhci_check(const struct vhci *vhci, struct failure *ret_failure);
 
-/* Sets authorized_default of every vhci root hub to 0, so that no driver sees a device before it was authorized. 0 or a negative errno with ret_failure filled. */
+/* Sets authorized_default of every vhci root hub to 0, so that no driver sees a device before it was authorized. 0 or a negative errno
+ * with ret_failure filled. */
 int vhci_prepare(struct vhci *vhci, struct failure *ret_failure);
 
 /* All ports of all controllers; 0 without the module. */

@@ -11,8 +11,8 @@
 #include "boot_attach.h"
 #include "cleanup.h"
 #include "local_request.h"
-#include "vm_status_view.h"
 #include "table.h"
+#include "vm_status_view.h"
 
 #define ANSWER_LIMIT_MS 10000
 #define DETACH_LIMIT_MS 15000
@@ -31,8 +31,8 @@ int vm_cli_print_failure(const char *where, const struct failure *failure)
 	size_t length = strlen(failure->text);
 	const char *stop = length > 0 && failure->text[length - 1] == '.' ? "" : ".";
 
-	fprintf(stderr, "usbpush-vm: %s%s%s%s%s%s\n", where ? where : "", where ? ": " : "", failure->text, stop, failure->cure[0] ? " " : "",
-		failure->cure);
+	fprintf(stderr, "usbpush-vm: %s%s%s%s%s%s\n", where ? where : "", where ? ": " : "", failure->text, stop,
+		failure->cure[0] ? " " : "", failure->cure);
 	return EXIT_FAILURE;
 }
 
@@ -207,12 +207,14 @@ static int vm_cli_detach(const struct vm_cli_arguments *arguments)
 	events_fd = vm_cli_ask(arguments->socket_path, json_pack("{s:s}", "request", "watch"), &first, &failure);
 	if (events_fd < 0)
 		return vm_cli_print_failure(NULL, &failure);
-	fd = vm_cli_ask(arguments->socket_path, json_pack("{s:s, s:s}", "request", "detach", "device", arguments->operand), &answer, &failure);
+	fd = vm_cli_ask(arguments->socket_path, json_pack("{s:s, s:s}", "request", "detach", "device", arguments->operand), &answer,
+			&failure);
 	if (fd < 0)
 		return vm_cli_print_failure("detach", &failure);
 	offer_id = json_string_value(json_array_get(json_object_get(answer, "offers"), 0));
 	if (!offer_id || wait_for_end(events_fd, offer_id) < 0) {
-		failure_set(&failure, FAILURE_TIMEOUT, "See: usbpush-vm status, and dmesg", "%s: the kernel has not freed the port yet", arguments->operand);
+		failure_set(&failure, FAILURE_TIMEOUT, "See: usbpush-vm status, and dmesg", "%s: the kernel has not freed the port yet",
+			    arguments->operand);
 		return vm_cli_print_failure("detach", &failure);
 	}
 	printf("%s is detached.\n", arguments->operand);
@@ -240,9 +242,10 @@ static void print_help(void)
 static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *arguments)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },	   { "watch", no_argument, NULL, 'w' },	      { "name", required_argument, NULL, 'n' },
-		{ "address", required_argument, NULL, 'a' }, { "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },	   { NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' },         { "watch", no_argument, NULL, 'w' },
+		{ "name", required_argument, NULL, 'n' },   { "address", required_argument, NULL, 'a' },
+		{ "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -282,7 +285,9 @@ int vm_cli_main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(const struct vm_cli_arguments *arguments);
-	} commands[] = { { "status", vm_cli_status }, { "authorize", vm_cli_authorize }, { "unpair", vm_cli_unpair }, { "detach", vm_cli_detach } };
+	} commands[] = {
+		{ "status", vm_cli_status }, { "authorize", vm_cli_authorize }, { "unpair", vm_cli_unpair }, { "detach", vm_cli_detach }
+	};
 	struct vm_cli_arguments arguments = { .socket_path = VM_CLI_SOCKET_PATH, .root = "" };
 
 	if (argc < 2)

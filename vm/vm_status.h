@@ -7,7 +7,8 @@
 
 /* The state of things as JSON: the fields of `usbpush-vm status --json`, which scripts build on. New references. */
 
-/* {"offer","busid","pi_busid","port","vid","pid","serial","manufacturer","product","name","state","nodes","links","steps_ms","reason","error"} */
+/* {"offer","busid","pi_busid","port","vid","pid","serial","manufacturer","product","name","state","nodes","links","steps_ms","reason","err
+ * or"} */
 json_t *vm_status_device(const struct attachment *attachment);
 
 /* {"id","name","state","awaited","devices":[...]} */

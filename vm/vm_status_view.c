@@ -74,8 +74,9 @@ static const char *device_state_in_words(const json_t *device)
 	static const struct {
 		const char *state, *words;
 	} states[] = {
-		{ "waiting", "waiting for the Pi" }, { "attaching", "attaching" },   { "enumerating", "attaching: being read" },
-		{ "verifying", "attaching: being checked" }, { "authorizing", "attaching: drivers" }, { "settling", "attaching: udev" },
+		{ "waiting", "waiting for the Pi" },        { "attaching", "attaching" },
+		{ "enumerating", "attaching: being read" }, { "verifying", "attaching: being checked" },
+		{ "authorizing", "attaching: drivers" },    { "settling", "attaching: udev" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
@@ -163,7 +164,8 @@ static void table_add_pi(struct table *table, const json_t *pi)
 	table_add(table, TABLE_PLAIN, "%s", get(pi, "name"));
 	for (int column = 0; column < 3; column++)
 		table_add(table, TABLE_PLAIN, "%s", "");
-	table_add(table, state_is(pi, "up") ? TABLE_GREEN : TABLE_RED, "%s%s", pi_state_in_words(pi), state_is(pi, "up") ? ", no device" : "");
+	table_add(table, state_is(pi, "up") ? TABLE_GREEN : TABLE_RED, "%s%s", pi_state_in_words(pi),
+		  state_is(pi, "up") ? ", no device" : "");
 	for (int column = 0; column < 3; column++)
 		table_add(table, TABLE_PLAIN, "%s", "");
 }
@@ -180,7 +182,8 @@ static void print_errors(const json_t *status, FILE *stream)
 			const json_t *error = json_object_get(device, "error");
 
 			if (json_is_object(error))
-				fprintf(stream, "%s: %s: %s. %s\n", get(pi, "name"), get(device, "pi_busid"), get(error, "text"), get(error, "cure"));
+				fprintf(stream, "%s: %s: %s. %s\n", get(pi, "name"), get(device, "pi_busid"), get(error, "text"),
+					get(error, "cure"));
 		}
 	}
 }
@@ -219,11 +222,12 @@ void vm_status_view_print_missing(const json_t *status, const char *prefix, FILE
 		if (!state_is(pi, "up"))
 			fprintf(stream, "%s%s: %s\n", prefix, get(pi, "name"), pi_state_in_words(pi));
 		if (n_awaited > 0)
-			fprintf(stream, "%s%s: %lld devices were announced and not offered yet\n", prefix, get(pi, "name"), (long long)n_awaited);
+			fprintf(stream, "%s%s: %lld devices were announced and not offered yet\n", prefix, get(pi, "name"),
+				(long long)n_awaited);
 		json_array_foreach(json_object_get(pi, "devices"), j, device)
 			if (!state_is(device, "attached"))
-				fprintf(stream, "%s%s: %s (%s): %s %s\n", prefix, get(pi, "name"), get(device, "pi_busid"), device_title(device),
-					device_state_in_words(device), get(json_object_get(device, "error"), "text"));
+				fprintf(stream, "%s%s: %s (%s): %s %s\n", prefix, get(pi, "name"), get(device, "pi_busid"),
+					device_title(device), device_state_in_words(device), get(json_object_get(device, "error"), "text"));
 	}
 }
 

@@ -16,11 +16,11 @@
 #include "directory.h"
 #include "pi_key.h"
 
-#define KEY      "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
-#define KEY_ID   "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
-#define OTHER    "AAAAC3NzaC1lZDI1NTE5AAAAIFQkRtRcvgvo09XRN2UfsAyHUzKxz+lxkBdVNys0V335"
-#define OTHER_ID "699ebe741e9a68e01eaf258f48419c33"
-#define LINE(id, key, name) "restrict,command=\"/usr/libexec/usbpush/usbpush-relay --pi " id "\" ssh-ed25519 " key " usbpush:" name "\n"
+#define KEY                 "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
+#define KEY_ID              "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
+#define OTHER               "AAAAC3NzaC1lZDI1NTE5AAAAIFQkRtRcvgvo09XRN2UfsAyHUzKxz+lxkBdVNys0V335"
+#define OTHER_ID            "699ebe741e9a68e01eaf258f48419c33"
+#define LINE(id, key, name) "restrict,command=\"exec /usr/libexec/usbpush/usbpush-relay --pi " id "\" ssh-ed25519 " key " usbpush:" name "\n"
 
 static char root[64], key_file[96];
 static struct failure failure;
@@ -158,8 +158,9 @@ START_TEST(anything_but_one_ed25519_key_is_refused_with_the_cure)
 }
 END_TEST
 
-static const char *const BAD_NAMES[] = { "", "a b", "a/b", "a\nssh-ed25519", "ü",
-					 "0123456789012345678901234567890123456789012345678901234567890123" };
+static const char *const BAD_NAMES[] = { "",    "a b",
+					 "a/b", "a\nssh-ed25519",
+					 "ü",   "0123456789012345678901234567890123456789012345678901234567890123" };
 
 START_TEST(a_name_that_could_break_a_line_is_refused)
 {

@@ -74,8 +74,15 @@ START_TEST(a_pi_is_found_by_its_id_and_by_its_name)
 END_TEST
 
 static const char *const BAD_LINES[] = {
-	"PI=XYZ name\n", "PI=0a\n", "PI=0a na/me\n", "PI=0a name address more\n", "PI=00112233445566778899aabbccddeeff0 name\n",
-	"PI=0a name a'b\n", "DEFAULT_PI_HOST=a b\n", "COLOUR=red\n", "garage\n",
+	"PI=XYZ name\n",
+	"PI=0a\n",
+	"PI=0a na/me\n",
+	"PI=0a name address more\n",
+	"PI=00112233445566778899aabbccddeeff0 name\n",
+	"PI=0a name a'b\n",
+	"DEFAULT_PI_HOST=a b\n",
+	"COLOUR=red\n",
+	"garage\n",
 };
 
 START_TEST(a_line_that_makes_no_sense_is_told_and_the_rest_is_used)

@@ -21,10 +21,10 @@
 #define BULK_SIZE  ((size_t)1024 * 1024)
 
 static char dir[64], socket_path[96], program[256];
-static int listener;  /* the handler's socket */
-static int to_relay;  /* sshd's end of its stdin */
+static int listener;   /* the handler's socket */
+static int to_relay;   /* sshd's end of its stdin */
 static int from_relay; /* sshd's end of its stdout */
-static int handler;   /* the handler's end of the relay's connection */
+static int handler;    /* the handler's end of the relay's connection */
 static pid_t relay;
 
 static void setup(void)
@@ -163,7 +163,8 @@ static void pass_bulk(int to, int from)
 		data[i] = (char)(i * 7919 >> 5);
 	fcntl(to, F_SETFL, O_NONBLOCK);
 	while (n_read < sizeof(data)) {
-		struct pollfd polled[2] = { { .fd = n_written < sizeof(data) ? to : -1, .events = POLLOUT }, { .fd = from, .events = POLLIN } };
+		struct pollfd polled[2] = { { .fd = n_written < sizeof(data) ? to : -1, .events = POLLOUT },
+					    { .fd = from, .events = POLLIN } };
 		ssize_t n;
 
 		ck_assert_int_gt(poll(polled, 2, LIMIT_MS), 0);

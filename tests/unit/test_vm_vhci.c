@@ -330,14 +330,14 @@ END_TEST
 /* ---- foreign text ---- */
 
 static const char *const BROKEN_ROWS[] = {
-	"hs  0000 004 000 00000000 000000",		    /* a column too few */
-	"hs  0000 004 000 00000000 000000 0-0 more",	    /* one too many */
-	"xs  0000 004 000 00000000 000000 0-0",		    /* no hub of ours */
-	"hs  -001 004 000 00000000 000000 0-0",		    /* a sign */
-	"hs  0000 009 000 00000000 000000 0-0",		    /* no state */
-	"hs  0000 006 003 00010002 000003 ../../etc",	    /* no bus id */
-	"hs  0000 004 000 100000000000 000000 0-0",	    /* too large */
-	"hs  0000 004 000 zz 000000 0-0",		    /* no number */
+	"hs  0000 004 000 00000000 000000",           /* a column too few */
+	"hs  0000 004 000 00000000 000000 0-0 more",  /* one too many */
+	"xs  0000 004 000 00000000 000000 0-0",       /* no hub of ours */
+	"hs  -001 004 000 00000000 000000 0-0",       /* a sign */
+	"hs  0000 009 000 00000000 000000 0-0",       /* no state */
+	"hs  0000 006 003 00010002 000003 ../../etc", /* no bus id */
+	"hs  0000 004 000 100000000000 000000 0-0",   /* too large */
+	"hs  0000 004 000 zz 000000 0-0",             /* no number */
 };
 
 START_TEST(a_broken_status_row_is_refused)

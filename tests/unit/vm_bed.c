@@ -16,12 +16,12 @@
 #include "daemon.h"
 #include "uevent.h"
 
-#define VHCI          "devices/platform/vhci_hcd.0"
-#define LIMIT_USEC    UINT64_C(10000000)
-#define TURN_USEC     UINT64_C(20000)
-#define STATE_FREE    4
+#define VHCI           "devices/platform/vhci_hcd.0"
+#define LIMIT_USEC     UINT64_C(10000000)
+#define TURN_USEC      UINT64_C(20000)
+#define STATE_FREE     4
 #define STATE_ASSIGNED 5
-#define STATE_USED    6
+#define STATE_USED     6
 
 const struct vm_device ACM = { 0x303a, 0x1001, "F4:12", 0x02, 0x02, 0x01 };
 const struct vm_device KEYBOARD = { 0x046d, 0xc31c, "", 0x03, 0x01, 0x01 };
@@ -117,8 +117,9 @@ static void write_status(struct vm_bed *bed)
 
 		if (bed->ports[i].state == STATE_USED)
 			device_busid(i, busid, sizeof(busid));
-		snprintf(text + used, sizeof(text) - used, "%s  %04u %03u %03u %08x %06u %s\n", i < BED_HS ? "hs" : "ss", i, bed->ports[i].state,
-			 bed->ports[i].state == STATE_USED ? 3U : 0U, bed->ports[i].state == STATE_USED ? bed->ports[i].devid : 0U, 0U, busid);
+		snprintf(text + used, sizeof(text) - used, "%s  %04u %03u %03u %08x %06u %s\n", i < BED_HS ? "hs" : "ss", i,
+			 bed->ports[i].state, bed->ports[i].state == STATE_USED ? 3U : 0U,
+			 bed->ports[i].state == STATE_USED ? bed->ports[i].devid : 0U, 0U, busid);
 	}
 	tree_write(bed, VHCI "/status", text, strlen(text));
 }
@@ -160,7 +161,9 @@ static void bed_setup_common(struct vm_bed *bed, bool has_module)
 		write_tree(bed);
 	else
 		tree_print(bed, "bus/usb/uevent", "%s", "");
-	bed->options = (struct handler_options){ .sysfs_root = bed->sysfs, .modules_dir = bed->dir, .piconf_path = bed->conf, .runtime_dir = bed->dir };
+	bed->options = (struct handler_options){
+		.sysfs_root = bed->sysfs, .modules_dir = bed->dir, .piconf_path = bed->conf, .runtime_dir = bed->dir
+	};
 	ck_assert_int_ge(sd_event_new(&bed->event), 0);
 	bed_start_handler(bed);
 }
@@ -211,8 +214,14 @@ const char *vm_bed_take_write(struct vm_bed *bed, const char *name)
 static void inject(struct vm_bed *bed, enum uevent_action action, uint32_t port)
 {
 	char path[128], syspath[160], busid[16];
-	struct uevent uevent = { .action = action, .subsystem = "usb", .devtype = "usb_device", .syspath = syspath, .sysname = busid,
-				 .driver = "", .devnode = "", .devlinks = "" };
+	struct uevent uevent = { .action = action,
+				 .subsystem = "usb",
+				 .devtype = "usb_device",
+				 .syspath = syspath,
+				 .sysname = busid,
+				 .driver = "",
+				 .devnode = "",
+				 .devlinks = "" };
 
 	device_path(port, "", path, sizeof(path));
 	device_busid(port, busid, sizeof(busid));
@@ -237,8 +246,42 @@ uint32_t vm_bed_take_attach(struct vm_bed *bed)
 static void write_descriptors(struct vm_bed *bed, uint32_t port, const struct vm_device *device)
 {
 	const uint8_t data[] = {
-		18, 1, 0, 2, 0, 0, 0, 64, (uint8_t)device->vid, (uint8_t)(device->vid >> 8), (uint8_t)device->pid, (uint8_t)(device->pid >> 8), 0, 1, 1, 2, 3, 1,
-		9, 2, 18, 0, 1, 1, 0, 0x80, 50, 9, 4, 0, 0, 0, device->class, device->subclass, device->protocol, 0,
+		18,
+		1,
+		0,
+		2,
+		0,
+		0,
+		0,
+		64,
+		(uint8_t)device->vid,
+		(uint8_t)(device->vid >> 8),
+		(uint8_t)device->pid,
+		(uint8_t)(device->pid >> 8),
+		0,
+		1,
+		1,
+		2,
+		3,
+		1,
+		9,
+		2,
+		18,
+		0,
+		1,
+		1,
+		0,
+		0x80,
+		50,
+		9,
+		4,
+		0,
+		0,
+		0,
+		device->class,
+		device->subclass,
+		device->protocol,
+		0,
 	};
 	char path[128];
 
@@ -280,8 +323,14 @@ uint32_t vm_bed_enumerate(struct vm_bed *bed, const struct vm_device *device)
 void vm_bed_add_tty(struct vm_bed *bed, uint32_t port, const char *node, const char *links)
 {
 	char path[128], syspath[256];
-	struct uevent uevent = { .action = UEVENT_ADD, .subsystem = "tty", .devtype = "", .syspath = syspath, .sysname = strrchr(node, '/') + 1,
-				 .driver = "", .devnode = node, .devlinks = links };
+	struct uevent uevent = { .action = UEVENT_ADD,
+				 .subsystem = "tty",
+				 .devtype = "",
+				 .syspath = syspath,
+				 .sysname = strrchr(node, '/') + 1,
+				 .driver = "",
+				 .devnode = node,
+				 .devlinks = links };
 
 	device_path(port, "", path, sizeof(path));
 	snprintf(syspath, sizeof(syspath), "/sys/%s/1-1:1.0/tty/%s", path, strrchr(node, '/') + 1);
@@ -434,9 +483,10 @@ void vm_pi_expect_end(struct vm_pi *pi)
 
 void vm_pi_say_hello(struct vm_pi *pi, unsigned patience_ms)
 {
-	vm_pi_say(pi,
-		  "{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"pi\",\"id\":\"aa\",\"name\":\"pi\",\"boot_id\":\"bb\",\"patience_ms\":%u}",
-		  patience_ms);
+	vm_pi_say(
+		pi,
+		"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"pi\",\"id\":\"aa\",\"name\":\"pi\",\"boot_id\":\"bb\",\"patience_ms\":%u}",
+		patience_ms);
 }
 
 void vm_pi_come_up(struct vm_pi *pi, struct vm_bed *bed, const char *id)
@@ -450,10 +500,11 @@ void vm_pi_come_up(struct vm_pi *pi, struct vm_bed *bed, const char *id)
 
 void vm_pi_offer(struct vm_pi *pi, const char *id, const char *busid, uint32_t devid, const struct vm_device *device)
 {
-	vm_pi_say(pi,
-		  "{\"type\":\"connect\",\"offer\":{\"id\":\"%s\",\"busid\":\"%s\",\"devid\":%u,\"speed\":480,\"vid\":%u,\"pid\":%u,\"bcd\":256,"
-		  "\"serial\":\"%s\",\"manufacturer\":\"\",\"product\":\"\",\"name\":\"\"}}",
-		  id, busid, devid, device->vid, device->pid, device->serial);
+	vm_pi_say(
+		pi,
+		"{\"type\":\"connect\",\"offer\":{\"id\":\"%s\",\"busid\":\"%s\",\"devid\":%u,\"speed\":480,\"vid\":%u,\"pid\":%u,\"bcd\":256,"
+		"\"serial\":\"%s\",\"manufacturer\":\"\",\"product\":\"\",\"name\":\"\"}}",
+		id, busid, devid, device->vid, device->pid, device->serial);
 }
 
 void vm_pi_open_stream(struct vm_pi *stream, struct vm_bed *bed, const char *pi_id, const char *offer_id)
@@ -507,7 +558,8 @@ void vm_bed_expect_state(struct vm_bed *bed, const char *offer_id, const char *s
 	uint64_t deadline = clock_now_usec() + LIMIT_USEC;
 
 	while (strcmp(vm_bed_device_state(bed, offer_id), state) != 0) {
-		ck_assert_msg(clock_now_usec() < deadline, "offer %s is \"%s\", not \"%s\"", offer_id, vm_bed_device_state(bed, offer_id), state);
+		ck_assert_msg(clock_now_usec() < deadline, "offer %s is \"%s\", not \"%s\"", offer_id, vm_bed_device_state(bed, offer_id),
+			      state);
 		ck_assert_int_ge(sd_event_run(bed->event, TURN_USEC), 0);
 	}
 }

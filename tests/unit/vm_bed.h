@@ -9,10 +9,10 @@
 
 /* A VM for tests: the real handler on a temporary tree in sysfs' place, whose kernel is played by the test, and Pis that follow a script. */
 
-#define BED_PI      "0123456789abcdef0123456789abcdef" /* paired, named pi1 */
-#define BED_OTHER   "fedcba9876543210fedcba9876543210" /* paired, named pi2 */
-#define BED_PORTS   16 /* 8 high-speed, 8 SuperSpeed */
-#define BED_HS      8
+#define BED_PI    "0123456789abcdef0123456789abcdef" /* paired, named pi1 */
+#define BED_OTHER "fedcba9876543210fedcba9876543210" /* paired, named pi2 */
+#define BED_PORTS 16                                 /* 8 high-speed, 8 SuperSpeed */
+#define BED_HS    8
 
 struct vm_bed {
 	char dir[64];
