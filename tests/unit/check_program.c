@@ -1,0 +1,67 @@
+#include "check_program.h"
+
+#include <stdarg.h>
+
+#include "cleanup.h"
+#include "daemon.h"
+
+#define LIMIT_USEC UINT64_C(10000000)
+
+int check_program_run(const char *name, TCase *first, ...)
+{
+	Suite *suite = suite_create(name);
+	SRunner *runner;
+	va_list arguments;
+	int n_failed;
+
+	va_start(arguments, first);
+	for (TCase *tests = first; tests; tests = va_arg(arguments, TCase *))
+		suite_add_tcase(suite, tests);
+	va_end(arguments);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return n_failed > 0;
+}
+
+static bool is_never_done(void *userdata)
+{
+	(void)userdata;
+	return false;
+}
+
+static bool loop_run(sd_event *event, bool (*is_done)(void *), void *userdata, uint64_t limit_usec)
+{
+	uint64_t end = clock_now_usec() + limit_usec;
+
+	while (!is_done(userdata)) {
+		uint64_t now = clock_now_usec();
+
+		if (now >= end)
+			return false;
+		ck_assert_int_ge(sd_event_run(event, end - now), 0);
+	}
+	return true;
+}
+
+bool loop_until(sd_event *event, bool (*is_done)(void *), void *userdata)
+{
+	return loop_run(event, is_done, userdata, LIMIT_USEC);
+}
+
+void loop_for(sd_event *event, uint64_t usec)
+{
+	loop_run(event, is_never_done, NULL, usec);
+}
+
+unsigned count_fds(void)
+{
+	_cleanup_closedir_ DIR *directory = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(directory);
+	while (readdir(directory))
+		n++;
+	return n;
+}

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <check.h>
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+/* What every check program does: run its cases, wait for an event within a limit. */
+
+/* Runs the cases (NULL-ended) as one suite. Returns main()'s exit status. */
+int check_program_run(const char *name, TCase *first, ...) __attribute__((sentinel));
+
+/* Runs the loop until is_done says so, 10 s at most. Whether it did. */
+bool loop_until(sd_event *event, bool (*is_done)(void *userdata), void *userdata);
+
+/* Runs the loop for a short while in which something must not happen. */
+void loop_for(sd_event *event, uint64_t usec);
+
+/* How many file descriptors this process has open. */
+unsigned count_fds(void);
