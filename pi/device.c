@@ -124,6 +124,10 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		return;
 	if (result == -ENOENT || result == -ENODEV)
 		return; /* unplugged while it was read: `remove` is on its way */
+	if (result == -EBADMSG || result == -E2BIG) {
+		device_ignore(device, "its descriptors make no sense, or are more than any serial device has");
+		return;
+	}
 	if (result < 0) {
 		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
 		return;
@@ -155,7 +159,17 @@ void device_look(struct device *device)
 	if (device->state != DEVICE_IGNORED)
 		device_enter_state(device, DEVICE_SEEN);
 	device->look_usec = clock_now_usec();
+	device->decision = (struct policy_decision){ 0 };
 	device_start_job(device, device_job_look, device_on_looked);
+}
+
+/* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
+static void device_try_again(struct device *device)
+{
+	if (device->hold.device_fd >= 0 || device->decision.is_shared)
+		device_enter_state(device, DEVICE_BINDING);
+	else
+		device_look(device);
 }
 
 /* ---- binding and settling ---- */
@@ -332,7 +346,7 @@ void device_offer_now(struct device *device)
 	if (device->state == DEVICE_READY && !device->next_try_usec)
 		device_enter_state(device, DEVICE_OFFERED);
 	else if (device->state == DEVICE_FAILED && !device->job)
-		device_enter_state(device, DEVICE_BINDING);
+		device_try_again(device);
 }
 
 /* ---- states ---- */
@@ -428,7 +442,7 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 		break;
 	case DEVICE_FAILED:
 		device->next_try_usec = 0;
-		device_enter_state(device, DEVICE_BINDING);
+		device_try_again(device);
 		break;
 	case DEVICE_SEEN:
 	case DEVICE_IGNORED:
