@@ -13,7 +13,6 @@
 #include "machine.h"
 #include "pairing.h"
 #include "selection.h"
-#include "sysfs.h"
 
 #define EXPORTER_MAX_DEVICES 512
 #define EXPORTER_MAX_JOBS    64
@@ -334,22 +333,15 @@ static void exporter_on_uevent(const struct uevent *uevent, void *userdata)
 }
 
 /* One device of the tree as it is now: what events would have said. */
-static void exporter_on_enumerated(const struct uevent *uevent, void *userdata)
+static void exporter_on_enumerated(const struct busid *busid, const char *syspath, const char *driver, void *userdata)
 {
 	struct exporter *exporter = userdata;
-	char driver[64] = "", path[300];
-	struct busid busid;
-	struct entry *entry;
+	struct entry *entry = exporter_find(exporter, busid) ? NULL : exporter_add(exporter, busid, syspath);
 
-	if (strcmp(uevent->devtype, "usb_device") != 0 || busid_parse(uevent->sysname, &busid) < 0 || exporter_find(exporter, &busid))
-		return;
-	entry = exporter_add(exporter, &busid, uevent->syspath);
 	if (!entry)
 		return;
-	snprintf(path, sizeof(path), "bus/usb/devices/%s/driver", busid.text);
-	(void)sysfs_link_name(usbip_host_sysfs(exporter->host), path, driver, sizeof(driver));
 	if (strcmp(driver, "usbip-host") == 0)
-		device_found_bound(entry->device, held_file_has(exporter->held_path, &busid));
+		device_found_bound(entry->device, held_file_has(exporter->held_path, busid));
 	else if (driver[0])
 		exporter_look(exporter, entry);
 }
@@ -368,7 +360,7 @@ static void exporter_on_overrun(void *userdata)
 			device_remove(entry->device);
 		close_fd(fd);
 	}
-	uevent_enumerate("usb", exporter_on_enumerated, exporter);
+	usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
 }
 
 /* ---- start and end ---- */
@@ -480,7 +472,7 @@ static int exporter_start(struct exporter *exporter)
 	if (r < 0)
 		return r;
 	exporter_reload(exporter);
-	return uevent_enumerate("usb", exporter_on_enumerated, exporter);
+	return usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
 }
 
 int exporter_new(struct daemon *daemon, const struct exporter_options *options, struct exporter **ret_exporter)

@@ -47,11 +47,6 @@ struct usbip_host *usbip_host_free(struct usbip_host *host)
 	return NULL;
 }
 
-int usbip_host_sysfs(const struct usbip_host *host)
-{
-	return host->sysfs_fd;
-}
-
 static int host_device_path(const struct busid *busid, const char *attribute, char *path, size_t size)
 {
 	int n = snprintf(path, size, "bus/usb/devices/%s/%s", busid->text, attribute);
@@ -123,6 +118,44 @@ static int host_read_driver(const struct usbip_host *host, const struct busid *b
 		return 0;
 	}
 	return r;
+}
+
+/* A link of bus/usb/devices leads to "../../../devices/...". */
+static void host_read_syspath(int devices_fd, const char *name, char *syspath, size_t size)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(devices_fd, name, target, sizeof(target) - 1);
+	const char *path = target;
+
+	target[n > 0 ? n : 0] = '\0';
+	while (strncmp(path, "../", 3) == 0)
+		path += 3;
+	snprintf(syspath, size, "/sys/%s", path);
+}
+
+int usbip_host_enumerate(const struct usbip_host *host,
+			 void (*fn)(const struct busid *busid, const char *syspath, const char *driver, void *userdata), void *userdata)
+{
+	int fd = sysfs_open_dir(host->sysfs_fd, "bus/usb/devices");
+	_cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd; /* a kernel without USB: usbip_host_check() tells it */
+	if (!directory) {
+		close_fd(fd);
+		return -ENOMEM;
+	}
+	while ((entry = readdir(directory))) {
+		char syspath[PATH_MAX + 8], driver[64];
+		struct busid busid;
+
+		if (busid_parse(entry->d_name, &busid) < 0 || host_read_driver(host, &busid, driver, sizeof(driver)) < 0)
+			continue; /* a root hub, an interface; or unplugged since */
+		host_read_syspath(fd, entry->d_name, syspath, sizeof(syspath));
+		fn(&busid, syspath, driver, userdata);
+	}
+	return 0;
 }
 
 static int host_open_node(const struct usbip_host *host, int device_fd)

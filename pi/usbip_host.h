@@ -28,11 +28,12 @@ int usbip_host_new(const char *sysfs_root, const char *dev_root, struct usbip_ho
 /* Takes NULL, returns NULL. */
 struct usbip_host *usbip_host_free(struct usbip_host *host);
 
-/* A descriptor of sysfs' root, borrowed. */
-int usbip_host_sysfs(const struct usbip_host *host);
-
 /* Opens the directory of a device; the fd is the caller's. -ENOENT: unplugged. */
 int usbip_host_open_device(const struct usbip_host *host, const struct busid *busid);
+
+/* Calls fn for each device that is plugged in, with its path ("/sys/devices/...") and its driver ("" without one). 0 or negative errno. */
+int usbip_host_enumerate(const struct usbip_host *host,
+			 void (*fn)(const struct busid *busid, const char *syspath, const char *driver, void *userdata), void *userdata);
 
 /* Whether usbip-host can be used: FAILURE_NO_MODULE or FAILURE_NO_USB with the cure otherwise. */
 int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure);
