@@ -32,11 +32,26 @@ static int root_path(const char *root, const char *path, char buffer[PATH_MAX], 
 	return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "%s: the path is too long", root);
 }
 
+/* Not by opening /dev/stdin: that fails for a socket. */
+static ssize_t stdin_read(char **ret_content)
+{
+	_cleanup_free_ char *content = calloc(1, KEY_FILE_MAX_SIZE + 1);
+	size_t size;
+
+	if (!content)
+		return -ENOMEM;
+	size = fread(content, 1, KEY_FILE_MAX_SIZE, stdin);
+	if (ferror(stdin))
+		return -EIO;
+	*ret_content = TAKE_PTR(content);
+	return (ssize_t)size;
+}
+
 static int key_file_read(const char *path, struct pi_key *ret_key, struct failure *ret_failure)
 {
 	_cleanup_free_ char *content = NULL;
 	bool is_stdin = strcmp(path, "-") == 0;
-	ssize_t size = file_read(is_stdin ? "/dev/stdin" : path, KEY_FILE_MAX_SIZE, &content);
+	ssize_t size = is_stdin ? stdin_read(&content) : file_read(path, KEY_FILE_MAX_SIZE, &content);
 
 	if (size < 0)
 		return fail_file(ret_failure, is_stdin ? "standard input" : path, (int)size);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "acceptance.h"
 #include "cleanup.h"
@@ -15,7 +16,6 @@
 #include "machine.h"
 #include "peer.h"
 #include "piconf.h"
-#include "port_record.h"
 #include "roster.h"
 #include "uevent.h"
 #include "vhci.h"
@@ -39,7 +39,9 @@ struct handler {
 	struct piconf piconf;
 	char *records_path;
 	struct roster roster;
+	struct roster_counts told;          /* to the service manager */
 	sd_event_source *reaper;            /* owned: frees unpaired Pis */
+	sd_event_source *node_scan;         /* owned: finds nodes that were there before this process listened */
 	sd_event_source *stop_limit;        /* owned */
 	void (*on_stopped)(void *userdata); /* set while stopping */
 	void *on_stopped_userdata;
@@ -59,49 +61,6 @@ static bool handler_is_offer_of_another(const struct peer *peer, const char *off
 	return roster_has_offer_elsewhere(&handler->roster, peer, offer_id);
 }
 
-/* ---- what is ours, for a successor ---- */
-
-static void handler_write_records(struct handler *handler)
-{
-	_cleanup_free_ struct port_record *records = NULL;
-	size_t n;
-	int err = roster_list_ports(&handler->roster, &records, &n);
-
-	if (err >= 0)
-		err = port_records_write(handler->records_path, handler->peer_services.hello.boot_id, records, n);
-	if (err < 0)
-		log_error("%s: %s; a restart of the handler would not know its ports", handler->records_path, strerror(-err));
-}
-
-/* A port that is still ours goes on where it was, or is freed if its Pi is not paired any more. A port whose devid differs is somebody
- * else's now. */
-static void handler_adopt(struct handler *handler, const struct port_record *record)
-{
-	struct peer *peer = roster_find_peer(&handler->roster, record->pi_id);
-	struct vhci_port port;
-
-	if (vhci_read_port(handler->vhci, record->port, &port) < 0 || port.state == VHCI_PORT_FREE)
-		return;
-	if (port.state == VHCI_PORT_USED && port.devid != record->offer.devid)
-		return;
-	log_info("port %u: taken over from the handler's predecessor (bus id %s on Pi %s)", record->port, record->offer.busid.text,
-		 peer ? peer_get_name(peer) : record->pi_id);
-	if (!peer || port.state != VHCI_PORT_USED || !peer_adopt(peer, &record->offer, record->port))
-		(void)vhci_detach(handler->vhci, record->port);
-}
-
-static void handler_reconcile(struct handler *handler)
-{
-	_cleanup_free_ struct port_record *records = NULL;
-	size_t n;
-	int err = port_records_read(handler->records_path, handler->peer_services.hello.boot_id, &records, &n);
-
-	if (err < 0)
-		log_warning("%s can't be used (%s): ports of a former handler are not taken over", handler->records_path, strerror(-err));
-	for (size_t i = 0; i < n; i++)
-		handler_adopt(handler, &records[i]);
-}
-
 /* ---- telling ---- */
 
 static void handler_publish(struct handler *handler, json_t *event)
@@ -111,10 +70,13 @@ static void handler_publish(struct handler *handler, json_t *event)
 	json_decref(event);
 }
 
-static void handler_tell_manager(const struct handler *handler)
+static void handler_tell_manager(struct handler *handler)
 {
 	struct roster_counts counts = roster_count(&handler->roster);
 
+	if (counts.n_connected == handler->told.n_connected && counts.n_attached == handler->told.n_attached)
+		return;
+	handler->told = counts;
 	daemon_status("%u of %zu Pis connected, %u devices attached", counts.n_connected, handler->roster.n, counts.n_attached);
 }
 
@@ -159,6 +121,14 @@ static bool attachment_changes_ports(const struct attachment_info *info, enum at
 	return from != ATTACHMENT_STATE_WAITING && (info->state == ATTACHMENT_STATE_FAILED || info->state == ATTACHMENT_STATE_GONE);
 }
 
+static void handler_write_ports(const struct handler *handler)
+{
+	int err = roster_write_ports(&handler->roster, handler->records_path, handler->peer_services.hello.boot_id);
+
+	if (err < 0)
+		log_error("%s: %s; a restart of the handler would not know its ports", handler->records_path, strerror(-err));
+}
+
 static void handler_on_attachment(struct attachment *attachment, enum attachment_state from, void *userdata)
 {
 	struct handler *handler = userdata;
@@ -168,16 +138,22 @@ static void handler_on_attachment(struct attachment *attachment, enum attachment
 	handler_log_change(peer, info);
 	peer_on_attachment(peer, attachment, from);
 	if (attachment_changes_ports(info, from))
-		handler_write_records(handler);
+		handler_write_ports(handler);
 	if (handler->server && local_server_has_subscribers(handler->server))
 		handler_publish(handler, json_pack("{s:s, s:s, s:o}", "event", "device", "pi", peer_get_name(peer), "device",
 						   vm_status_device(attachment)));
 	handler_tell_manager(handler);
-	/* Nodes that were there before this process listened. */
 	if (info->state == ATTACHMENT_STATE_SETTLING && info->epoch == 0)
-		(void)uevent_enumerate("tty", on_tty, handler);
+		sd_event_source_set_enabled(handler->node_scan, SD_EVENT_ONESHOT);
 	if (handler->on_stopped && roster_count(&handler->roster).n_ports == 0)
 		handler_end_stop(handler);
+}
+
+static int handler_on_node_scan(sd_event_source *source, void *userdata)
+{
+	(void)source;
+	(void)uevent_enumerate("tty", on_tty, userdata);
+	return 0;
 }
 
 static int handler_on_reap(sd_event_source *source, void *userdata)
@@ -202,15 +178,23 @@ static void handler_on_peer(struct peer *peer, void *userdata)
 
 /* ---- the kernel's events ---- */
 
+/* The module was loaded or went, maybe: its root hubs come one by one, and what is told is the whole. */
 static void handler_rescan(struct handler *handler)
 {
+	uint32_t n_before = vhci_count_ports(handler->vhci), n;
 	struct failure failure;
 
 	vhci_scan(handler->vhci);
-	if (vhci_prepare(handler->vhci, &failure) < 0)
+	n = vhci_count_ports(handler->vhci);
+	if (n > 0 && vhci_prepare(handler->vhci, &failure) < 0)
 		log_error("%s. %s", failure.text, failure.cure);
+	if (n == n_before)
+		return;
+	if (n > 0)
+		log_info("vhci_hcd has %u ports", n);
 	else
-		log_info("vhci_hcd has %u ports", vhci_count_ports(handler->vhci));
+		log_error("vhci_hcd went away, and all that was attached with it");
+	roster_check(&handler->roster);
 }
 
 static bool uevent_is_root_hub(const struct uevent *uevent)
@@ -300,6 +284,19 @@ void handler_reload(struct handler *handler)
 		handler_add_peer(handler, &handler->piconf.entries[i]);
 }
 
+static void refuse_unpaired(const char *pi_id, int fd)
+{
+	struct message message = { .type = MESSAGE_REFUSED };
+	_cleanup_close_ int taken = fd;
+	_cleanup_free_ char *line = NULL;
+
+	log_warning("Pi %s has a key for this VM but no line in pi.conf: refused", pi_id);
+	failure_set(&message.failure, FAILURE_NOT_PAIRED, "Run on the VM: usbpush-vm authorize", "the VM does not know this Pi");
+	line = message_format(&message);
+	if (line)
+		(void)send(taken, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, pi_id);
@@ -312,8 +309,7 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
 		peer_accept(peer, fd);
 		return;
 	}
-	log_warning("Pi %s has a key for this VM but no line in pi.conf: refused", pi_id);
-	close_fd(fd);
+	refuse_unpaired(pi_id, fd);
 }
 
 unsigned handler_resync(struct handler *handler)
@@ -418,6 +414,10 @@ static int handler_init(struct handler *handler)
 		err = sd_event_add_defer(handler->event, &handler->reaper, handler_on_reap, handler);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(handler->reaper, SD_EVENT_OFF);
+	if (err >= 0)
+		err = sd_event_add_defer(handler->event, &handler->node_scan, handler_on_node_scan, handler);
+	if (err >= 0)
+		err = sd_event_source_set_enabled(handler->node_scan, SD_EVENT_OFF);
 	if (err >= 0 && asprintf(&handler->records_path, "%s/ports.json", options->runtime_dir ? options->runtime_dir : RUNTIME_DIR) < 0)
 		err = -ENOMEM;
 	return err;
@@ -445,9 +445,18 @@ int handler_new(sd_event *event, const struct handler_options *options, struct h
 
 void handler_start(struct handler *handler)
 {
-	handler_rescan(handler);
-	handler_reconcile(handler);
-	handler_tell_manager(handler);
+	struct failure failure;
+	int err;
+
+	vhci_scan(handler->vhci);
+	if (vhci_prepare(handler->vhci, &failure) < 0)
+		log_error("%s. %s", failure.text, failure.cure);
+	else
+		log_info("vhci_hcd has %u ports", vhci_count_ports(handler->vhci));
+	err = roster_adopt_ports(&handler->roster, handler->vhci, handler->records_path, handler->peer_services.hello.boot_id);
+	if (err < 0)
+		log_warning("%s can't be used (%s): ports of a former handler are not taken over", handler->records_path, strerror(-err));
+	daemon_status("no Pi connected yet");
 }
 
 int handler_listen(struct handler *handler)
@@ -478,6 +487,7 @@ struct handler *handler_free(struct handler *handler)
 	uevent_monitor_free(handler->udev_monitor);
 	roster_done(&handler->roster);
 	sd_event_source_disable_unref(handler->reaper);
+	sd_event_source_disable_unref(handler->node_scan);
 	sd_event_source_disable_unref(handler->stop_limit);
 	job_runner_free(handler->jobs);
 	acceptance_free(handler->acceptance);

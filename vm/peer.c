@@ -9,11 +9,13 @@
 #include "daemon.h"
 #include "lobby.h"
 #include "log.h"
+#include "offer_ids.h"
 #include "peer_report.h"
 #include "pi_channel.h"
 #include "vhci.h"
 
-#define MSEC_USEC UINT64_C(1000)
+#define PATIENCE_MAX_MS 60000 /* a Pi can't make programs on this VM hang for longer */
+#define MSEC_USEC       UINT64_C(1000)
 
 struct peer {
 	const struct peer_services *services; /* borrowed: outlives us */
@@ -28,8 +30,7 @@ struct peer {
 	sd_event_source *reaper;   /* owned: frees what is GONE in the loop's next turn */
 	struct lobby *lobby;       /* owned */
 	struct attachment_set attachments;
-	char awaited[MESSAGE_MAX_OFFERS][MESSAGE_ID_SIZE]; /* synced, not kept, not yet connected */
-	size_t n_awaited;
+	struct offer_ids awaited; /* synced, not kept, not yet connected */
 };
 
 static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
@@ -73,7 +74,7 @@ static void peer_enter_state(struct peer *peer, enum peer_state state)
 	case PEER_STATE_AWAY:
 	case PEER_STATE_UNPAIRED:
 		timer_disarm(peer->deadline);
-		peer->n_awaited = 0;
+		peer->awaited.n = 0;
 		lobby_clear(peer->lobby);
 		attachment_set_detach_all(&peer->attachments, peer->reason);
 		peer->channel = pi_channel_free(peer->channel);
@@ -141,8 +142,8 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 			peer_report_failed(peer->channel, attachment);
 		break;
 	case ATTACHMENT_STATE_GONE:
-		/* An offer that is connected again already must not look detached. */
-		if (!attachment_set_find_live(&peer->attachments, info->offer.id))
+		/* An offer that is, or is about to be, connected again must not look detached. */
+		if (!attachment_set_find_live(&peer->attachments, info->offer.id) && !offer_ids_has(&peer->awaited, info->offer.id))
 			peer_report_detached(peer->channel, info->offer.id, info->reason);
 		peer_reap_later(peer);
 		break;
@@ -197,16 +198,6 @@ static void peer_on_stream_ready(const char *offer_id, int fd, void *userdata)
 
 /* ---- messages ---- */
 
-static void peer_forget_awaited(struct peer *peer, const char *offer_id)
-{
-	for (size_t i = 0; i < peer->n_awaited; i++) {
-		if (strcmp(peer->awaited[i], offer_id) != 0)
-			continue;
-		memcpy(peer->awaited[i], peer->awaited[--peer->n_awaited], MESSAGE_ID_SIZE);
-		return;
-	}
-}
-
 static int peer_on_connect(struct peer *peer, const struct offer *offer, struct failure *ret_failure)
 {
 	struct attachment *attachment = attachment_set_find_live(&peer->attachments, offer->id);
@@ -227,7 +218,7 @@ static int peer_on_connect(struct peer *peer, const struct offer *offer, struct 
 	if (!attachment)
 		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "out of memory");
 	attachment_set_add(&peer->attachments, attachment);
-	peer_forget_awaited(peer, offer->id);
+	offer_ids_remove(&peer->awaited, offer->id);
 	stream_fd = lobby_take_stream(peer->lobby, offer->id);
 	if (stream_fd >= 0)
 		attachment_take_stream(attachment, stream_fd);
@@ -238,7 +229,7 @@ static void peer_on_disconnect(struct peer *peer, const char *offer_id, const ch
 {
 	bool is_found = false;
 
-	peer_forget_awaited(peer, offer_id);
+	offer_ids_remove(&peer->awaited, offer_id);
 	for (size_t i = 0; i < peer->attachments.n; i++) {
 		const struct attachment_info *info = attachment_get_info(peer->attachments.items[i]);
 
@@ -282,16 +273,18 @@ static void peer_on_sync(struct peer *peer, const struct message *sync)
 	struct sync_entry keep[MESSAGE_MAX_OFFERS];
 	struct message synced = { .type = MESSAGE_SYNCED, .seq = sync->seq, .entries = keep };
 
+	peer->awaited.n = 0;
+	for (size_t i = 0; i < sync->n_entries; i++) {
+		const struct attachment *attachment = attachment_set_find_live(&peer->attachments, sync->entries[i].id);
+
+		if (attachment && peer_keeps(peer, attachment, sync))
+			keep[synced.n_entries++] = sync->entries[i];
+		else
+			offer_ids_add(&peer->awaited, sync->entries[i].id);
+	}
 	for (size_t i = 0; i < peer->attachments.n; i++)
 		if (!peer_keeps(peer, peer->attachments.items[i], sync))
 			attachment_detach(peer->attachments.items[i], "the Pi does not offer it any more");
-	peer->n_awaited = 0;
-	for (size_t i = 0; i < sync->n_entries; i++) {
-		if (attachment_set_find_live(&peer->attachments, sync->entries[i].id))
-			keep[synced.n_entries++] = sync->entries[i];
-		else
-			memcpy(peer->awaited[peer->n_awaited++], sync->entries[i].id, MESSAGE_ID_SIZE);
-	}
 	log_info("%s: offers %zu devices, %zu of them are attached or on the way", peer->name, sync->n_entries, synced.n_entries);
 	peer_report_send(peer->channel, &synced);
 	peer_enter_state(peer, PEER_STATE_UP);
@@ -406,7 +399,7 @@ static void peer_on_hello(int fd, const struct hello *hello, void *userdata)
 	}
 	log_info("%s: connected, usbpush %s on %s", peer->name, hello->software, hello->name);
 	peer->epoch++;
-	peer->patience_ms = hello->patience_ms;
+	peer->patience_ms = hello->patience_ms < PATIENCE_MAX_MS ? hello->patience_ms : PATIENCE_MAX_MS;
 	peer_send_hello(peer);
 	peer_enter_state(peer, PEER_STATE_SYNCING);
 }
@@ -499,5 +492,5 @@ const struct attachment_set *peer_get_attachments(const struct peer *peer)
 
 size_t peer_count_awaited(const struct peer *peer)
 {
-	return peer->n_awaited;
+	return peer->awaited.n;
 }

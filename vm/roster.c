@@ -7,8 +7,10 @@
 #include <strings.h>
 
 #include "cleanup.h"
+#include "log.h"
 #include "peer.h"
 #include "port_record.h"
+#include "vhci.h"
 
 struct peer *roster_find_peer(const struct roster *roster, const char *id)
 {
@@ -105,9 +107,9 @@ struct roster_counts roster_count(const struct roster *roster)
 	return counts;
 }
 
-int roster_list_ports(const struct roster *roster, struct port_record **ret_records, size_t *ret_n)
+int roster_write_ports(const struct roster *roster, const char *path, const char *boot_id)
 {
-	struct port_record *records = calloc(roster_count(roster).n_ports + 1, sizeof(*records));
+	_cleanup_free_ struct port_record *records = calloc(roster_count(roster).n_ports + 1, sizeof(*records));
 	size_t n = 0;
 
 	if (!records)
@@ -125,8 +127,35 @@ int roster_list_ports(const struct roster *roster, struct port_record **ret_reco
 			snprintf(records[n++].pi_id, sizeof(records->pi_id), "%s", peer_get_id(roster->peers[i]));
 		}
 	}
-	*ret_records = records;
-	*ret_n = n;
+	return port_records_write(path, boot_id, records, n);
+}
+
+static void roster_adopt_port(const struct roster *roster, struct vhci *vhci, const struct port_record *record)
+{
+	struct peer *peer = roster_find_peer(roster, record->pi_id);
+	struct vhci_port port;
+
+	if (vhci_read_port(vhci, record->port, &port) < 0 || port.state == VHCI_PORT_FREE)
+		return;
+	/* The kernel shows the devid of a device that it has read; another one is not ours. */
+	if (port.state == VHCI_PORT_USED && port.devid != record->offer.devid)
+		return;
+	log_info("port %u: taken over from the handler's predecessor (bus id %s on Pi %s)", record->port, record->offer.busid.text,
+		 peer ? peer_get_name(peer) : record->pi_id);
+	if (!peer || port.state != VHCI_PORT_USED || !peer_adopt(peer, &record->offer, record->port))
+		(void)vhci_detach(vhci, record->port);
+}
+
+int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const char *path, const char *boot_id)
+{
+	_cleanup_free_ struct port_record *records = NULL;
+	size_t n;
+	int err = port_records_read(path, boot_id, &records, &n);
+
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < n; i++)
+		roster_adopt_port(roster, vhci, &records[i]);
 	return 0;
 }
 

@@ -10,7 +10,7 @@
 
 struct attachment;
 struct peer;
-struct port_record;
+struct vhci;
 
 struct roster {
 	size_t n;
@@ -40,8 +40,12 @@ int roster_select(const struct roster *roster, const char *text, struct attachme
 /* Counts. */
 struct roster_counts roster_count(const struct roster *roster);
 
-/* A record of each held port; the array is the caller's to free. 0 or -ENOMEM. */
-int roster_list_ports(const struct roster *roster, struct port_record **ret_records, size_t *ret_n);
+/* Writes which ports are held, and for whom, to the file at path (port_record.h). 0 or negative errno. */
+int roster_write_ports(const struct roster *roster, const char *path, const char *boot_id);
+
+/* Takes over what a predecessor of this process wrote there: a port that is still its Pi's goes on where it was, one whose Pi is not paired any
+ * more is freed, one that somebody else has meanwhile is left alone. 0 or negative errno. */
+int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const char *path, const char *boot_id);
 
 /* Compares every attachment with sysfs (attachment_check). */
 void roster_check(const struct roster *roster);
