@@ -115,6 +115,15 @@ static void device_ignore_as_asked(struct device *device)
 	device_enter_state(device, DEVICE_IGNORED);
 }
 
+static void device_take_look(struct device *device, const struct device_job *job)
+{
+	device->busnum = job->busnum;
+	device->devnum = job->devnum;
+	device->speed = job->speed;
+	device->identity = job->identity;
+	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+}
+
 static void device_on_looked(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
@@ -132,11 +141,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
 		return;
 	}
-	device->busnum = job->busnum;
-	device->devnum = job->devnum;
-	device->speed = job->speed;
-	device->identity = job->identity;
-	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+	device_take_look(device, job);
 	if (!device->decision.is_shared)
 		device_ignore(device, device->decision.reason);
 	else if (device->goal == GOAL_RELEASE)
@@ -496,36 +501,47 @@ static void device_on_adopted(int result, void *arg, void *userdata)
 		device_enter_state(device, DEVICE_BINDING);
 }
 
+/* A predecessor bound it: it is taken over, even if only to be given back. */
 static void device_on_found_looked(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
 	struct device_job *job = device_end_job(device, arg);
 
-	if (device_job_is_stale(device) || result < 0)
+	if (device_job_is_stale(device) || result == -ENOENT || result == -ENODEV)
 		return;
-	device->busnum = job->busnum;
-	device->devnum = job->devnum;
-	device->speed = job->speed;
-	device->identity = job->identity;
-	if (device->goal == GOAL_RELEASE && device->reason[0]) {
-		device_ignore_as_asked(device);
-		return;
-	}
-	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
-	if (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED) {
+	if (result < 0)
+		snprintf(device->decision.reason, sizeof(device->decision.reason), "its descriptors can't be read on the Pi");
+	else
+		device_take_look(device, job);
+	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
 		device->goal = GOAL_RELEASE;
 		snprintf(device->reason, sizeof(device->reason), "%s", device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
 	}
 	device_start_job(device, device_job_adopt, device_on_adopted);
 }
 
+static void device_on_foreign_looked(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, arg);
+
+	if (device_job_is_stale(device) || result < 0)
+		return;
+	device_take_look(device, job);
+	device_ignore_as_asked(device);
+}
+
 void device_found_bound(struct device *device, bool is_ours)
 {
-	if (!is_ours) {
-		device->goal = GOAL_RELEASE;
-		snprintf(device->reason, sizeof(device->reason), "bound to usbip-host by somebody else");
+	if (is_ours) {
+		device_start_job(device, device_job_look, device_on_found_looked);
+		if (device->job)
+			device_enter_state(device, DEVICE_BINDING); /* its end goes on from there; the device counts as held from now on */
+		return;
 	}
-	device_start_job(device, device_job_look, device_on_found_looked);
+	device->goal = GOAL_RELEASE;
+	snprintf(device->reason, sizeof(device->reason), "bound to usbip-host by somebody else");
+	device_start_job(device, device_job_look, device_on_foreign_looked);
 }
 
 void device_remove(struct device *device)

@@ -47,6 +47,7 @@ struct exporter {
 	size_t n_entries;
 	uint32_t instance; /* drawn at start: offer ids of two exporters never meet */
 	uint64_t n_offers, sync_seq;
+	bool is_starting; /* what a predecessor held is still being found */
 	bool is_stopping;
 };
 
@@ -141,6 +142,8 @@ static void exporter_write_held(struct exporter *exporter)
 	struct entry *entry;
 	int r;
 
+	if (exporter->is_starting)
+		return; /* the predecessor's file is still being read */
 	stream = open_memstream(&text, &size);
 	if (!stream)
 		return;
@@ -337,12 +340,13 @@ static void exporter_on_enumerated(const struct busid *busid, const char *syspat
 {
 	struct exporter *exporter = userdata;
 	struct entry *entry = exporter_find(exporter, busid) ? NULL : exporter_add(exporter, busid, syspath);
+	bool is_ours = held_file_has(exporter->held_path, busid);
 
 	if (!entry)
 		return;
 	if (strcmp(driver, "usbip-host") == 0)
-		device_found_bound(entry->device, held_file_has(exporter->held_path, busid));
-	else if (driver[0])
+		device_found_bound(entry->device, is_ours);
+	else if (driver[0] || is_ours) /* ours without a driver: the predecessor ended between two drivers */
 		exporter_look(exporter, entry);
 }
 
@@ -472,7 +476,11 @@ static int exporter_start(struct exporter *exporter)
 	if (r < 0)
 		return r;
 	exporter_reload(exporter);
-	return usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
+	exporter->is_starting = true;
+	r = usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
+	exporter->is_starting = false;
+	exporter_write_held(exporter);
+	return r;
 }
 
 int exporter_new(struct daemon *daemon, const struct exporter_options *options, struct exporter **ret_exporter)
