@@ -329,8 +329,9 @@ int local_client_take_fd(struct local_client *client)
 {
 	int fd = TAKE_FD(client->fd);
 
-	/* The epoll entry must go before the fd has another owner; the object goes later, silently. */
+	/* The epoll entry must go before the fd has another owner. */
 	client->source = sd_event_source_disable_unref(client->source);
+	client->reaper = sd_event_source_disable_unref(client->reaper);
 	client->server->n_clients--;
 	LIST_REMOVE(client, entry);
 	line_buffer_done(&client->input);
