@@ -80,7 +80,7 @@ static void control_flush(struct control_channel *control)
 {
 	ssize_t n;
 
-	if (!control->is_open || control->output_used == 0)
+	if (control->output_used == 0)
 		return;
 	n = transport_channel_write(control->channel, control->output, control->output_used);
 	if (n <= 0)
@@ -147,7 +147,7 @@ void control_channel_send(struct control_channel *control, const struct message 
 	struct failure failure;
 	char *grown;
 
-	if (control->is_broken)
+	if (control->is_broken || !control->is_open)
 		return;
 	grown = line && control->output_used + size <= CONTROL_QUEUE_MAX ? realloc(control->output, control->output_used + size) : NULL;
 	if (!grown) {

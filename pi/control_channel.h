@@ -20,7 +20,7 @@ struct control_channel_handlers {
 int control_channel_new(sd_event *event, struct transport *transport, const struct control_channel_handlers *handlers, void *userdata,
 			struct control_channel **ret_control);
 
-/* Queues a message. A queue above its bound (the VM does not read) closes the channel. */
+/* Queues a message; before on_open it is dropped, since the first line must be hello. A queue above its bound (the VM does not read) closes the channel. */
 void control_channel_send(struct control_channel *control, const struct message *message);
 
 /* Takes NULL, returns NULL. */
