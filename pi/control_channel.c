@@ -68,7 +68,9 @@ static size_t control_on_data(const char *data, size_t size, void *userdata)
 	struct control_channel *control = userdata;
 	struct failure failure;
 
-	if (!control->is_broken && line_buffer_add(&control->input, data, size) < 0) {
+	if (control->is_broken)
+		return 0; /* no more is taken from who sent what makes no sense */
+	if (line_buffer_add(&control->input, data, size) < 0) {
 		failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "the VM sent more than this Pi can take");
 		control_break(control, &failure);
 	}

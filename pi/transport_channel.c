@@ -7,6 +7,7 @@
 #include "transport_internal.h"
 
 #define CHANNEL_READ_SIZE ((size_t)64 * 1024)
+#define CHANNEL_READS     16 /* at most in one turn of the loop: others wait, too */
 
 static void channel_note_complaint(struct transport_channel *channel, const char *text, size_t size)
 {
@@ -209,7 +210,7 @@ static void channel_step_data(struct transport_channel *channel)
 
 	if (channel->is_paused || (channel->staged && !channel_deliver_staged(channel)))
 		return;
-	while (channel->has_data) {
+	for (unsigned i = 0; channel->has_data && i < CHANNEL_READS; i++) {
 		int n = ssh_channel_read_nonblocking(channel->ssh, buffer, sizeof(buffer), 0);
 
 		if (n <= 0) {
@@ -220,6 +221,8 @@ static void channel_step_data(struct transport_channel *channel)
 		if (!channel_deliver(channel, buffer, (size_t)n))
 			return;
 	}
+	if (channel->has_data)
+		transport_schedule(channel->transport);
 }
 
 static void channel_step(struct transport_channel *channel)
