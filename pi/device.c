@@ -157,6 +157,8 @@ void device_look(struct device *device)
 	if (device->job || device->state == DEVICE_GONE)
 		return;
 	if (device->hold.device_fd >= 0) {
+		if (usbip_host_is_bound(device->context->host, &device->busid))
+			return; /* an old event: we have it since */
 		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
 		log_notice("%s: somebody took it from usbip-host", device->busid.text);
 		usbip_hold_done(&device->hold);
@@ -222,11 +224,12 @@ static void device_settle(struct device *device)
 	enum usbip_host_status status;
 	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
 
-	if (r < 0)
-		return; /* unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows) */
-	if (status == USBIP_HOST_USED) {
+	if (r < 0 || status == USBIP_HOST_USED) {
+		/* No status: unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows, or nothing). */
 		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
-			device_fail_with(device, FAILURE_BUSY, "the Pi's kernel is still busy with the last session");
+			if (r < 0)
+				usbip_hold_done(&device->hold); /* tried again from the beginning */
+			device_fail_with(device, FAILURE_BUSY, r < 0 ? "it is no longer with usbip-host" : "the Pi's kernel is still busy with the last session");
 			return;
 		}
 		device_arm(device, device->settle_step_usec);
@@ -471,9 +474,17 @@ int device_new(const struct device_context *context, const struct busid *busid, 
 	device->hold = USBIP_HOLD_NONE;
 	device->backoff = (struct backoff){ .min_usec = USEC_PER_SEC / 4, .max_usec = 30 * USEC_PER_SEC };
 	device->seen_usec = clock_now_usec();
+	(void)usbip_host_get_devnum(context->host, busid, &device->devnum); /* 0: gone already, or not there yet */
 	snprintf(device->syspath, sizeof(device->syspath), "%s", syspath);
 	*ret_device = device;
 	return 0;
+}
+
+bool device_is_current(const struct device *device)
+{
+	uint32_t devnum;
+
+	return usbip_host_get_devnum(device->context->host, &device->busid, &devnum) == 0 && devnum == device->devnum;
 }
 
 struct device *device_free(struct device *device)

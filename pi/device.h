@@ -47,6 +47,9 @@ void device_prepare(struct device *device);
 /* The kernel's generic driver has it (uevent `bind`, or found so at start): look at it, decide, take it. */
 void device_look(struct device *device);
 
+/* Whether it is what is in its socket now, and not another one that came since. */
+bool device_is_current(const struct device *device);
+
 /* It was found with usbip-host at start: ours says whether a predecessor of this exporter put it there. */
 void device_found_bound(struct device *device, bool is_ours);
 

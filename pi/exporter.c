@@ -305,6 +305,8 @@ void exporter_handle_uevent(struct exporter *exporter, const struct uevent *ueve
 	entry = exporter_find(exporter, &busid);
 	switch (uevent->action) {
 	case UEVENT_ADD:
+		if (entry && device_is_current(entry->device))
+			break; /* found by enumeration before its event came */
 		if (entry)
 			device_remove(entry->device); /* its `remove` was lost */
 		entry = exporter_add(exporter, &busid, uevent->syspath);

@@ -286,10 +286,29 @@ int usbip_host_release(const struct usbip_host *host, const struct busid *busid,
 
 void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
 {
+	if (usbip_host_is_bound(host, busid)) {
+		usbip_hold_done(hold);
+		return;
+	}
 	if (hold->device_fd < 0)
 		return; /* never without the references: the entry stays, and is taken up by the next device there */
 	if (host_clear_entry(host, busid, hold) < 0)
 		log_debug("%s: its match_busid entry could not be cleared", busid->text);
+}
+
+bool usbip_host_is_bound(const struct usbip_host *host, const struct busid *busid)
+{
+	char driver[64];
+
+	return host_read_driver(host, busid, driver, sizeof(driver)) == 0 && strcmp(driver, "usbip-host") == 0;
+}
+
+int usbip_host_get_devnum(const struct usbip_host *host, const struct busid *busid, uint32_t *ret_devnum)
+{
+	char path[128];
+	int r = host_device_path(busid, "devnum", path, sizeof(path));
+
+	return r < 0 ? r : sysfs_read_uint(host->sysfs_fd, path, 10, ret_devnum);
 }
 
 int usbip_host_get_status(const struct usbip_host *host, const struct busid *busid, enum usbip_host_status *ret_status)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "busid.h"
@@ -49,8 +50,15 @@ int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, s
  * unplugged meanwhile. Never while a session is torn down (use after free up to 6.12): -EBUSY then, and the hold stays. */
 int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure);
 
-/* After an unplug: clears the match_busid entry, so that it says nothing about the next device in that socket. The hold is used up. */
+/* After an unplug: clears the match_busid entry, so that it says nothing about the next device in that socket. The hold is used up. An entry that a bound
+ * device lives on stays: its disconnect would find none and run into BUG() (stub_disconnect() in stub_dev.c). */
 void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold);
+
+/* Whether the device in that socket is with usbip-host now. Never blocks. */
+bool usbip_host_is_bound(const struct usbip_host *host, const struct busid *busid);
+
+/* The number that the kernel gave the device in that socket at its enumeration: another plug, another number. Never blocks. -ENOENT: nothing is plugged in. */
+int usbip_host_get_devnum(const struct usbip_host *host, const struct busid *busid, uint32_t *ret_devnum);
 
 /* The session's state; -ENOENT or -ENODEV when the device is gone or not bound to usbip-host. */
 int usbip_host_get_status(const struct usbip_host *host, const struct busid *busid, enum usbip_host_status *ret_status);
