@@ -12,6 +12,8 @@ void line_buffer_done(struct line_buffer *buffer)
 
 int line_buffer_add(struct line_buffer *buffer, const char *data, size_t size)
 {
+	if (size == 0)
+		return 0;
 	if (size > buffer->allocated - buffer->used) {
 		size_t wanted = buffer->used + size + 512;
 		char *grown;

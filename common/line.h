@@ -15,7 +15,7 @@ struct line_buffer {
 /* Frees what it holds; the buffer can be used again. */
 void line_buffer_done(struct line_buffer *buffer);
 
-/* Adds bytes. -EMSGSIZE when a line without end has grown past LINE_MAX_SIZE, -ENOMEM. */
+/* Adds bytes. -EMSGSIZE when the lines that nobody took, and one without end, would fill more than four of LINE_MAX_SIZE; -ENOMEM. */
 int line_buffer_add(struct line_buffer *buffer, const char *data, size_t size);
 
 /* Takes the next whole line, without its newline, NUL-ended. 1 and the line (the caller frees it), 0 if there is none yet, -ENOMEM,
