@@ -1,6 +1,7 @@
 # What pi/install and vm/install have in common: build dependencies, build, package, install, look whether it runs.
 # Sourced with root, the source tree, and side, pi or vm, set.
 
+: "${root:?}" "${side:?}"
 # shellcheck source=packaging/apt.bash
 . "$root/packaging/apt.bash"
 
