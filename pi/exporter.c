@@ -4,134 +4,49 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/random.h>
 
 #include "cleanup.h"
+#include "device_list.h"
 #include "held_file.h"
 #include "log.h"
 #include "machine.h"
 #include "pairing.h"
 #include "selection.h"
 
-#define EXPORTER_MAX_DEVICES 512
-#define EXPORTER_MAX_JOBS    64
-#define EXPORTER_EVENTS      256
-#define STOP_LIMIT_USEC      (8 * UINT64_C(1000000))
-
-struct entry {
-	TAILQ_ENTRY(entry) entry;
-	struct device *device; /* owned */
-	bool is_waiting;       /* its predecessor in the socket is not finished yet */
-	bool is_finished;      /* to be freed from the loop */
-};
-
-TAILQ_HEAD(entry_list, entry);
+#define EXPORTER_MAX_JOBS 64
+#define EXPORTER_EVENTS   256
+#define STOP_LIMIT_USEC   (8 * UINT64_C(1000000))
 
 struct exporter {
 	struct daemon *daemon; /* borrowed: outlives us */
 	struct exporter_options options;
 	char key_path[256], held_path[256];
-	char *held; /* owned: what the file at held_path says */
-	struct job_runner *jobs;                                /* owned */
-	struct usbip_host *host;                                /* owned */
-	struct policy *policy;                                  /* owned */
-	struct link *link;                                      /* owned */
-	struct pairing *pairing;                                /* owned */
-	struct event_log *events;                               /* owned */
-	struct uevent_monitor *monitor;                         /* owned */
-	sd_event_source *reaper, *rescan, *stop_timer;          /* owned */
+	char *held;                     /* owned: what the file at held_path says */
+	struct job_runner *jobs;        /* owned */
+	struct usbip_host *host;        /* owned */
+	struct policy *policy;          /* owned */
+	struct link *link;              /* owned */
+	struct pairing *pairing;        /* owned */
+	struct event_log *events;       /* owned */
+	struct uevent_monitor *monitor; /* owned */
+	sd_event_source *stop_timer;    /* owned */
 	struct device_context context;
 	struct vm_config config;
-	struct entry_list entries;
-	size_t n_entries;
+	struct device_list *devices; /* owned */
+	struct sync_entry *synced;   /* owned: the offers of the last sync */
+	size_t n_synced;
 	uint32_t instance; /* drawn at start: offer ids of two exporters never meet */
 	uint64_t n_offers, sync_seq;
 	bool is_starting; /* what a predecessor held is still being found */
 	bool is_stopping;
 };
 
-/* ---- entries ---- */
-
-static struct entry *exporter_find(struct exporter *exporter, const struct busid *busid)
-{
-	struct entry *entry;
-
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (busid_equal(device_busid(entry->device), busid) && device_get_state(entry->device) != DEVICE_GONE)
-			return entry;
-	return NULL;
-}
-
-/* Whether a device that was in this socket is still on its way out of the kernel's tables. */
-static bool exporter_has_predecessor(struct exporter *exporter, const struct busid *busid)
-{
-	struct entry *entry;
-
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (busid_equal(device_busid(entry->device), busid) && device_get_state(entry->device) == DEVICE_GONE && !entry->is_finished)
-			return true;
-	return false;
-}
-
-static struct entry *exporter_add(struct exporter *exporter, const struct busid *busid, const char *syspath)
-{
-	struct entry *entry;
-
-	if (exporter->n_entries >= EXPORTER_MAX_DEVICES) {
-		log_error("%s: more than %d USB devices; it is left alone", busid->text, EXPORTER_MAX_DEVICES);
-		return NULL;
-	}
-	entry = calloc(1, sizeof(*entry));
-	if (!entry || device_new(&exporter->context, busid, syspath, &entry->device) < 0) {
-		log_error("%s: out of memory; it is left alone", busid->text);
-		free(entry);
-		return NULL;
-	}
-	TAILQ_INSERT_TAIL(&exporter->entries, entry, entry);
-	exporter->n_entries++;
-	return entry;
-}
-
-static void exporter_look(struct exporter *exporter, struct entry *entry)
-{
-	entry->is_waiting = exporter_has_predecessor(exporter, device_busid(entry->device));
-	if (!entry->is_waiting)
-		device_look(entry->device);
-}
-
-static int exporter_on_reap(sd_event_source *source, void *userdata)
-{
-	struct exporter *exporter = userdata;
-	struct entry *entry, *next;
-
-	(void)source;
-	for (entry = TAILQ_FIRST(&exporter->entries); entry; entry = next) {
-		next = TAILQ_NEXT(entry, entry);
-		if (!entry->is_finished)
-			continue;
-		TAILQ_REMOVE(&exporter->entries, entry, entry);
-		exporter->n_entries--;
-		device_free(entry->device);
-		free(entry);
-	}
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (entry->is_waiting)
-			exporter_look(exporter, entry);
-	return 0;
-}
+#define FOR_EACH_DEVICE(exporter, device)                                                 \
+	for (struct device *device = device_list_next((exporter)->devices, NULL); device; \
+	     device = device_list_next((exporter)->devices, device))
 
 /* ---- what devices say ---- */
-
-static bool exporter_is_settled(struct exporter *exporter)
-{
-	struct entry *entry;
-
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (device_is_busy(entry->device) || device_is_held(entry->device))
-			return false;
-	return true;
-}
 
 /* So that a successor knows which devices at usbip-host are ours (reconciled with sysfs at its start). */
 static void exporter_write_held(struct exporter *exporter)
@@ -139,7 +54,6 @@ static void exporter_write_held(struct exporter *exporter)
 	_cleanup_free_ char *text = NULL;
 	_cleanup_fclose_ FILE *stream = NULL;
 	size_t size = 0;
-	struct entry *entry;
 	int r;
 
 	if (exporter->is_starting)
@@ -147,9 +61,9 @@ static void exporter_write_held(struct exporter *exporter)
 	stream = open_memstream(&text, &size);
 	if (!stream)
 		return;
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (device_is_held(entry->device))
-			fprintf(stream, "%s\n", device_busid(entry->device)->text);
+	FOR_EACH_DEVICE(exporter, device)
+	if (device_is_held(device))
+		fprintf(stream, "%s\n", device_busid(device)->text);
 	if (fflush(stream) != 0)
 		return;
 	if (exporter->held && strcmp(exporter->held, text) == 0)
@@ -163,18 +77,18 @@ static void exporter_write_held(struct exporter *exporter)
 
 static void exporter_check_stop(struct exporter *exporter)
 {
-	if (exporter->is_stopping && exporter_is_settled(exporter))
+	if (exporter->is_stopping && device_list_is_settled(exporter->devices))
 		daemon_exit(exporter->daemon, 0);
 }
 
 static void exporter_update_status_line(struct exporter *exporter)
 {
-	struct entry *entry;
 	unsigned n_attached = 0;
 
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		n_attached += device_get_state(entry->device) == DEVICE_ATTACHED;
-	daemon_status("link %s, %u device%s attached", link_state_to_string(link_get_state(exporter->link)), n_attached, n_attached == 1 ? "" : "s");
+	FOR_EACH_DEVICE(exporter, device)
+	n_attached += device_get_state(device) == DEVICE_ATTACHED;
+	daemon_status("link %s, %u device%s attached", link_state_to_string(link_get_state(exporter->link)), n_attached,
+		      n_attached == 1 ? "" : "s");
 }
 
 static void exporter_on_device_change(struct device *device, void *userdata)
@@ -192,12 +106,8 @@ static void exporter_on_device_change(struct device *device, void *userdata)
 static void exporter_on_device_finished(struct device *device, void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct entry *entry;
 
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (entry->device == device)
-			entry->is_finished = true;
-	sd_event_source_set_enabled(exporter->reaper, SD_EVENT_ONESHOT);
+	device_list_finish(exporter->devices, device);
 	exporter_check_stop(exporter);
 }
 
@@ -224,106 +134,102 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 static void exporter_on_sync_wanted(void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct message message = { .type = MESSAGE_SYNC, .seq = ++exporter->sync_seq };
-	struct entry *entry;
+	struct message message = { .type = MESSAGE_SYNC, .seq = ++exporter->sync_seq, .entries = exporter->synced };
 
-	message.entries = calloc(MESSAGE_MAX_OFFERS, sizeof(*message.entries));
-	if (!message.entries)
-		return;
-	TAILQ_FOREACH(entry, &exporter->entries, entry) {
-		enum device_state state = device_get_state(entry->device);
-		struct sync_entry *item = &message.entries[message.n_entries];
+	FOR_EACH_DEVICE(exporter, device)
+	{
+		enum device_state state = device_get_state(device);
+		struct sync_entry *item = &exporter->synced[message.n_entries];
 
 		if ((state != DEVICE_OFFERED && state != DEVICE_ATTACHED) || message.n_entries == MESSAGE_MAX_OFFERS)
 			continue;
-		snprintf(item->id, sizeof(item->id), "%s", device_offer_id(entry->device, &item->is_streaming));
+		snprintf(item->id, sizeof(item->id), "%s", device_offer_id(device, &item->is_streaming));
 		message.n_entries++;
 	}
+	exporter->n_synced = message.n_entries;
 	link_send(exporter->link, &message);
-	free(message.entries);
 }
 
-static bool message_keeps(const struct message *message, const char *id)
+static bool entries_have(const struct sync_entry *entries, size_t n, const char *id)
 {
-	for (size_t i = 0; i < message->n_entries; i++)
-		if (strcmp(message->entries[i].id, id) == 0)
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(entries[i].id, id) == 0)
 			return true;
 	return false;
 }
 
+/* What was in the sync and is not kept is attached anew. Offers made since that sync are on their way, and so is an answer to a later one. */
 static void exporter_handle_synced(struct exporter *exporter, const struct message *message)
 {
-	struct entry *entry;
-	bool is_streaming;
-
-	/* An answer to an older sync says nothing about offers made since. */
 	if (message->seq != exporter->sync_seq)
 		return;
-	TAILQ_FOREACH(entry, &exporter->entries, entry) {
-		if (!message_keeps(message, device_offer_id(entry->device, &is_streaming)))
-			device_lose_stream(entry->device, "the VM did not keep it; it is attached anew");
-		device_offer_now(entry->device);
+	FOR_EACH_DEVICE(exporter, device)
+	{
+		bool is_streaming;
+		const char *id = device_offer_id(device, &is_streaming);
+
+		if (entries_have(exporter->synced, exporter->n_synced, id) && !entries_have(message->entries, message->n_entries, id))
+			device_lose_stream(device, "the VM did not keep it; it is attached anew");
+		device_offer_now(device);
 	}
 }
 
 static void exporter_on_message(const struct message *message, void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct entry *entry;
 	bool is_streaming;
 
 	if (message->type == MESSAGE_SYNCED) {
 		exporter_handle_synced(exporter, message);
 		return;
 	}
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (strcmp(device_offer_id(entry->device, &is_streaming), message->id) == 0) {
-			device_handle_message(entry->device, message);
-			return;
-		}
+	FOR_EACH_DEVICE(exporter, device)
+	if (strcmp(device_offer_id(device, &is_streaming), message->id) == 0) {
+		device_handle_message(device, message);
+		return;
+	}
 	/* of an offer that was withdrawn meanwhile: the message crossed ours */
 }
 
 static void exporter_on_link_lost(void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct entry *entry;
 
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		device_lose_stream(entry->device, "the link to the VM is gone"); /* with every stream, opened ahead or not */
+	FOR_EACH_DEVICE(exporter, device)
+	device_lose_stream(device, "the link to the VM is gone"); /* with every stream, opened ahead or not */
 }
 
 /* ---- what the kernel says ---- */
 
 void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent)
 {
+	struct device *device;
 	struct busid busid;
-	struct entry *entry;
 
 	if (strcmp(uevent->subsystem, "usb") != 0 || strcmp(uevent->devtype, "usb_device") != 0 || busid_parse(uevent->sysname, &busid) < 0)
 		return;
-	entry = exporter_find(exporter, &busid);
+	device = device_list_find(exporter->devices, &busid);
 	switch (uevent->action) {
 	case UEVENT_ADD:
-		if (entry && device_is_current(entry->device))
+		if (device && device_is_current(device))
 			break; /* found by enumeration before its event came */
-		if (entry)
-			device_remove(entry->device); /* its `remove` was lost */
-		entry = exporter_add(exporter, &busid, uevent->syspath);
-		if (!entry)
+		if (device)
+			device_remove(device); /* its `remove` was lost */
+		device = device_list_add(exporter->devices, &busid, uevent->syspath);
+		if (!device)
 			break;
 		link_kick(exporter->link, false);
-		device_prepare(entry->device);
+		device_prepare(device);
 		break;
 	case UEVENT_BIND:
-		if (!entry)
-			entry = exporter_add(exporter, &busid, uevent->syspath);
-		if (entry && strcmp(uevent->driver, "usb") == 0 && !exporter->is_stopping)
-			exporter_look(exporter, entry);
+		if (!device)
+			device = device_list_add(exporter->devices, &busid, uevent->syspath);
+		if (device && strcmp(uevent->driver, "usb") == 0 && !exporter->is_stopping)
+			device_list_look(exporter->devices, device);
 		break;
 	case UEVENT_REMOVE:
-		if (entry)
-			device_remove(entry->device);
+		if (device)
+			device_remove(device);
 		break;
 	case UEVENT_UNBIND:
 	case UEVENT_CHANGE:
@@ -341,29 +247,29 @@ static void exporter_on_uevent(const struct uevent *uevent, void *userdata)
 static void exporter_on_enumerated(const struct busid *busid, const char *syspath, const char *driver, void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct entry *entry = exporter_find(exporter, busid) ? NULL : exporter_add(exporter, busid, syspath);
+	struct device *device = device_list_find(exporter->devices, busid) ? NULL : device_list_add(exporter->devices, busid, syspath);
 	bool is_ours = held_file_has(exporter->held_path, busid);
 
-	if (!entry)
+	if (!device)
 		return;
 	if (strcmp(driver, "usbip-host") == 0)
-		device_found_bound(entry->device, is_ours);
+		device_found_bound(device, is_ours);
 	else if (driver[0] || is_ours) /* ours without a driver: the predecessor ended between two drivers */
-		exporter_look(exporter, entry);
+		device_list_look(exporter->devices, device);
 }
 
 /* The kernel dropped events: what is gone is found by its missing directory, what is new by enumeration. */
 static void exporter_on_overrun(void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct entry *entry;
 
 	log_warning("the kernel dropped device events; looking at all devices anew");
-	TAILQ_FOREACH(entry, &exporter->entries, entry) {
-		int fd = usbip_host_open_device(exporter->host, device_busid(entry->device));
+	FOR_EACH_DEVICE(exporter, device)
+	{
+		int fd = usbip_host_open_device(exporter->host, device_busid(device));
 
 		if (fd < 0)
-			device_remove(entry->device);
+			device_remove(device);
 		close_fd(fd);
 	}
 	usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
@@ -382,16 +288,14 @@ static void exporter_on_config_problem(const struct config_problem *problem, voi
 static void exporter_share_all(void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct entry *entry;
 
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		device_share(entry->device);
+	FOR_EACH_DEVICE(exporter, device)
+	device_share(device);
 }
 
 void exporter_reload(struct exporter *exporter)
 {
 	struct vm_config config;
-	struct entry *entry;
 	int r = vm_config_load(exporter->options.config_path, exporter_on_config_problem, exporter, &config);
 
 	if (r < 0) {
@@ -403,8 +307,8 @@ void exporter_reload(struct exporter *exporter)
 	exporter->config = config;
 	/* Devices are let go while the link can still tell the VM. */
 	if (!vm_config_is_paired(&config))
-		TAILQ_FOREACH(entry, &exporter->entries, entry)
-			device_release(entry->device, "not paired with a VM");
+		FOR_EACH_DEVICE(exporter, device)
+	device_release(device, "not paired with a VM");
 	link_configure(exporter->link, &config);
 	if (vm_config_is_paired(&config))
 		exporter_share_all(exporter);
@@ -421,8 +325,8 @@ static int exporter_init_context(struct exporter *exporter)
 	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 
 	if (r == 0)
-		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config, exporter_share_all, exporter,
-				&exporter->pairing);
+		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
+				exporter_share_all, exporter, &exporter->pairing);
 	exporter->context = (struct device_context){
 		.event = exporter->daemon->event,
 		.jobs = exporter->jobs,
@@ -446,6 +350,9 @@ static int exporter_init(struct exporter *exporter)
 
 	if (getrandom(&exporter->instance, sizeof(exporter->instance), 0) != sizeof(exporter->instance))
 		return -errno;
+	exporter->synced = calloc(MESSAGE_MAX_OFFERS, sizeof(*exporter->synced));
+	if (!exporter->synced)
+		return -ENOMEM;
 	r = event_log_new(EXPORTER_EVENTS, &exporter->events);
 	if (r == 0)
 		r = job_runner_new(event, EXPORTER_MAX_JOBS, &exporter->jobs);
@@ -454,11 +361,9 @@ static int exporter_init(struct exporter *exporter)
 	if (r == 0)
 		r = policy_new(NULL, &exporter->policy);
 	if (r == 0)
-		r = sd_event_add_defer(event, &exporter->reaper, exporter_on_reap, exporter);
-	if (r >= 0)
-		r = sd_event_source_set_enabled(exporter->reaper, SD_EVENT_OFF);
-	if (r >= 0)
 		r = exporter_init_context(exporter);
+	if (r == 0)
+		r = device_list_new(&exporter->context, &exporter->devices);
 	if (r < 0)
 		return r;
 	if (usbip_host_check(exporter->host, &failure) < 0)
@@ -474,7 +379,8 @@ static int exporter_start(struct exporter *exporter)
 	int r;
 
 	/* First listen, then look: what comes in between is heard twice and found known. */
-	r = uevent_monitor_new(exporter->daemon->event, UEVENT_KERNEL, subsystems, exporter_on_uevent, exporter_on_overrun, exporter, &exporter->monitor);
+	r = uevent_monitor_new(exporter->daemon->event, UEVENT_KERNEL, subsystems, exporter_on_uevent, exporter_on_overrun, exporter,
+			       &exporter->monitor);
 	if (r < 0)
 		return r;
 	exporter_reload(exporter);
@@ -494,7 +400,6 @@ int exporter_new(struct daemon *daemon, const struct exporter_options *options, 
 		return -ENOMEM;
 	exporter->daemon = daemon;
 	exporter->options = *options;
-	TAILQ_INIT(&exporter->entries);
 	snprintf(exporter->key_path, sizeof(exporter->key_path), "%s/id_ed25519", options->state_dir);
 	snprintf(exporter->held_path, sizeof(exporter->held_path), "%s/held", options->run_dir);
 	r = exporter_init(exporter);
@@ -510,16 +415,11 @@ int exporter_new(struct daemon *daemon, const struct exporter_options *options, 
 
 struct exporter *exporter_free(struct exporter *exporter)
 {
-	struct entry *entry;
 
 	if (!exporter)
 		return NULL;
 	uevent_monitor_free(exporter->monitor);
-	while ((entry = TAILQ_FIRST(&exporter->entries))) {
-		TAILQ_REMOVE(&exporter->entries, entry, entry);
-		device_free(entry->device);
-		free(entry);
-	}
+	device_list_free(exporter->devices);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
 	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */
@@ -528,8 +428,8 @@ struct exporter *exporter_free(struct exporter *exporter)
 	job_runner_free(exporter->jobs);
 	policy_free(exporter->policy);
 	event_log_free(exporter->events);
-	sd_event_source_disable_unref(exporter->reaper);
 	sd_event_source_disable_unref(exporter->stop_timer);
+	free(exporter->synced);
 	free(exporter->held);
 	free(exporter);
 	return NULL;
@@ -548,11 +448,10 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 void exporter_stop(struct exporter *exporter)
 {
-	struct entry *entry;
 
 	exporter->is_stopping = true;
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		device_release(entry->device, "usbpush-exporter is stopped");
+	FOR_EACH_DEVICE(exporter, device)
+	device_release(device, "usbpush-exporter is stopped");
 	timer_arm(exporter->daemon->event, &exporter->stop_timer, STOP_LIMIT_USEC, exporter_on_stop_timeout, exporter);
 	exporter_check_stop(exporter);
 }
@@ -575,23 +474,22 @@ int exporter_unpair(struct exporter *exporter, struct failure *ret_failure)
 	int r = vm_config_save(exporter->options.config_path, &empty);
 
 	if (r < 0)
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.", "%s can't be written: %s",
-				   exporter->options.config_path, strerror(-r));
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.",
+				   "%s can't be written: %s", exporter->options.config_path, strerror(-r));
 	exporter_reload(exporter);
 	return 0;
 }
 
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
 {
-	struct entry *entry;
 	size_t found = 0;
 
-	TAILQ_FOREACH(entry, &exporter->entries, entry) {
-		if (device_get_state(entry->device) == DEVICE_GONE ||
-		    !selection_fits(selection, device_busid(entry->device), device_identity(entry->device), ""))
+	FOR_EACH_DEVICE(exporter, device)
+	{
+		if (!selection_fits(selection, device_busid(device), device_identity(device), ""))
 			continue;
 		if (found < n)
-			ret_devices[found] = entry->device;
+			ret_devices[found] = device;
 		found++;
 	}
 	return found;
@@ -599,11 +497,9 @@ size_t exporter_select(struct exporter *exporter, const char *selection, struct 
 
 void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata)
 {
-	struct entry *entry;
 
-	TAILQ_FOREACH(entry, &exporter->entries, entry)
-		if (device_get_state(entry->device) != DEVICE_GONE)
-			fn(entry->device, userdata);
+	FOR_EACH_DEVICE(exporter, device)
+	fn(device, userdata);
 }
 
 struct link *exporter_link(struct exporter *exporter)
@@ -635,9 +531,8 @@ json_t *exporter_to_json(struct exporter *exporter)
 	(void)machine_id(id, sizeof(id));
 	machine_name(name, sizeof(name));
 	exporter_for_each(exporter, exporter_append_device, devices);
-	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link", link_to_json(exporter->link),
-			   "devices", devices);
-	json_object_set_new(object, "problem",
-			    usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
+	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
+			   link_to_json(exporter->link), "devices", devices);
+	json_object_set_new(object, "problem", usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
 	return object;
 }

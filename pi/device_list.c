@@ -1,0 +1,162 @@
+#include "device_list.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "log.h"
+
+#define DEVICE_LIST_MAX 512
+
+struct entry {
+	TAILQ_ENTRY(entry) entry;
+	struct device *device; /* owned */
+	bool is_waiting;       /* its predecessor in the socket is not finished yet */
+	bool is_finished;      /* to be freed from the loop */
+};
+
+TAILQ_HEAD(entry_list, entry);
+
+struct device_list {
+	const struct device_context *context; /* borrowed: outlives us */
+	sd_event_source *reaper;              /* owned */
+	struct entry_list entries;
+	size_t n_entries;
+};
+
+static struct entry *list_entry_of(struct device_list *list, const struct device *device)
+{
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &list->entries, entry)
+		if (entry->device == device)
+			return entry;
+	return NULL;
+}
+
+static void list_remove(struct device_list *list, struct entry *entry)
+{
+	TAILQ_REMOVE(&list->entries, entry, entry);
+	list->n_entries--;
+	device_free(entry->device);
+	free(entry);
+}
+
+static int list_on_reap(sd_event_source *source, void *userdata)
+{
+	struct device_list *list = userdata;
+	struct entry *entry, *next;
+
+	(void)source;
+	for (entry = TAILQ_FIRST(&list->entries); entry; entry = next) {
+		next = TAILQ_NEXT(entry, entry);
+		if (entry->is_finished)
+			list_remove(list, entry);
+	}
+	TAILQ_FOREACH(entry, &list->entries, entry)
+		if (entry->is_waiting)
+			device_list_look(list, entry->device);
+	return 0;
+}
+
+int device_list_new(const struct device_context *context, struct device_list **ret_list)
+{
+	struct device_list *list = calloc(1, sizeof(*list));
+	int r;
+
+	if (!list)
+		return -ENOMEM;
+	list->context = context;
+	TAILQ_INIT(&list->entries);
+	r = sd_event_add_defer(context->event, &list->reaper, list_on_reap, list);
+	if (r < 0) {
+		free(list);
+		return r;
+	}
+	sd_event_source_set_enabled(list->reaper, SD_EVENT_OFF);
+	*ret_list = list;
+	return 0;
+}
+
+struct device_list *device_list_free(struct device_list *list)
+{
+	if (!list)
+		return NULL;
+	while (!TAILQ_EMPTY(&list->entries))
+		list_remove(list, TAILQ_FIRST(&list->entries));
+	sd_event_source_disable_unref(list->reaper);
+	free(list);
+	return NULL;
+}
+
+struct device *device_list_add(struct device_list *list, const struct busid *busid, const char *syspath)
+{
+	struct entry *entry;
+
+	if (list->n_entries >= DEVICE_LIST_MAX) {
+		log_error("%s: more than %d USB devices; it is left alone", busid->text, DEVICE_LIST_MAX);
+		return NULL;
+	}
+	entry = calloc(1, sizeof(*entry));
+	if (!entry || device_new(list->context, busid, syspath, &entry->device) < 0) {
+		log_error("%s: out of memory; it is left alone", busid->text);
+		free(entry);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&list->entries, entry, entry);
+	list->n_entries++;
+	return entry->device;
+}
+
+struct device *device_list_find(struct device_list *list, const struct busid *busid)
+{
+	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+		if (busid_equal(device_busid(device), busid))
+			return device;
+	return NULL;
+}
+
+static bool list_has_predecessor(struct device_list *list, const struct busid *busid)
+{
+	struct entry *entry;
+
+	TAILQ_FOREACH(entry, &list->entries, entry)
+		if (busid_equal(device_busid(entry->device), busid) && device_get_state(entry->device) == DEVICE_GONE &&
+		    !entry->is_finished)
+			return true;
+	return false;
+}
+
+void device_list_look(struct device_list *list, struct device *device)
+{
+	struct entry *entry = list_entry_of(list, device);
+
+	entry->is_waiting = list_has_predecessor(list, device_busid(device));
+	if (!entry->is_waiting)
+		device_look(device);
+}
+
+void device_list_finish(struct device_list *list, struct device *device)
+{
+	list_entry_of(list, device)->is_finished = true;
+	sd_event_source_set_enabled(list->reaper, SD_EVENT_ONESHOT);
+}
+
+struct device *device_list_next(struct device_list *list, const struct device *device)
+{
+	struct entry *entry = device ? TAILQ_NEXT(list_entry_of(list, device), entry) : TAILQ_FIRST(&list->entries);
+
+	while (entry && device_get_state(entry->device) == DEVICE_GONE)
+		entry = TAILQ_NEXT(entry, entry);
+	return entry ? entry->device : NULL;
+}
+
+bool device_list_is_settled(struct device_list *list)
+{
+	const struct entry *entry;
+
+	TAILQ_FOREACH(entry, &list->entries, entry)
+		if (device_is_busy(entry->device) || device_is_held(entry->device))
+			return false;
+	return true;
+}
