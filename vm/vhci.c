@@ -26,7 +26,7 @@ struct vhci {
 	char *modules_dir;      /* owned */
 	uint32_t n_controllers; /* 0: not usable */
 	uint32_t n_ports_each;  /* of one controller, both speeds */
-	uint32_t last_port[2];  /* given out last, by is_super_speed */
+	uint32_t next_rank[2];  /* where the next search for a port begins, by is_super_speed */
 	struct controller controllers[VHCI_MAX_CONTROLLERS];
 };
 
@@ -49,7 +49,6 @@ int vhci_new(const char *sysfs_root, const char *modules_dir, struct vhci **ret_
 		vhci_free(vhci);
 		return err;
 	}
-	vhci->last_port[0] = vhci->last_port[1] = UINT32_MAX; /* none yet */
 	vhci_scan(vhci);
 	*ret_vhci = vhci;
 	return 0;
@@ -299,26 +298,31 @@ static uint32_t speed_to_vhci(uint32_t speed)
 	}
 }
 
-/* The first free port after the one given out last, in a ring. */
-static bool ports_pick(const struct vhci_port *ports, size_t n, bool is_super_speed, uint32_t last, vhci_is_reserved_fn is_reserved,
+/* A port's place in the ring of its speed's ports: neighbours belong to different controllers, for a hub reads its devices one after the other
+ * and two hubs do so side by side. */
+static uint32_t port_rank(const struct vhci *vhci, uint32_t port)
+{
+	return port % (vhci->n_ports_each / 2) * vhci->n_controllers + port / vhci->n_ports_each;
+}
+
+/* The first free port of the ring from the place where the last search ended. */
+static bool ports_pick(struct vhci *vhci, const struct vhci_port *ports, size_t n, bool is_super_speed, vhci_is_reserved_fn is_reserved,
 		       void *userdata, uint32_t *ret_port)
 {
-	const struct vhci_port *lowest = NULL, *next = NULL;
+	uint32_t n_ring = vhci_count_ports(vhci) / 2, nearest = UINT32_MAX;
 
 	for (size_t i = 0; i < n; i++) {
-		const struct vhci_port *port = &ports[i];
+		uint32_t distance = (port_rank(vhci, ports[i].number) + n_ring - vhci->next_rank[is_super_speed] % n_ring) % n_ring;
 
-		if (port->is_super_speed != is_super_speed || port->state != VHCI_PORT_FREE ||
-		    (is_reserved && is_reserved(port->number, userdata)))
+		if (ports[i].is_super_speed != is_super_speed || ports[i].state != VHCI_PORT_FREE || distance >= nearest ||
+		    (is_reserved && is_reserved(ports[i].number, userdata)))
 			continue;
-		if (!lowest || port->number < lowest->number)
-			lowest = port;
-		if (port->number > last && (!next || port->number < next->number))
-			next = port;
+		nearest = distance;
+		*ret_port = ports[i].number;
 	}
-	if (!lowest)
+	if (nearest == UINT32_MAX)
 		return false;
-	*ret_port = next ? next->number : lowest->number;
+	vhci->next_rank[is_super_speed] = port_rank(vhci, *ret_port) + 1;
 	return true;
 }
 
@@ -339,11 +343,10 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	if (err < 0)
 		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg",
 				   "the state of vhci_hcd's ports can't be read: %s", strerror(-err));
-	if (!ports_pick(ports, n, is_super_speed, vhci->last_port[is_super_speed], is_reserved, userdata, ret_port))
+	if (!ports_pick(vhci, ports, n, is_super_speed, is_reserved, userdata, ret_port))
 		return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device there: usbpush-vm detach DEVICE",
 				   "VM has no free %s port (%u of %u in use)", is_super_speed ? "SuperSpeed" : "high-speed",
 				   vhci_count_ports(vhci) / 2, vhci_count_ports(vhci) / 2);
-	vhci->last_port[is_super_speed] = *ret_port;
 	return 0;
 }
 

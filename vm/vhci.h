@@ -39,7 +39,7 @@ int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
 /* Whether the caller has a use for a port that the kernel calls free. */
 typedef bool (*vhci_is_reserved_fn)(uint32_t port, void *userdata);
 
-/* Finds a free port for a device of speed (Mbit/s). Goes round: a port that was just freed is the last to be used again, so that a late
+/* Finds a free port for a device of speed (Mbit/s). Goes round all controllers: a port that was just freed is the last to be used again, so that a late
  * event of its former device is not taken for the new one's. -errno with FAILURE_NO_FREE_PORT, NO_MODULE, ... */
 int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port,
 			struct failure *ret_failure);
