@@ -4,6 +4,7 @@ Made once from Debian's packages and kept under a hash of everything that made
 it; built beside its final place and renamed, so that an interrupted build is
 never taken for an image.
 """
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -31,6 +32,9 @@ PACKAGES = """
 INITRD_MODULES = """
     virtio_pci virtio_blk virtio_net virtio_console virtio_rng ext4 crc32c_generic
 """.split()
+
+# Of drivers for hardware no guest has, those that ones for USB need.
+KEPT_MODULES = ("scsi_mod", "sd_mod", "sg", "scsi_common", "mc")
 
 # What an idle Debian does at boot or by timer, and a test bed does not need.
 MASKED_UNITS = """
@@ -80,9 +84,7 @@ def find_image():
 
 def ensure_image(log=lambda text: print(text, file=sys.stderr)):
     """The image, made first if need be (about a minute)."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked_cache():
         image = find_image()
         if image is None:
             log("lab: making the guests' image (once; about a minute)")
@@ -91,9 +93,17 @@ def ensure_image(log=lambda text: print(text, file=sys.stderr)):
         return image
 
 
+@contextlib.contextmanager
+def locked_cache():
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def prune_images(keep):
     """Keeps the newest few; an older one may still be under a running lab."""
-    others = [p for p in CACHE.iterdir() if p.is_dir() and p.name != keep]
+    others = [p for p in CACHE.iterdir() if (p / "root.ext4").exists() and p.name != keep]
     others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
     for path in others[3:]:
         shutil.rmtree(path, ignore_errors=True)
@@ -167,12 +177,23 @@ def install_guest_files(root):
     default.unlink(missing_ok=True)
     default.symlink_to("/lib/systemd/system/multi-user.target")
     compile_guest("lab-agent", ["agent.c", "port.c", "events.c"], root)
-    compile_guest("lab-importer", ["importer.c"], root)
     run("chroot", root, "usermod", "-p", "", "root")
 
 
 def compile_guest(name, sources, root):
     run("gcc", "-static", "-O2", "-Wall", "-o", root / "usr/local/sbin" / name, *[GUEST_DIR / s for s in sources])
+
+
+def compiled(source, *flags):
+    """A program of one C file, compiled once and kept in the cache."""
+    source = pathlib.Path(source)
+    program = CACHE / f"{source.stem}.{file_hash(source)}"
+    with locked_cache():
+        if not program.exists():
+            work = program.with_suffix(".building")
+            run("gcc", "-O2", "-Wall", *flags, "-o", work, source)
+            work.rename(program)
+    return program
 
 
 def make_kernel(root, kernel, done):
@@ -190,10 +211,7 @@ def make_kernel(root, kernel, done):
                      "drivers/infiniband", "drivers/ata", "drivers/watchdog", "drivers/i2c", "drivers/mfd", "arch/x86/kvm",
                      "drivers/cpufreq", "drivers/input/mouse", "drivers/md", "drivers/scsi", "drivers/iio", "drivers/staging"):
         for path in source.glob(f"kernel/{unwanted}"):
-            if unwanted == "drivers/scsi":
-                keep_only(path, ("scsi_mod", "sd_mod", "sg", "scsi_common"))
-            else:
-                shutil.rmtree(path)
+            keep_only(path, KEPT_MODULES)
     shutil.copytree(source, modules, symlinks=True)
     for link in ("build", "source"):
         (modules / link).unlink(missing_ok=True)

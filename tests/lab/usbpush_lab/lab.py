@@ -135,6 +135,10 @@ class Guest:
         """Until no unit is being started any more; returns systemd's word for it."""
         return str(self.sh("systemctl is-system-running --wait", check=False, timeout=timeout))
 
+    @property
+    def address(self):
+        return self._status()["address"]
+
     def is_on(self):
         return self._status()["state"] != "off"
 
@@ -325,7 +329,7 @@ class Lab:
     def status(self):
         return self.request("status")
 
-    def up(self, fresh=False, wait=True, timeout=300):
+    def up(self, fresh=False, wait=True, timeout=1500):
         """Starts the lab, or joins the one that runs; fresh: never an old one."""
         if fresh and self.dir.exists():
             self.down()
@@ -347,10 +351,17 @@ class Lab:
             child = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir], cwd=HERE,
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + timeout
+        shown = 0
         while not self.is_up():
+            log = self.dir / "supervisor.log"
+            text = log.read_text(errors="replace") if log.exists() else "(its log has gone)"
             if child.poll() is not None or time.monotonic() > limit:
-                text = (self.dir / "supervisor.log").read_text(errors="replace") if self.dir.exists() else ""
-                raise LabError(f"the lab does not start in {self.dir}:\n{text[-3000:]}")
+                child.kill()
+                child.wait()
+                raise LabError(f"the lab does not start in {self.dir}: its supervisor "
+                               f"{'has ended' if child.returncode != -9 else f'is not done after {timeout} s'}:\n{text[-3000:]}")
+            print(text[shown:], end="", file=sys.stderr, flush=True)
+            shown = len(text)
             time.sleep(0.02)
 
     def down(self, timeout=20):

@@ -1,7 +1,5 @@
 """The wire between the guests: the repeater process and what it is told."""
 import asyncio
-import fcntl
-import subprocess
 
 from . import image, process
 
@@ -10,17 +8,6 @@ SOURCE = image.GUEST_DIR.parent / "repeater.c"
 
 class NetworkError(Exception):
     pass
-
-
-def build_repeater():
-    program = image.CACHE / f"repeater.{image.file_hash(SOURCE)}"
-    with open(image.CACHE / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            work = program.with_suffix(".building")
-            subprocess.run(["gcc", "-O2", "-Wall", "-o", work, SOURCE], check=True)
-            work.rename(program)
-    return program
 
 
 class Network:
@@ -38,7 +25,7 @@ class Network:
 
     async def start(self):
         self._child = await process.start_process(
-            self._dir, build_repeater(), self._dir, *self._names,
+            self._dir, image.compiled(SOURCE), self._dir, *self._names,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
         await self._answer()
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 from .gadgets import run
@@ -45,11 +46,17 @@ async def ensure_snapshot(lab):
     """The snapshot, made first if need be: that takes a boot."""
     with open(lab.image.path / "snapshots.lock", "w") as lock:
         await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-        return find_snapshot(lab) or await make_snapshot(lab)
+        snapshot = find_snapshot(lab)
+        if snapshot is None:
+            print("lab: the machines' first boot, kept as a snapshot for later", file=sys.stderr, flush=True)
+            snapshot = await make_snapshot(lab)
+        return snapshot
 
 
 async def make_snapshot(lab):
     lab.image.snapshots.mkdir(exist_ok=True)
+    for left_over in lab.image.snapshots.glob("making.*"):
+        shutil.rmtree(left_over)
     work = Snapshot(tempfile.mkdtemp(prefix="making.", dir=lab.image.snapshots))
     try:
         for machine in lab.machines.values():
@@ -67,10 +74,10 @@ async def make_snapshot(lab):
 
 
 async def save(machine, snapshot):
-    await machine.wait_ready(timeout=300)
+    await machine.wait_ready(timeout=1200)
     # Degraded is told by its exit code, and no reason to wait longer.
     await run(machine, "systemctl is-system-running --wait; udevadm settle; journalctl --flush; sync; "
-                       "echo 1 > /proc/sys/vm/drop_caches; true", timeout=300)
+                       "echo 1 > /proc/sys/vm/drop_caches; true", timeout=600)
     await machine.save(snapshot.memory(machine.name))
     await machine.stop()
     shutil.move(machine.disk, snapshot.disk(machine.name))

@@ -179,7 +179,7 @@ class Supervisor:
             guests.append({"name": m.name, "role": m.spec.role, "address": m.spec.address, "state": state,
                            "pid": m._child.pid if m.is_on else None, "boots": m.n_boots,
                            "boot_id": m.agent.boot_id, "for_s": time.monotonic() - (m.started_at or 0)})
-        return {"pid": os.getpid(), "image": str(self.image.path), "guests": guests, "wire": self.network.state,
+        return {"pid": os.getpid(), "now": time.monotonic(), "image": str(self.image.path), "guests": guests, "wire": self.network.state,
                 "devices": [d.as_json() for d in self.devices.plugged.values()]}
 
     async def do_wait_ready(self, guests=None, timeout=240):
