@@ -54,18 +54,18 @@ static inline void closedirp(DIR **d)
 #define _cleanup_closedir_ _cleanup_(closedirp)
 #define _cleanup_json_     _cleanup_(json_decrefp) /* jansson.h has the function */
 
-#define TAKE_PTR(p)               \
-	({                        \
+#define TAKE_PTR(p)                 \
+	({                          \
 		typeof(p) _p = (p); \
-		(p) = NULL;       \
-		_p;               \
+		(p) = NULL;         \
+		_p;                 \
 	})
 
-#define TAKE_FD(fd)            \
-	({                     \
+#define TAKE_FD(fd)             \
+	({                      \
 		int _fd = (fd); \
-		(fd) = -EBADF; \
-		_fd;           \
+		(fd) = -EBADF;  \
+		_fd;            \
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -5,7 +5,7 @@
 
 /* The frame that every daemon stands in: event loop, signals, readiness, watchdog. */
 struct daemon {
-	sd_event *event; /* owned */
+	sd_event *event;                   /* owned */
 	void (*on_stop)(void *userdata);   /* SIGTERM, SIGINT: end cleanly, then daemon_exit() */
 	void (*on_reload)(void *userdata); /* SIGHUP; may be NULL */
 	void *userdata;

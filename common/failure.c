@@ -54,6 +54,11 @@ enum failure_code failure_code_from_string(const char *name)
 	return FAILURE_INTERNAL;
 }
 
+bool failure_is_final(enum failure_code code)
+{
+	return code == FAILURE_NOT_ACCEPTED || code == FAILURE_IDENTITY || code == FAILURE_BAD_REQUEST;
+}
+
 static int failure_code_to_error(enum failure_code code)
 {
 	for (size_t i = 0; i < sizeof(CODES) / sizeof(CODES[0]); i++)

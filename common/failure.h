@@ -1,6 +1,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 /* Why something could not be done, as a person and a script need to know it. The names (failure_code_to_string) are an
  * interface: they stand in --json output and cross the link. */
@@ -42,6 +43,9 @@ const char *failure_code_to_string(enum failure_code code);
 
 /* The code of a name; FAILURE_INTERNAL for a name that this version does not know. */
 enum failure_code failure_code_from_string(const char *name);
+
+/* Whether no retry mends it: only another device, another rule or another request does. */
+bool failure_is_final(enum failure_code code);
 
 /* Fills in what happened (printf-like) and the cure (may be NULL). Text that does not fit is cut at a character.
  * Returns a negative errno fitting the code, so that `return failure_set(...)` reads well. failure may be NULL. */

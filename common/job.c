@@ -172,8 +172,7 @@ int job_runner_new(sd_event *event, unsigned max_jobs, struct job_runner **ret_r
 	TAILQ_INIT(&runner->done);
 	pthread_mutex_init(&runner->lock, NULL);
 	runner->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = runner->event_fd < 0 ? -errno :
-				   sd_event_add_io(event, &runner->source, runner->event_fd, EPOLLIN, job_runner_on_done, runner);
+	r = runner->event_fd < 0 ? -errno : sd_event_add_io(event, &runner->source, runner->event_fd, EPOLLIN, job_runner_on_done, runner);
 	if (r < 0) {
 		job_runner_unref(runner);
 		return r;
@@ -212,8 +211,9 @@ int job_start(struct job_runner *runner, job_fn fn, void *arg, void (*free_arg)(
 			free_arg(arg);
 		return -ENOMEM;
 	}
-	*job = (struct job){ .runner = runner, .state = JOB_WAITING, .fn = fn, .arg = arg, .free_arg = free_arg, .on_done = on_done,
-			     .userdata = userdata };
+	*job = (struct job){
+		.runner = runner, .state = JOB_WAITING, .fn = fn, .arg = arg, .free_arg = free_arg, .on_done = on_done, .userdata = userdata
+	};
 	TAILQ_INSERT_TAIL(&runner->waiting, job, entry);
 	if (ret_job)
 		*ret_job = job;

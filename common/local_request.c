@@ -145,8 +145,8 @@ int local_request(int fd, json_t *request, int timeout_ms, json_t **ret_answer, 
 	if (r == -ETIMEDOUT)
 		return failure_set(ret_failure, FAILURE_TIMEOUT, NULL, "the daemon did not answer within %d s", timeout_ms / 1000);
 	if (r < 0)
-		return failure_set(ret_failure, FAILURE_UNREACHABLE, "Look at its log with journalctl.", "the daemon ended while it was asked: %s",
-				   strerror(-r));
+		return failure_set(ret_failure, FAILURE_UNREACHABLE, "Look at its log with journalctl.",
+				   "the daemon ended while it was asked: %s", strerror(-r));
 	if (!json_is_true(json_object_get(answer, "ok"))) {
 		failure_from_json(json_object_get(answer, "error"), ret_failure);
 		return -EREMOTEIO;

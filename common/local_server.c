@@ -23,7 +23,7 @@ struct local_client {
 	sd_event_source *source; /* owned */
 	sd_event_source *reaper; /* owned; set once the client is to go */
 	struct line_buffer input;
-	char *output;            /* owned */
+	char *output; /* owned */
 	size_t output_used;
 	bool is_subscriber;
 	void *data; /* borrowed */
@@ -286,8 +286,13 @@ int local_server_new(sd_event *event, const char *path, mode_t mode, unsigned ma
 
 	if (!server)
 		return -ENOMEM;
-	*server = (struct local_server){ .event = event, .fd = -EBADF, .path = strdup(path), .max_clients = max_clients,
-					 .on_request = on_request, .on_gone = on_gone, .userdata = userdata };
+	*server = (struct local_server){ .event = event,
+					 .fd = -EBADF,
+					 .path = strdup(path),
+					 .max_clients = max_clients,
+					 .on_request = on_request,
+					 .on_gone = on_gone,
+					 .userdata = userdata };
 	LIST_INIT(&server->clients);
 	r = server->path ? local_server_listen(server, mode) : -ENOMEM;
 	if (r == 0)

@@ -17,8 +17,8 @@ typedef void (*local_request_fn)(struct local_client *client, const char *reques
 typedef void (*local_gone_fn)(struct local_client *client, void *userdata);
 
 /* Listens at path (a socket that a dead predecessor left is replaced) with mode. At most max_clients at once. systemd's socket activation is not used. */
-int local_server_new(sd_event *event, const char *path, mode_t mode, unsigned max_clients, local_request_fn on_request, local_gone_fn on_gone,
-		     void *userdata, struct local_server **ret_server);
+int local_server_new(sd_event *event, const char *path, mode_t mode, unsigned max_clients, local_request_fn on_request,
+		     local_gone_fn on_gone, void *userdata, struct local_server **ret_server);
 
 /* Closes all clients and removes the socket. Takes NULL. */
 struct local_server *local_server_free(struct local_server *server);

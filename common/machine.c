@@ -1,15 +1,15 @@
 #include "machine.h"
 
-#include <stdio.h>
-#include <systemd/sd-id128.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <systemd/sd-id128.h>
 #include <unistd.h>
 
 #include "identity.h"
 
 /* usbpush's application id for sd_id128_get_machine_app_specific(3). */
-#define USBPUSH_APP_ID SD_ID128_MAKE(6f,1b,0c,52,9a,3e,4d,77,8e,21,c4,5d,0b,96,f3,1a)
+#define USBPUSH_APP_ID SD_ID128_MAKE(6f, 1b, 0c, 52, 9a, 3e, 4d, 77, 8e, 21, c4, 5d, 0b, 96, f3, 1a)
 
 static int machine_format_id(sd_id128_t id, char *buffer, size_t size)
 {

@@ -8,11 +8,20 @@
 #include "line.h"
 
 static const char *const TYPE_NAMES[] = {
-	[MESSAGE_HELLO] = "hello",	 [MESSAGE_SYNC] = "sync",	  [MESSAGE_SYNCED] = "synced",
-	[MESSAGE_CONNECT] = "connect",	 [MESSAGE_DISCONNECT] = "disconnect", [MESSAGE_PING] = "ping",
-	[MESSAGE_PONG] = "pong",	 [MESSAGE_ATTACHED] = "attached", [MESSAGE_FAILED] = "failed",
-	[MESSAGE_DETACHED] = "detached", [MESSAGE_REFUSED] = "refused",	  [MESSAGE_RESYNC] = "resync",
-	[MESSAGE_STREAM] = "stream",	 [MESSAGE_UNKNOWN] = "unknown",
+	[MESSAGE_HELLO] = "hello",
+	[MESSAGE_SYNC] = "sync",
+	[MESSAGE_SYNCED] = "synced",
+	[MESSAGE_CONNECT] = "connect",
+	[MESSAGE_DISCONNECT] = "disconnect",
+	[MESSAGE_PING] = "ping",
+	[MESSAGE_PONG] = "pong",
+	[MESSAGE_ATTACHED] = "attached",
+	[MESSAGE_FAILED] = "failed",
+	[MESSAGE_DETACHED] = "detached",
+	[MESSAGE_REFUSED] = "refused",
+	[MESSAGE_RESYNC] = "resync",
+	[MESSAGE_STREAM] = "stream",
+	[MESSAGE_UNKNOWN] = "unknown",
 };
 
 /* ---- reading: every field is checked before anything is copied ---- */
@@ -26,8 +35,7 @@ static int read_string(const json_t *object, const char *type, const char *key, 
 {
 	const json_t *value = json_object_get(object, key);
 
-	if (!json_is_string(value) || json_string_length(value) >= size ||
-	    strlen(json_string_value(value)) != json_string_length(value))
+	if (!json_is_string(value) || json_string_length(value) >= size || strlen(json_string_value(value)) != json_string_length(value))
 		return field_error(failure, type, key, "a string within its bound");
 	identity_clean_string(json_string_value(value), buffer, size);
 	return 0;
@@ -45,8 +53,7 @@ static int read_id(const json_t *object, const char *type, const char *key, char
 	return 0;
 }
 
-static int read_number(const json_t *object, const char *type, const char *key, uint64_t max, uint64_t *ret_value,
-		       struct failure *failure)
+static int read_number(const json_t *object, const char *type, const char *key, uint64_t max, uint64_t *ret_value, struct failure *failure)
 {
 	const json_t *value = json_object_get(object, key);
 
@@ -129,7 +136,8 @@ int offer_from_json(const json_t *object, struct offer *ret_offer, struct failur
 	if (r < 0)
 		return r;
 	if (identity_from_json(object, &offer.identity) < 0)
-		return field_error(ret_failure, "connect", "vid, pid, bcd, serial, manufacturer, product", "numbers and strings in their range");
+		return field_error(ret_failure, "connect", "vid, pid, bcd, serial, manufacturer, product",
+				   "numbers and strings in their range");
 	if (json_object_get(object, "name"))
 		r = read_string(object, "connect", "name", offer.name, sizeof(offer.name), ret_failure);
 	if (r < 0)

@@ -10,13 +10,13 @@
 
 /* The lines of the control channel, as PROTOCOL.md describes them. */
 
-#define PROTOCOL_VERSION     1
-#define MESSAGE_ID_SIZE      48  /* an offer's or a machine's id, with the NUL */
-#define MESSAGE_NAME_SIZE    64
-#define MESSAGE_MAX_OFFERS   256
-#define MESSAGE_MAX_NODES    32
-#define MESSAGE_NODE_SIZE    128 /* "/dev/ttyUSB0" or a link; by-id links are long */
-#define DEFAULT_PATIENCE_MS  8000
+#define PROTOCOL_VERSION    1
+#define MESSAGE_ID_SIZE     48 /* an offer's or a machine's id, with the NUL */
+#define MESSAGE_NAME_SIZE   64
+#define MESSAGE_MAX_OFFERS  256
+#define MESSAGE_MAX_NODES   32
+#define MESSAGE_NODE_SIZE   128 /* "/dev/ttyUSB0" or a link; by-id links are long */
+#define DEFAULT_PATIENCE_MS 8000
 
 enum message_type {
 	MESSAGE_HELLO,
@@ -73,10 +73,10 @@ struct attached {
 
 struct message {
 	enum message_type type;
-	char id[MESSAGE_ID_SIZE];   /* disconnect, attached, failed, detached, stream */
-	uint64_t seq;               /* sync, synced, ping, pong */
-	char reason[128];           /* disconnect, detached */
-	char of[32];                /* unknown, unrecognized */
+	char id[MESSAGE_ID_SIZE]; /* disconnect, attached, failed, detached, stream */
+	uint64_t seq;             /* sync, synced, ping, pong */
+	char reason[128];         /* disconnect, detached */
+	char of[32];              /* unknown, unrecognized */
 	struct hello hello;
 	struct offer offer;         /* connect */
 	struct failure failure;     /* failed, refused */

@@ -44,12 +44,55 @@ struct serial_driver_index *serial_driver_index_free(struct serial_driver_index 
 static bool serial_driver_is_known_name(const char *name)
 {
 	static const char *const names[] = {
-		"cdc_acm",  "ark3116", "belkin_sa", "ch341",	"cp210x",  "cyberjack",   "cypress_m8", "digi_acceleport", "f81232",
-		"f81534",   "ftdi_sio", "garmin_gps", "io_edgeport", "io_ti", "ipaq",   "ir_usb",     "iuu_phoenix",	   "keyspan",
-		"keyspan_pda", "kl5kusb105", "kobil_sct", "mct_u232", "metro_usb", "mos7720", "mos7840", "mxuport", "navman", "omninet",
-		"opticon", "option", "oti6858", "pl2303", "qcaux", "qcserial", "quatech2", "safe_serial", "sierra", "spcp8x5", "ssu100",
-		"symbolserial", "ti_usb_3410_5052", "upd78f0730", "usb_serial_simple", "visor", "whiteheat", "wishbone_serial", "xr_serial",
-		"xsens_mt", "usb_debug",
+		"cdc_acm",
+		"ark3116",
+		"belkin_sa",
+		"ch341",
+		"cp210x",
+		"cyberjack",
+		"cypress_m8",
+		"digi_acceleport",
+		"f81232",
+		"f81534",
+		"ftdi_sio",
+		"garmin_gps",
+		"io_edgeport",
+		"io_ti",
+		"ipaq",
+		"ir_usb",
+		"iuu_phoenix",
+		"keyspan",
+		"keyspan_pda",
+		"kl5kusb105",
+		"kobil_sct",
+		"mct_u232",
+		"metro_usb",
+		"mos7720",
+		"mos7840",
+		"mxuport",
+		"navman",
+		"omninet",
+		"opticon",
+		"option",
+		"oti6858",
+		"pl2303",
+		"qcaux",
+		"qcserial",
+		"quatech2",
+		"safe_serial",
+		"sierra",
+		"spcp8x5",
+		"ssu100",
+		"symbolserial",
+		"ti_usb_3410_5052",
+		"upd78f0730",
+		"usb_serial_simple",
+		"visor",
+		"whiteheat",
+		"wishbone_serial",
+		"xr_serial",
+		"xsens_mt",
+		"usb_debug",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -89,7 +132,8 @@ static int serial_driver_find(struct serial_driver_index *index, const struct de
 	if (r < 0)
 		return r == -ENOSYS ? -ENOENT : r;
 	r = 0;
-	kmod_list_foreach(item, list) {
+	kmod_list_foreach(item, list)
+	{
 		struct kmod_module *module = kmod_module_get_module(item);
 
 		if (r == 0 && is_kind(module)) {
@@ -102,13 +146,14 @@ static int serial_driver_find(struct serial_driver_index *index, const struct de
 	return r;
 }
 
-int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors,
-			 const struct usb_interface *interface, char *buffer, size_t size)
+int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface,
+			 char *buffer, size_t size)
 {
 	return serial_driver_find(index, descriptors, interface, serial_driver_is_serial, buffer, size);
 }
 
-int serial_driver_is_network(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface)
+int serial_driver_is_network(struct serial_driver_index *index, const struct descriptors *descriptors,
+			     const struct usb_interface *interface)
 {
 	char driver[64];
 

@@ -16,8 +16,9 @@ struct serial_driver_index *serial_driver_index_free(struct serial_driver_index 
 
 /* Asks for one interface. 1 and the driver's name in buffer if a serial driver (cdc_acm or one of drivers/usb/serial) would bind it,
  * 0 if none would, negative errno if the index can't be read. Generic matches of usbserial itself don't count. */
-int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors,
-			 const struct usb_interface *interface, char *buffer, size_t size);
+int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface,
+			 char *buffer, size_t size);
 
 /* 1 if a network driver (one of drivers/net) would bind the interface, 0 if not, negative errno. */
-int serial_driver_is_network(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface);
+int serial_driver_is_network(struct serial_driver_index *index, const struct descriptors *descriptors,
+			     const struct usb_interface *interface);

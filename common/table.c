@@ -126,8 +126,8 @@ bool table_wants_color(FILE *stream)
 const char *table_color_start(enum table_color color, bool is_coloured)
 {
 	static const char *const codes[] = {
-		[TABLE_PLAIN] = "",	    [TABLE_GREEN] = "\033[32m", [TABLE_YELLOW] = "\033[33m",
-		[TABLE_RED] = "\033[1;31m", [TABLE_GREY] = "\033[90m",	[TABLE_BOLD] = "\033[1m",
+		[TABLE_PLAIN] = "",         [TABLE_GREEN] = "\033[32m", [TABLE_YELLOW] = "\033[33m",
+		[TABLE_RED] = "\033[1;31m", [TABLE_GREY] = "\033[90m",  [TABLE_BOLD] = "\033[1m",
 	};
 
 	return is_coloured ? codes[color] : "";

@@ -24,8 +24,8 @@ static enum uevent_action uevent_action_from_string(const char *action)
 		const char *name;
 		enum uevent_action action;
 	} actions[] = {
-		{ "add", UEVENT_ADD },	 { "remove", UEVENT_REMOVE }, { "bind", UEVENT_BIND }, { "unbind", UEVENT_UNBIND },
-		{ "change", UEVENT_CHANGE },
+		{ "add", UEVENT_ADD },       { "remove", UEVENT_REMOVE }, { "bind", UEVENT_BIND },
+		{ "unbind", UEVENT_UNBIND }, { "change", UEVENT_CHANGE },
 	};
 
 	for (size_t i = 0; action && i < ARRAY_SIZE(actions); i++)
@@ -76,8 +76,7 @@ static int uevent_monitor_on_readable(sd_event_source *source, int fd, uint32_t 
 	return 0;
 }
 
-static int uevent_monitor_open(struct uevent_monitor *monitor, sd_event *event, enum uevent_source source,
-			       const char *const *subsystems)
+static int uevent_monitor_open(struct uevent_monitor *monitor, sd_event *event, enum uevent_source source, const char *const *subsystems)
 {
 	int r;
 
@@ -136,7 +135,8 @@ static void uevent_enumerate_list(struct udev *udev, struct udev_enumerate *enum
 {
 	struct udev_list_entry *entry;
 
-	udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(enumerate)) {
+	udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(enumerate))
+	{
 		struct udev_device *device = udev_device_new_from_syspath(udev, udev_list_entry_get_name(entry));
 
 		if (!device)

@@ -19,8 +19,8 @@ struct uevent {
 	const char *syspath;   /* below /sys: "/sys/devices/..." */
 	const char *sysname;   /* "1-1.4", "ttyUSB0" */
 	const char *driver;
-	const char *devnode;   /* "/dev/ttyUSB0" */
-	const char *devlinks;  /* separated by spaces; UEVENT_UDEV only */
+	const char *devnode;  /* "/dev/ttyUSB0" */
+	const char *devlinks; /* separated by spaces; UEVENT_UDEV only */
 };
 
 typedef void (*uevent_fn)(const struct uevent *uevent, void *userdata);

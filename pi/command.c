@@ -221,8 +221,10 @@ int command_key(int argc, char **argv)
 static int parse_pair(int argc, char **argv, json_t *request)
 {
 	static const struct option options[] = {
-		{ "host", required_argument, NULL, 'h' }, { "host-key", required_argument, NULL, 'k' },
-		{ "user", required_argument, NULL, 'u' }, { "port", required_argument, NULL, 'p' },
+		{ "host", required_argument, NULL, 'h' },
+		{ "host-key", required_argument, NULL, 'k' },
+		{ "user", required_argument, NULL, 'u' },
+		{ "port", required_argument, NULL, 'p' },
 		{ 0 },
 	};
 	int option;
@@ -245,7 +247,8 @@ static int parse_pair(int argc, char **argv, json_t *request)
 			return command_usage("--port takes a number, not \"%s\"", optarg);
 	}
 	if (optind < argc || !json_object_get(request, "host") || !json_object_get(request, "host_key"))
-		return command_usage("pair takes --host VM and --host-key 'ssh-ed25519 AAAA...' (usbpush-vm authorize prints the whole command)");
+		return command_usage(
+			"pair takes --host VM and --host-key 'ssh-ed25519 AAAA...' (usbpush-vm authorize prints the whole command)");
 	return 0;
 }
 
@@ -344,7 +347,8 @@ static void print_test(const json_t *link)
 	print_step(steps, "handler", "usbpush-relay started");
 	print_step(steps, "sync", "usbpush-handler answered");
 	if (json_is_object(error))
-		printf("Stopped: %s. %s\n", json_string_value(json_object_get(error, "text")), json_string_value(json_object_get(error, "cure")));
+		printf("Stopped: %s. %s\n", json_string_value(json_object_get(error, "text")),
+		       json_string_value(json_object_get(error, "cure")));
 }
 
 /* A round trip came in after the test began, or the try ended. */
@@ -370,7 +374,8 @@ static int test_wait(int fd, json_t **ret_status, struct failure *ret_failure)
 			return 0;
 		}
 		if (local_next_event(fd, TEST_TIMEOUT_MS, &event) < 0)
-			return failure_set(ret_failure, FAILURE_TIMEOUT, "See: journalctl -u usbpush-exporter.", "the link did not come to an end of its try");
+			return failure_set(ret_failure, FAILURE_TIMEOUT, "See: journalctl -u usbpush-exporter.",
+					   "the link did not come to an end of its try");
 	}
 }
 
@@ -385,7 +390,8 @@ int command_test(int argc, char **argv)
 		return command_usage("test takes no argument \"%s\"", argv[1]);
 	fd = local_connect(control_path(), "usbpush-exporter", &failure);
 	if (fd < 0 || local_request(fd, watch, ANSWER_TIMEOUT_MS, &watching, &failure) < 0 ||
-	    command_ask(json_pack("{s:s}", "request", "test"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0 || test_wait(fd, &status, &failure) < 0)
+	    command_ask(json_pack("{s:s}", "request", "test"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0 ||
+	    test_wait(fd, &status, &failure) < 0)
 		return command_fail(&failure);
 	state = json_string_value(json_object_get(json_object_get(status, "link"), "state"));
 	if (strcmp(state, "UNPAIRED") == 0) {

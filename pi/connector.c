@@ -13,20 +13,21 @@
 #include "cleanup.h"
 #include "daemon.h"
 
-#define CONNECT_LIMIT_USEC (3 * UINT64_C(1000000)) /* for one address: a machine on the way up drops SYNs, and the kernel's own retries grow rare */
+#define CONNECT_LIMIT_USEC \
+	(3 * UINT64_C(1000000)) /* for one address: a machine on the way up drops SYNs, and the kernel's own retries grow rare */
 
 struct lookup {
 	char host[256], port[8];
-	int error;                 /* of getaddrinfo() */
+	int error;                  /* of getaddrinfo() */
 	struct addrinfo *addresses; /* owned */
 };
 
 struct connector {
-	sd_event *event;                  /* borrowed: outlives us */
-	sd_event_source *io, *timer;      /* owned */
-	struct job *job;                  /* under way while not NULL */
+	sd_event *event;                   /* borrowed: outlives us */
+	sd_event_source *io, *timer;       /* owned */
+	struct job *job;                   /* under way while not NULL */
 	struct addrinfo *addresses, *next; /* owned; borrowed from it */
-	int fd;                           /* owned */
+	int fd;                            /* owned */
 	uint32_t user_timeout_ms;
 	char host[256], address[64];
 	struct failure failure; /* of the last address tried */
@@ -128,7 +129,8 @@ static int connector_start(struct connector *connector, const struct addrinfo *a
 {
 	int r;
 
-	if (getnameinfo(address->ai_addr, address->ai_addrlen, connector->address, sizeof(connector->address), NULL, 0, NI_NUMERICHOST) != 0)
+	if (getnameinfo(address->ai_addr, address->ai_addrlen, connector->address, sizeof(connector->address), NULL, 0, NI_NUMERICHOST) !=
+	    0)
 		snprintf(connector->address, sizeof(connector->address), "?");
 	connector->fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (connector->fd < 0)
@@ -166,7 +168,8 @@ static void connector_on_looked_up(int result, void *arg, void *userdata)
 	connector->job = NULL;
 	if (result < 0 || lookup->error) {
 		failure_set(&connector->failure, FAILURE_UNREACHABLE, "Check the name, or give the VM's address to usbpush pair.",
-			    "%s: the name can't be resolved: %s", connector->host, result < 0 ? strerror(-result) : gai_strerror(lookup->error));
+			    "%s: the name can't be resolved: %s", connector->host,
+			    result < 0 ? strerror(-result) : gai_strerror(lookup->error));
 		connector_finish(connector, -1);
 		return;
 	}
@@ -175,8 +178,8 @@ static void connector_on_looked_up(int result, void *arg, void *userdata)
 	connector_try_next(connector);
 }
 
-int connector_new(sd_event *event, struct job_runner *jobs, const char *host, uint16_t port, uint32_t user_timeout_ms, connector_done_fn on_done,
-		  void *userdata, struct connector **ret_connector)
+int connector_new(sd_event *event, struct job_runner *jobs, const char *host, uint16_t port, uint32_t user_timeout_ms,
+		  connector_done_fn on_done, void *userdata, struct connector **ret_connector)
 {
 	struct connector *connector = calloc(1, sizeof(*connector));
 	struct lookup *lookup = calloc(1, sizeof(*lookup));
@@ -187,7 +190,9 @@ int connector_new(sd_event *event, struct job_runner *jobs, const char *host, ui
 		free(lookup);
 		return -ENOMEM;
 	}
-	*connector = (struct connector){ .event = event, .fd = -EBADF, .user_timeout_ms = user_timeout_ms, .on_done = on_done, .userdata = userdata };
+	*connector = (struct connector){
+		.event = event, .fd = -EBADF, .user_timeout_ms = user_timeout_ms, .on_done = on_done, .userdata = userdata
+	};
 	failure_set(&connector->failure, FAILURE_UNREACHABLE, NULL, "%s has no address", host);
 	snprintf(connector->host, sizeof(connector->host), "%s", host);
 	snprintf(lookup->host, sizeof(lookup->host), "%s", host);

@@ -54,8 +54,8 @@ static void control_list_devices(struct device *const *devices, size_t n, char *
 	buffer[0] = '\0';
 	for (size_t i = 0; i < n && at < size; i++) {
 		const struct identity *identity = device_identity(devices[i]);
-		int written = snprintf(buffer + at, size - at, "%s%s (%04x:%04x%s%s)", i ? ", " : "", device_busid(devices[i])->text, identity->vid,
-				       identity->pid, identity->serial[0] ? " " : "", identity->serial);
+		int written = snprintf(buffer + at, size - at, "%s%s (%04x:%04x%s%s)", i ? ", " : "", device_busid(devices[i])->text,
+				       identity->vid, identity->pid, identity->serial[0] ? " " : "", identity->serial);
 		at += written > 0 ? (size_t)written : 0;
 	}
 }
@@ -97,7 +97,8 @@ static void control_attach(struct control *control, struct local_client *client,
 	struct device *device;
 
 	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
-		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair --host VM --host-key KEY.", "this Pi is not paired with a VM");
+		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair --host VM --host-key KEY.",
+			       "this Pi is not paired with a VM");
 		return;
 	}
 	link_kick(exporter_link(control->exporter), true);
@@ -217,9 +218,9 @@ static const struct {
 	bool is_change; /* for root only */
 	void (*handle)(struct control *control, struct local_client *client, const json_t *arguments);
 } REQUESTS[] = {
-	{ "status", false, control_status }, { "watch", false, control_watch }, { "events", false, control_events },
+	{ "status", false, control_status }, { "watch", false, control_watch },  { "events", false, control_events },
 	{ "attach", true, control_attach },  { "detach", true, control_detach }, { "key", true, control_key },
-	{ "pair", true, control_pair },	     { "unpair", true, control_unpair }, { "test", true, control_test },
+	{ "pair", true, control_pair },      { "unpair", true, control_unpair }, { "test", true, control_test },
 };
 
 static void control_on_request(struct local_client *client, const char *request, json_t *arguments, void *userdata)
@@ -236,7 +237,8 @@ static void control_on_request(struct local_client *client, const char *request,
 			REQUESTS[i].handle(control, client, arguments);
 		return;
 	}
-	failure_set(&failure, FAILURE_BAD_REQUEST, "Are usbpush and usbpush-exporter of one version?", "the exporter knows no request \"%.40s\"", request);
+	failure_set(&failure, FAILURE_BAD_REQUEST, "Are usbpush and usbpush-exporter of one version?",
+		    "the exporter knows no request \"%.40s\"", request);
 	local_client_fail(client, &failure);
 }
 

@@ -48,7 +48,8 @@ static int control_on_work(sd_event_source *source, void *userdata)
 	else if (r < 0)
 		failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "a line that is too long or has a NUL byte");
 	if (r < 0) {
-		failure_set(&control->failure, FAILURE_BAD_REQUEST, "Is usbpush-handler what answers there?", "the VM sent what makes no sense: %s", failure.text);
+		failure_set(&control->failure, FAILURE_BAD_REQUEST, "Is usbpush-handler what answers there?",
+			    "the VM sent what makes no sense: %s", failure.text);
 		control->is_broken = true;
 	}
 	if (r > 0) {

@@ -11,38 +11,23 @@
 #include "device_job.h"
 #include "log.h"
 
-#define USEC_PER_MSEC       UINT64_C(1000)
-#define USEC_PER_SEC        UINT64_C(1000000)
-#define OFFER_LIMIT_USEC    (30 * USEC_PER_SEC) /* from the offer to `attached` */
-#define SETTLE_STEP_USEC    (10 * USEC_PER_MSEC) /* between looks at usbip_status, which tells its changes to nobody */
-#define SETTLE_MAX_USEC     (250 * USEC_PER_MSEC)
-#define SETTLE_LIMIT_USEC   (15 * USEC_PER_SEC)
-#define STEADY_USEC         (5 * USEC_PER_SEC) /* attached for so long: what ended it was no failure to attach */
+#define USEC_PER_MSEC     UINT64_C(1000)
+#define SETTLE_STEP_USEC  (10 * USEC_PER_MSEC) /* between looks at usbip_status, which tells its changes to nobody */
+#define SETTLE_MAX_USEC   (250 * USEC_PER_MSEC)
+#define SETTLE_LIMIT_USEC (15 * USEC_PER_SEC)
 
-static void device_enter_state(struct device *device, enum device_state state);
-
-static void device_fail(struct device *device, const struct failure *failure)
+void device_fail(struct device *device, const struct failure *failure)
 {
 	device->failure = *failure;
 	device_enter_state(device, DEVICE_FAILED);
 }
 
-static void device_fail_with(struct device *device, enum failure_code code, const char *text)
+void device_fail_with(struct device *device, enum failure_code code, const char *text)
 {
 	struct failure failure;
 
 	failure_set(&failure, code, NULL, "%s", text);
 	device_fail(device, &failure);
-}
-
-static void device_drop_stream(struct device *device)
-{
-	device->stream = stream_free(device->stream);
-	device->is_announced = device->is_streaming = false;
-	if (device->attached)
-		json_decref(device->attached->steps_ms);
-	free(device->attached);
-	device->attached = NULL;
 }
 
 /* ---- jobs ---- */
@@ -213,7 +198,7 @@ static void device_on_released(int result, void *arg, void *userdata)
 
 static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
-static void device_arm(struct device *device, uint64_t delay_usec)
+void device_arm_timer(struct device *device, uint64_t delay_usec)
 {
 	timer_arm(device->context->event, &device->timer, delay_usec, device_on_timer, device);
 }
@@ -229,10 +214,11 @@ static void device_settle(struct device *device)
 		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
 			if (r < 0)
 				usbip_hold_done(&device->hold); /* tried again from the beginning */
-			device_fail_with(device, FAILURE_BUSY, r < 0 ? "it is no longer with usbip-host" : "the Pi's kernel is still busy with the last session");
+			device_fail_with(device, FAILURE_BUSY,
+					 r < 0 ? "it is no longer with usbip-host" : "the Pi's kernel is still busy with the last session");
 			return;
 		}
-		device_arm(device, device->settle_step_usec);
+		device_arm_timer(device, device->settle_step_usec);
 		if (device->settle_step_usec < SETTLE_MAX_USEC)
 			device->settle_step_usec *= 2;
 		return;
@@ -261,92 +247,6 @@ static void device_enter_binding(struct device *device)
 		device_ignore_as_asked(device); /* it never left its driver */
 }
 
-/* ---- offering ---- */
-
-static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, void *userdata)
-{
-	struct device *device = userdata;
-	int r = usbip_host_start_session(device->context->host, &device->busid, kernel_fd, ret_failure);
-
-	if (r < 0)
-		return r;
-	device->is_streaming = true;
-	device->started_usec = clock_now_usec();
-	return 0;
-}
-
-static void device_on_stream_ended(const struct failure *failure, void *userdata)
-{
-	struct device *device = userdata;
-	bool was_steady = device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
-
-	log_info("%s: stream ended: %s", device->busid.text, failure->text);
-	device_drop_stream(device);
-	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
-		return;
-	if (was_steady)
-		device_enter_state(device, DEVICE_BINDING);
-	else
-		device_fail(device, failure);
-}
-
-static void device_send_connect(const struct device *device)
-{
-	struct message message = { .type = MESSAGE_CONNECT };
-	struct offer *offer = &message.offer;
-
-	memcpy(offer->id, device->offer_id, sizeof(offer->id));
-	offer->busid = device->busid;
-	offer->devid = device->busnum << 16 | device->devnum;
-	offer->speed = device->speed;
-	offer->identity = device->identity;
-	link_send(device->context->link, &message);
-}
-
-static void device_send_disconnect(const struct device *device, const char *reason)
-{
-	struct message message = { .type = MESSAGE_DISCONNECT };
-
-	if (!device->offer_id[0])
-		return;
-	memcpy(message.id, device->offer_id, sizeof(message.id));
-	snprintf(message.reason, sizeof(message.reason), "%s", reason);
-	link_send(device->context->link, &message);
-}
-
-static int device_open_stream(struct device *device)
-{
-	static const struct stream_handlers handlers = { .on_ready = device_on_stream_ready, .on_ended = device_on_stream_ended };
-	const struct device_context *context = device->context;
-	struct transport *transport = link_get_transport(context->link);
-
-	if (device->stream)
-		return 0;
-	return transport ? stream_new(context->event, transport, &handlers, device, &device->stream) : -ENOTCONN;
-}
-
-void device_prepare(struct device *device)
-{
-	if (device->state == DEVICE_SEEN && link_get_state(device->context->link) == LINK_UP)
-		(void)device_open_stream(device); /* if it fails: it is opened with the offer */
-}
-
-static void device_enter_offered(struct device *device)
-{
-	const struct device_context *context = device->context;
-
-	device->offered_usec = clock_now_usec();
-	context->make_offer_id(device->offer_id, sizeof(device->offer_id), context->userdata);
-	device_send_connect(device);
-	if (device_open_stream(device) < 0) {
-		device_fail_with(device, FAILURE_STREAM, "no stream to the VM could be opened");
-		return;
-	}
-	stream_announce(device->stream, device->offer_id);
-	device->is_announced = true;
-	device_arm(device, OFFER_LIMIT_USEC);
-}
-
 void device_offer_now(struct device *device)
 {
 	if (device->goal != GOAL_SHARE || link_get_state(device->context->link) != LINK_UP)
@@ -359,12 +259,6 @@ void device_offer_now(struct device *device)
 
 /* ---- states ---- */
 
-/* Codes that no retry mends: a person, a plug or a sync does. */
-static bool device_failure_is_final(enum failure_code code)
-{
-	return code == FAILURE_NOT_ACCEPTED || code == FAILURE_IDENTITY || code == FAILURE_BAD_REQUEST;
-}
-
 static void device_enter_failed(struct device *device)
 {
 	uint64_t delay = backoff_next(&device->backoff);
@@ -373,10 +267,10 @@ static void device_enter_failed(struct device *device)
 	device_drop_stream(device);
 	device->n_failed++;
 	device->next_try_usec = 0;
-	if (device_failure_is_final(device->failure.code))
+	if (failure_is_final(device->failure.code))
 		return;
 	device->next_try_usec = clock_now_usec() + delay;
-	device_arm(device, delay);
+	device_arm_timer(device, delay);
 }
 
 static void device_log_state(const struct device *device, enum device_state old)
@@ -388,12 +282,12 @@ static void device_log_state(const struct device *device, enum device_state old)
 	if (device->state == DEVICE_ATTACHED || device->state == DEVICE_GONE)
 		level = LOG_LEVEL_NOTICE;
 	device_describe(device, text, sizeof(text));
-	log_write(level, "%s: %04x:%04x %s: %s -> %s: %s", device->busid.text, identity->vid, identity->pid, identity->product, device_state_to_string(old),
-		  device_state_to_string(device->state), text);
+	log_write(level, "%s: %04x:%04x %s: %s -> %s: %s", device->busid.text, identity->vid, identity->pid, identity->product,
+		  device_state_to_string(old), device_state_to_string(device->state), text);
 }
 
 /* The one writer of device->state. */
-static void device_enter_state(struct device *device, enum device_state state)
+void device_enter_state(struct device *device, enum device_state state)
 {
 	enum device_state old = device->state;
 
@@ -526,7 +420,8 @@ static void device_on_found_looked(int result, void *arg, void *userdata)
 		device_take_look(device, job);
 	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
 		device->goal = GOAL_RELEASE;
-		snprintf(device->reason, sizeof(device->reason), "%s", device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
+		snprintf(device->reason, sizeof(device->reason), "%s",
+			 device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
 	}
 	device_start_job(device, device_job_adopt, device_on_adopted);
 }
@@ -571,69 +466,6 @@ void device_lose_stream(struct device *device, const char *why)
 		return;
 	log_info("%s: %s", device->busid.text, why);
 	device_enter_state(device, DEVICE_BINDING);
-}
-
-static void device_take_attached(struct device *device, const struct attached *attached)
-{
-	struct attached *copy = malloc(sizeof(*copy));
-
-	if (!copy) {
-		device_fail_with(device, FAILURE_INTERNAL, "out of memory");
-		return;
-	}
-	*copy = *attached;
-	json_incref(copy->steps_ms);
-	if (device->attached)
-		json_decref(device->attached->steps_ms);
-	free(device->attached);
-	device->attached = copy;
-	if (device->state == DEVICE_ATTACHED) {
-		device->context->on_change(device, device->context->userdata);
-		return;
-	}
-	device_enter_state(device, DEVICE_ATTACHED);
-	device_arm(device, STEADY_USEC);
-}
-
-static void device_handle_failed(struct device *device, const struct failure *failure)
-{
-	if (device->state == DEVICE_FAILED) {
-		device->failure = *failure; /* the stream's end came first; this says why */
-		if (device_failure_is_final(failure->code)) {
-			device->next_try_usec = 0;
-			timer_disarm(device->timer);
-		}
-		device->context->on_change(device, device->context->userdata);
-		return;
-	}
-	device_fail(device, failure);
-}
-
-/* The VM's owner took it away by hand: it stays away until somebody asks for it, here or by a plug. */
-#define DETACHED_BY_HAND "by hand"
-
-void device_handle_message(struct device *device, const struct message *message)
-{
-	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
-
-	switch (message->type) {
-	case MESSAGE_ATTACHED:
-		if (is_offered)
-			device_take_attached(device, message->attached);
-		break;
-	case MESSAGE_FAILED:
-		if (is_offered || device->state == DEVICE_FAILED)
-			device_handle_failed(device, &message->failure);
-		break;
-	case MESSAGE_DETACHED:
-		if (strncmp(message->reason, DETACHED_BY_HAND, strlen(DETACHED_BY_HAND)) == 0)
-			device_release(device, "detached on the VM by hand; usbpush attach brings it back");
-		else if (is_offered)
-			device_lose_stream(device, message->reason);
-		break;
-	default:
-		break; /* the link lets no other type through to a device */
-	}
 }
 
 void device_release(struct device *device, const char *reason)

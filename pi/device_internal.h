@@ -1,6 +1,6 @@
 #pragma once
 
-/* Shared by device.c, which alone writes it, and device_view.c, which shows it. */
+/* Shared by device.c (the states), device_offer.c (what passes between a device and the VM) and device_view.c (what people see). */
 
 #include <stdint.h>
 
@@ -34,3 +34,24 @@ struct device {
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
 	unsigned n_attached, n_failed;
 };
+
+#define USEC_PER_SEC UINT64_C(1000000)
+
+/* The one writer of device->state. */
+void device_enter_state(struct device *device, enum device_state state);
+
+/* To FAILED, with the reason; the next try is scheduled by its code. */
+void device_fail(struct device *device, const struct failure *failure);
+void device_fail_with(struct device *device, enum failure_code code, const char *text);
+
+/* The state's one timer: what its end means is the state's. */
+void device_arm_timer(struct device *device, uint64_t delay_usec);
+
+/* Ends the stream, and forgets what the VM said of it. */
+void device_drop_stream(struct device *device);
+
+/* Entry action of OFFERED: a new offer, its `connect`, its stream. */
+void device_enter_offered(struct device *device);
+
+/* Takes the last offer back, if there was one. */
+void device_send_disconnect(const struct device *device, const char *reason);

@@ -4,7 +4,7 @@
 #include "device_internal.h"
 
 static const char *const STATE_NAMES[] = {
-	[DEVICE_SEEN] = "SEEN",	      [DEVICE_IGNORED] = "IGNORED",   [DEVICE_BINDING] = "BINDING", [DEVICE_READY] = "READY",
+	[DEVICE_SEEN] = "SEEN",       [DEVICE_IGNORED] = "IGNORED",   [DEVICE_BINDING] = "BINDING", [DEVICE_READY] = "READY",
 	[DEVICE_OFFERED] = "OFFERED", [DEVICE_ATTACHED] = "ATTACHED", [DEVICE_FAILED] = "FAILED",   [DEVICE_GONE] = "GONE",
 };
 
@@ -83,8 +83,8 @@ static json_t *device_vm_to_json(const struct device *device)
 	if (!attached)
 		return json_null();
 	return json_pack("{s:I, s:s, s:o, s:o, s:o}", "port", (json_int_t)attached->port, "busid", attached->busid.text, "nodes",
-			 names_to_json(attached->nodes, attached->n_nodes), "links", names_to_json(attached->links, attached->n_links), "steps_ms",
-			 attached->steps_ms ? json_incref(attached->steps_ms) : json_object());
+			 names_to_json(attached->nodes, attached->n_nodes), "links", names_to_json(attached->links, attached->n_links),
+			 "steps_ms", attached->steps_ms ? json_incref(attached->steps_ms) : json_object());
 }
 
 json_t *device_to_json(const struct device *device)
@@ -97,15 +97,16 @@ json_t *device_to_json(const struct device *device)
 	snprintf(vid, sizeof(vid), "%04x", identity->vid);
 	snprintf(pid, sizeof(pid), "%04x", identity->pid);
 	device_describe(device, text, sizeof(text));
-	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "busid", device->busid.text, "vid", vid, "pid", pid, "serial",
-			   identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name", "", "state",
-			   STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
+	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "busid", device->busid.text, "vid", vid, "pid", pid,
+			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name", "",
+			   "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
 	json_object_set_new(object, "vm", device_vm_to_json(device));
 	json_object_set_new(object, "steps_ms", device_steps_to_json(device));
 	json_object_set_new(object, "error", device->state == DEVICE_FAILED ? failure_to_json(&device->failure) : json_null());
-	json_object_set_new(object, "next_try_ms", device->state == DEVICE_FAILED && device->next_try_usec > now ?
-							   json_integer((json_int_t)((device->next_try_usec - now) / 1000)) :
-							   json_null());
+	json_object_set_new(object, "next_try_ms",
+			    device->state == DEVICE_FAILED && device->next_try_usec > now ?
+				    json_integer((json_int_t)((device->next_try_usec - now) / 1000)) :
+				    json_null());
 	json_object_set_new(object, "attached_count", json_integer(device->n_attached));
 	json_object_set_new(object, "failed_count", json_integer(device->n_failed));
 	return object;

@@ -63,8 +63,8 @@ void event_log_add(struct event_log *log, const char *kind, const char *busid, c
 	json_t *event;
 
 	event_log_format_time(time, sizeof(time));
-	event = json_pack("{s:I, s:s, s:s, s:s?, s:s, s:s}", "seq", (json_int_t)++log->seq, "time", time, "kind", kind, "busid", busid, "state", state,
-			  "text", text);
+	event = json_pack("{s:I, s:s, s:s, s:s?, s:s, s:s}", "seq", (json_int_t)++log->seq, "time", time, "kind", kind, "busid", busid,
+			  "state", state, "text", text);
 	if (!event)
 		return;
 	if (json_array_size(log->events) >= log->capacity)

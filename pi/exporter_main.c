@@ -10,16 +10,15 @@
 #include "log.h"
 #include "vm_config.h"
 
-static const char HELP[] =
-	"usbpush-exporter: pushes this machine's USB serial devices to the VM that it is paired with\n"
-	"\n"
-	"It is started by systemd (usbpush-exporter.service). See usbpush-exporter(8).\n"
-	"\n"
-	"  --debug          log what happens in detail\n"
-	"  --config FILE    instead of /etc/usbpush/vm.conf\n"
-	"  --state DIR      instead of /var/lib/usbpush (the SSH key)\n"
-	"  --run DIR        instead of /run/usbpush (the control socket)\n"
-	"  --help, --version\n";
+static const char HELP[] = "usbpush-exporter: pushes this machine's USB serial devices to the VM that it is paired with\n"
+			   "\n"
+			   "It is started by systemd (usbpush-exporter.service). See usbpush-exporter(8).\n"
+			   "\n"
+			   "  --debug          log what happens in detail\n"
+			   "  --config FILE    instead of /etc/usbpush/vm.conf\n"
+			   "  --state DIR      instead of /var/lib/usbpush (the SSH key)\n"
+			   "  --run DIR        instead of /run/usbpush (the control socket)\n"
+			   "  --help, --version\n";
 
 struct program {
 	struct daemon daemon;
@@ -43,8 +42,12 @@ static void main_on_reload(void *userdata)
 static int main_parse(int argc, char **argv, struct exporter_options *options, bool *ret_is_debug)
 {
 	static const struct option long_options[] = {
-		{ "debug", no_argument, NULL, 'd' },   { "config", required_argument, NULL, 'c' }, { "state", required_argument, NULL, 's' },
-		{ "run", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' },	   { "version", no_argument, NULL, 'V' },
+		{ "debug", no_argument, NULL, 'd' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "state", required_argument, NULL, 's' },
+		{ "run", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
 	};
 	int option;
@@ -106,9 +109,11 @@ static int main_run(struct program *program, const struct exporter_options *opti
 
 int main(int argc, char **argv)
 {
-	struct exporter_options options = {
-		.sysfs_root = "/sys", .dev_root = "/dev", .config_path = VM_CONFIG_PATH, .state_dir = "/var/lib/usbpush", .run_dir = "/run/usbpush"
-	};
+	struct exporter_options options = { .sysfs_root = "/sys",
+					    .dev_root = "/dev",
+					    .config_path = VM_CONFIG_PATH,
+					    .state_dir = "/var/lib/usbpush",
+					    .run_dir = "/run/usbpush" };
 	struct program program = { 0 };
 	bool is_debug = false;
 	int r = main_parse(argc, argv, &options, &is_debug);

@@ -13,21 +13,21 @@
 #include "log.h"
 #include "machine.h"
 
-#define USEC_PER_SEC        UINT64_C(1000000)
-#define LINK_ATTEMPT_USEC   (20 * USEC_PER_SEC) /* for a whole try, until UP */
-#define LINK_REFUSED_USEC   (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
-#define LINK_PINGS          3                   /* in the span of the patience */
+#define USEC_PER_SEC      UINT64_C(1000000)
+#define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC) /* for a whole try, until UP */
+#define LINK_REFUSED_USEC (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
+#define LINK_PINGS        3                   /* in the span of the patience */
 
 struct link {
-	sd_event *event;                 /* borrowed: outlives us */
-	struct job_runner *jobs;         /* borrowed: outlives us */
+	sd_event *event;         /* borrowed: outlives us */
+	struct job_runner *jobs; /* borrowed: outlives us */
 	struct vm_config config;
 	char key_path[256];
 	enum link_state state;
 	uint64_t state_since_usec, next_try_usec, attempt_since_usec;
-	struct connector *connector;     /* owned */
-	struct transport *transport;     /* owned */
-	struct control_channel *control; /* owned */
+	struct connector *connector;                                               /* owned */
+	struct transport *transport;                                               /* owned */
+	struct control_channel *control;                                           /* owned */
 	sd_event_source *retry_timer, *attempt_timer, *ping_timer, *control_timer; /* owned */
 	struct backoff backoff, control_backoff;
 	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq;
@@ -36,7 +36,7 @@ struct link {
 	char address[64];       /* of the VM, as connected */
 	struct hello vm;        /* what the VM said of itself */
 	uint64_t n_attempts, n_established;
-	uint64_t step_usec[5];  /* when the last try reached: tcp, host key, login, channel, synced */
+	uint64_t step_usec[5]; /* when the last try reached: tcp, host key, login, channel, synced */
 	struct link_handlers handlers;
 	void *userdata; /* borrowed */
 };
@@ -45,8 +45,8 @@ enum { STEP_TCP, STEP_HOST_KEY, STEP_LOGIN, STEP_CHANNEL, STEP_SYNCED };
 static const char *const STEP_NAMES[] = { "tcp", "host_key", "login", "handler", "sync" };
 
 static const char *const STATE_NAMES[] = {
-	[LINK_UNPAIRED] = "UNPAIRED", [LINK_DOWN] = "DOWN",	[LINK_CONNECTING] = "CONNECTING", [LINK_AUTHENTICATING] = "AUTHENTICATING",
-	[LINK_SYNCING] = "SYNCING",   [LINK_UP] = "UP",		[LINK_REFUSED] = "REFUSED",
+	[LINK_UNPAIRED] = "UNPAIRED", [LINK_DOWN] = "DOWN", [LINK_CONNECTING] = "CONNECTING", [LINK_AUTHENTICATING] = "AUTHENTICATING",
+	[LINK_SYNCING] = "SYNCING",   [LINK_UP] = "UP",     [LINK_REFUSED] = "REFUSED",
 };
 
 const char *link_state_to_string(enum link_state state)
@@ -110,11 +110,11 @@ static void link_log_state(const struct link *link, enum link_state old)
 	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_REFUSED;
 
 	if (is_trouble && link->failure.code != FAILURE_NONE)
-		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s", link->config.host,
-			  STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
+		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s",
+			  link->config.host, STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
 	else
-		log_write(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "link to %s: %s -> %s", link->config.host, STATE_NAMES[old],
-			  STATE_NAMES[link->state]);
+		log_write(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "link to %s: %s -> %s", link->config.host,
+			  STATE_NAMES[old], STATE_NAMES[link->state]);
 }
 
 /* The one writer of link->state. */
@@ -205,8 +205,8 @@ static void link_handle_hello(struct link *link, const struct hello *hello)
 		link->handlers.on_sync_wanted(link->userdata);
 		return;
 	}
-	failure_set(&failure, FAILURE_VERSION, "Install the same version of usbpush on both machines.", "the VM speaks protocol %u, this Pi %d", hello->protocol,
-		    PROTOCOL_VERSION);
+	failure_set(&failure, FAILURE_VERSION, "Install the same version of usbpush on both machines.",
+		    "the VM speaks protocol %u, this Pi %d", hello->protocol, PROTOCOL_VERSION);
 	link_fail(link, &failure);
 }
 
@@ -433,7 +433,8 @@ static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *user
 
 /* ---- for the exporter ---- */
 
-int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, const struct link_handlers *handlers, void *userdata, struct link **ret_link)
+int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, const struct link_handlers *handlers, void *userdata,
+	     struct link **ret_link)
 {
 	struct link *link = calloc(1, sizeof(*link));
 
@@ -509,7 +510,8 @@ static json_t *link_steps_to_json(const struct link *link)
 
 	for (size_t i = 0; i < ARRAY_SIZE(STEP_NAMES); i++)
 		if (link->step_usec[i] >= link->attempt_since_usec && link->attempt_since_usec)
-			json_object_set_new(steps, STEP_NAMES[i], json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
+			json_object_set_new(steps, STEP_NAMES[i],
+					    json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
 	return steps;
 }
 
@@ -527,16 +529,20 @@ json_t *link_to_json(const struct link *link)
 {
 	uint64_t now = clock_now_usec();
 	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_REFUSED;
-	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o}", "state", STATE_NAMES[link->state], "vm", link->vm.name, "host",
-				   link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address, "since_ms",
-				   (json_int_t)((now - link->state_since_usec) / 1000), "steps_ms", link_steps_to_json(link));
+	json_t *object =
+		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o}", "state", STATE_NAMES[link->state], "vm", link->vm.name, "host",
+			  link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address, "since_ms",
+			  (json_int_t)((now - link->state_since_usec) / 1000), "steps_ms", link_steps_to_json(link));
 
-	json_object_set_new(object, "rtt_ms", link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
+	json_object_set_new(object, "rtt_ms",
+			    link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
 	json_object_set_new(object, "patience_ms", json_integer(link->config.patience_ms));
 	json_object_set_new(object, "attempts", json_integer((json_int_t)link->n_attempts));
 	json_object_set_new(object, "vm_software", json_string(link->vm.software));
 	json_object_set_new(object, "error", is_trouble && link->failure.code ? failure_to_json(&link->failure) : json_null());
-	json_object_set_new(object, "next_try_ms", is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) : json_null());
+	json_object_set_new(object, "next_try_ms",
+			    is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) :
+								      json_null());
 	link_add_traffic(link, object);
 	return object;
 }

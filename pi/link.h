@@ -20,7 +20,7 @@ enum link_state {
 	LINK_AUTHENTICATING, /* SSH handshake, host key, login */
 	LINK_SYNCING,        /* control channel, hellos, sync */
 	LINK_UP,
-	LINK_REFUSED,        /* host key changed, key not accepted, version: needs a person */
+	LINK_REFUSED, /* host key changed, key not accepted, version: needs a person */
 };
 
 struct link_handlers {
@@ -33,7 +33,8 @@ struct link_handlers {
 };
 
 /* The object is the caller's; starts UNPAIRED. key_path: the Pi's private key. */
-int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, const struct link_handlers *handlers, void *userdata, struct link **ret_link);
+int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, const struct link_handlers *handlers, void *userdata,
+	     struct link **ret_link);
 
 /* Takes NULL, returns NULL. on_lost is not called. */
 struct link *link_free(struct link *link);

@@ -11,9 +11,9 @@
 enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED };
 
 struct pairing {
-	struct link *link;          /* borrowed: outlives us */
-	const char *config_path;    /* borrowed: outlives us */
-	struct vm_config *current;  /* borrowed: outlives us */
+	struct link *link;         /* borrowed: outlives us */
+	const char *config_path;   /* borrowed: outlives us */
+	struct vm_config *current; /* borrowed: outlives us */
 	struct vm_config trial;
 	enum pairing_state state;
 	bool is_up;

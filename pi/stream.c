@@ -21,8 +21,8 @@ struct stream {
 	sd_event_source *ender;            /* owned: tells the end from the loop */
 	struct failure failure;            /* why it ended */
 	int fd, kernel_fd;                 /* owned */
-	char offer_id[MESSAGE_ID_SIZE]; /* empty until it is announced */
-	char line[STREAM_LINE_MAX]; /* the VM's answer, until its newline */
+	char offer_id[MESSAGE_ID_SIZE];    /* empty until it is announced */
+	char line[STREAM_LINE_MAX];        /* the VM's answer, until its newline */
 	size_t line_used;
 	char *pending; /* owned: read from the kernel, not yet taken by the channel */
 	size_t pending_size;
@@ -264,7 +264,8 @@ static int stream_init(struct stream *stream, sd_event *event, struct transport 
 	return transport_open_channel(transport, &handlers, stream, &stream->channel);
 }
 
-int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata, struct stream **ret_stream)
+int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata,
+	       struct stream **ret_stream)
 {
 	struct stream *stream = calloc(1, sizeof(*stream));
 	int r;

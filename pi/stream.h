@@ -15,7 +15,8 @@ struct stream_handlers {
 };
 
 /* Opens the channel, which takes two round trips: it may be opened before there is an offer. Limits on time are the caller's. 0 or negative errno. */
-int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata, struct stream **ret_stream);
+int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata,
+	       struct stream **ret_stream);
 
 /* Says which offer the stream is for, as soon as the channel is open. Once only. */
 void stream_announce(struct stream *stream, const char *offer_id);

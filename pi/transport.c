@@ -66,7 +66,8 @@ static void transport_step_handshake(struct transport *transport)
 static void transport_step_host_key(struct transport *transport)
 {
 	ssh_key seen = NULL;
-	bool is_same = ssh_get_server_publickey(transport->ssh, &seen) == SSH_OK && ssh_key_cmp(seen, transport->host_key, SSH_KEY_CMP_PUBLIC) == 0;
+	bool is_same = ssh_get_server_publickey(transport->ssh, &seen) == SSH_OK &&
+		       ssh_key_cmp(seen, transport->host_key, SSH_KEY_CMP_PUBLIC) == 0;
 
 	ssh_key_free(seen);
 	if (!is_same) {
@@ -95,7 +96,8 @@ static void transport_step_login(struct transport *transport)
 		return;
 	}
 	if (r == SSH_AUTH_DENIED || r == SSH_AUTH_PARTIAL)
-		transport_fail(transport, FAILURE_LOGIN, "On the VM: usbpush-vm authorize --name NAME -, with the line that usbpush key prints here.",
+		transport_fail(transport, FAILURE_LOGIN,
+			       "On the VM: usbpush-vm authorize --name NAME -, with the line that usbpush key prints here.",
 			       "the VM does not accept this Pi's key");
 	else
 		transport_fail_with_libssh(transport, FAILURE_UNREACHABLE, "SSH login failed");
@@ -241,8 +243,8 @@ static int transport_init(struct transport *transport, int *tcp_fd, const struct
 	return r < 0 ? r : sd_event_source_set_prepare(transport->io, transport_on_prepare);
 }
 
-int transport_new(sd_event *event, int tcp_fd, const struct transport_options *options, const struct transport_handlers *handlers, void *userdata,
-		  struct transport **ret_transport)
+int transport_new(sd_event *event, int tcp_fd, const struct transport_options *options, const struct transport_handlers *handlers,
+		  void *userdata, struct transport **ret_transport)
 {
 	_cleanup_close_ int owned_fd = tcp_fd;
 	struct transport *transport = calloc(1, sizeof(*transport));

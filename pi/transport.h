@@ -23,14 +23,14 @@ struct transport_options {
 };
 
 struct transport_handlers {
-	void (*on_step)(enum transport_step step, void *userdata);         /* that step begins; UP: channels can be opened */
-	void (*on_down)(const struct failure *failure, void *userdata);    /* once; then free the transport */
+	void (*on_step)(enum transport_step step, void *userdata);      /* that step begins; UP: channels can be opened */
+	void (*on_down)(const struct failure *failure, void *userdata); /* once; then free the transport */
 };
 
 /* Starts SSH on a connected TCP socket, which the transport owns from now on (also on failure). options are copied. No ssh_config and no known_hosts
  * is read. Steps without a limit of their own: the caller has a timer. 0 or negative errno. */
-int transport_new(sd_event *event, int tcp_fd, const struct transport_options *options, const struct transport_handlers *handlers, void *userdata,
-		  struct transport **ret_transport);
+int transport_new(sd_event *event, int tcp_fd, const struct transport_options *options, const struct transport_handlers *handlers,
+		  void *userdata, struct transport **ret_transport);
 
 /* Ends the connection at once, with every channel on it (their on_closed is not called; the channel objects are gone). Takes NULL. */
 struct transport *transport_free(struct transport *transport);

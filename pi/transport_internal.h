@@ -17,36 +17,36 @@ struct transport_channel {
 	struct ssh_channel_callbacks_struct callbacks;
 	enum channel_state state;
 	struct transport_channel_handlers handlers;
-	void *userdata;     /* borrowed */
-	bool has_data;      /* libssh holds bytes that on_data has not seen */
-	bool is_paused;     /* on_data took less: wait for resume */
-	bool wants_write;   /* a write took less than all */
-	bool has_ended;     /* EOF or close came; told once all data is taken */
-	bool is_told;       /* on_closed was called */
+	void *userdata;      /* borrowed */
+	bool has_data;       /* libssh holds bytes that on_data has not seen */
+	bool is_paused;      /* on_data took less: wait for resume */
+	bool wants_write;    /* a write took less than all */
+	bool has_ended;      /* EOF or close came; told once all data is taken */
+	bool is_told;        /* on_closed was called */
 	char complaint[160]; /* what the command wrote to stderr: the reason why it ends */
-	char *staged;       /* owned: bytes read from libssh that on_data did not take */
+	char *staged;        /* owned: bytes read from libssh that on_data did not take */
 	size_t staged_size;
 };
 
 TAILQ_HEAD(channel_list, transport_channel);
 
 struct transport {
-	sd_event *event;         /* borrowed: outlives us */
-	sd_event_source *io;     /* owned */
-	sd_event_source *work;   /* owned: runs the steps outside libssh's callbacks */
-	int fd;                  /* owned: our own dup, libssh closes its one when it likes */
-	ssh_session ssh;         /* owned */
-	ssh_event poll;          /* owned */
-	ssh_key key, host_key;   /* owned */
+	sd_event *event;       /* borrowed: outlives us */
+	sd_event_source *io;   /* owned */
+	sd_event_source *work; /* owned: runs the steps outside libssh's callbacks */
+	int fd;                /* owned: our own dup, libssh closes its one when it likes */
+	ssh_session ssh;       /* owned */
+	ssh_event poll;        /* owned */
+	ssh_key key, host_key; /* owned */
 	enum transport_step step;
 	bool is_down;
-	struct failure failure;  /* why it is down */
+	struct failure failure; /* why it is down */
 	struct transport_handlers handlers;
-	void *userdata;          /* borrowed */
+	void *userdata; /* borrowed */
 	struct channel_list channels;
 	uint64_t bytes_in, bytes_out;
-	bool is_working;         /* callbacks may run */
-	bool is_freed;           /* the caller is done with it; destroyed when no callback runs any more */
+	bool is_working; /* callbacks may run */
+	bool is_freed;   /* the caller is done with it; destroyed when no callback runs any more */
 };
 
 /* Moves every channel on as far as it goes; stops when a callback freed the transport. */

@@ -27,7 +27,8 @@ int transport_key_ensure(const char *path, struct failure *ret_failure)
 
 	if (access(path, F_OK) == 0)
 		return 0;
-	if (ssh_pki_generate(SSH_KEYTYPE_ED25519, 0, &key) != SSH_OK || ssh_pki_export_privkey_base64(key, NULL, NULL, NULL, &text) != SSH_OK)
+	if (ssh_pki_generate(SSH_KEYTYPE_ED25519, 0, &key) != SSH_OK ||
+	    ssh_pki_export_privkey_base64(key, NULL, NULL, NULL, &text) != SSH_OK)
 		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "no SSH key could be made");
 	r = file_write_atomic(path, text, strlen(text), 0600);
 	explicit_bzero(text, strlen(text));
@@ -43,7 +44,8 @@ int transport_key_public(const char *path, const char *comment, char **ret_line,
 	_cleanup_(ssh_stringp) char *base64 = NULL;
 
 	if (ssh_pki_import_privkey_file(path, NULL, NULL, NULL, &key) != SSH_OK || ssh_pki_export_pubkey_base64(key, &base64) != SSH_OK)
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Remove the file and restart usbpush-exporter: it makes a new key. Then pair again.",
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION,
+				   "Remove the file and restart usbpush-exporter: it makes a new key. Then pair again.",
 				   "%s: no usable SSH key", path);
 	if (asprintf(ret_line, "%s %s %s", ssh_key_type_to_char(ssh_key_type(key)), base64, comment) < 0)
 		return -ENOMEM;

@@ -71,10 +71,13 @@ int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure)
 	if (uname(&kernel) < 0)
 		return -errno;
 	if (faccessat(host->sysfs_fd, "bus/usb", F_OK, 0) < 0)
-		return failure_set(ret_failure, FAILURE_NO_USB, "Install a kernel with USB, on Debian: apt install linux-image-$(dpkg --print-architecture), and reboot.",
-				   "this kernel (%s) has no USB support%s", kernel.release,
-				   strstr(kernel.release, "cloud") ? ": Debian's cloud kernel is built without" : "");
-	return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: sudo modprobe usbip-host. If there is no such module, install the kernel's extra modules.",
+		return failure_set(
+			ret_failure, FAILURE_NO_USB,
+			"Install a kernel with USB, on Debian: apt install linux-image-$(dpkg --print-architecture), and reboot.",
+			"this kernel (%s) has no USB support%s", kernel.release,
+			strstr(kernel.release, "cloud") ? ": Debian's cloud kernel is built without" : "");
+	return failure_set(ret_failure, FAILURE_NO_MODULE,
+			   "Load it: sudo modprobe usbip-host. If there is no such module, install the kernel's extra modules.",
 			   "the kernel module usbip-host is not loaded (kernel %s)", kernel.release);
 }
 
@@ -88,11 +91,12 @@ static int host_fail(struct failure *failure, int error, const struct busid *bus
 	case EACCES:
 	case EPERM:
 	case EROFS:
-		return failure_set(failure, FAILURE_NO_PERMISSION, "Run usbpush-exporter by its systemd unit, as root and with sysfs writable.",
-				   "%s: no permission to %s", busid->text, what);
+		return failure_set(failure, FAILURE_NO_PERMISSION,
+				   "Run usbpush-exporter by its systemd unit, as root and with sysfs writable.", "%s: no permission to %s",
+				   busid->text, what);
 	default:
-		return failure_set(failure, FAILURE_KERNEL, "Look at dmesg on the Pi; plug the device in again.", "%s: the kernel refused to %s: %s",
-				   busid->text, what, strerror(-error));
+		return failure_set(failure, FAILURE_KERNEL, "Look at dmesg on the Pi; plug the device in again.",
+				   "%s: the kernel refused to %s: %s", busid->text, what, strerror(-error));
 	}
 }
 

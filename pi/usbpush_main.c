@@ -3,30 +3,29 @@
 
 #include "command.h"
 
-static const char HELP[] =
-	"usbpush: USB serial devices of this Pi, pushed to a VM\n"
-	"\n"
-	"  usbpush status [--json] [--watch]   the link and the devices\n"
-	"  usbpush devices [--explain] [--json]  all USB devices; why each is shared or not\n"
-	"  usbpush attach DEVICE | --all       share it (again), now\n"
-	"  usbpush detach DEVICE               take it from the VM and keep it here\n"
-	"  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
-	"  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
-	"                                      push to that VM from now on\n"
-	"  usbpush unpair                      push no more\n"
-	"  usbpush events [--follow] [--json]  what happened\n"
-	"  usbpush test                        the link, end to end\n"
-	"  usbpush --help, --version\n"
-	"\n"
-	"DEVICE is a bus id (1-1.4), VID:PID (0403:6001) or a serial number.\n"
-	"Exit status: 0 done, 1 failed, 2 usage. See usbpush(1).\n";
+static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a VM\n"
+			   "\n"
+			   "  usbpush status [--json] [--watch]   the link and the devices\n"
+			   "  usbpush devices [--explain] [--json]  all USB devices; why each is shared or not\n"
+			   "  usbpush attach DEVICE | --all       share it (again), now\n"
+			   "  usbpush detach DEVICE               take it from the VM and keep it here\n"
+			   "  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
+			   "  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
+			   "                                      push to that VM from now on\n"
+			   "  usbpush unpair                      push no more\n"
+			   "  usbpush events [--follow] [--json]  what happened\n"
+			   "  usbpush test                        the link, end to end\n"
+			   "  usbpush --help, --version\n"
+			   "\n"
+			   "DEVICE is a bus id (1-1.4), VID:PID (0403:6001) or a serial number.\n"
+			   "Exit status: 0 done, 1 failed, 2 usage. See usbpush(1).\n";
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } COMMANDS[] = {
 	{ "status", command_status }, { "devices", command_devices }, { "attach", command_attach },
-	{ "detach", command_detach }, { "key", command_key },	      { "pair", command_pair },
+	{ "detach", command_detach }, { "key", command_key },         { "pair", command_pair },
 	{ "unpair", command_unpair }, { "events", command_events },   { "test", command_test },
 };
 

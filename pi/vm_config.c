@@ -103,8 +103,8 @@ bool vm_config_is_paired(const struct vm_config *config)
 
 bool vm_config_equal(const struct vm_config *a, const struct vm_config *b)
 {
-	return strcmp(a->host, b->host) == 0 && a->port == b->port && strcmp(a->user, b->user) == 0 && strcmp(a->host_key, b->host_key) == 0 &&
-	       a->patience_ms == b->patience_ms;
+	return strcmp(a->host, b->host) == 0 && a->port == b->port && strcmp(a->user, b->user) == 0 &&
+	       strcmp(a->host_key, b->host_key) == 0 && a->patience_ms == b->patience_ms;
 }
 
 int vm_config_load(const char *path, config_problem_fn on_problem, void *userdata, struct vm_config *ret_config)
@@ -119,7 +119,8 @@ int vm_config_load(const char *path, config_problem_fn on_problem, void *userdat
 		return r;
 	if (config.host[0] && !config.host_key[0]) {
 		struct config_problem problem;
-		snprintf(problem.text, sizeof(problem.text), "%s: VM_HOST without a usable VM_HOST_KEY; expected both (usbpush pair sets them)", path);
+		snprintf(problem.text, sizeof(problem.text),
+			 "%s: VM_HOST without a usable VM_HOST_KEY; expected both (usbpush pair sets them)", path);
 		on_problem(&problem, userdata);
 		r++;
 	}
@@ -132,9 +133,11 @@ int vm_config_check(const struct vm_config *config, struct failure *ret_failure)
 	char normal[4096];
 
 	if (!config_is_host(config->host))
-		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give the VM's name or address with --host.", "\"%.60s\" is no host name or address", config->host);
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give the VM's name or address with --host.",
+				   "\"%.60s\" is no host name or address", config->host);
 	if (!config_is_user(config->user))
-		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Leave --user out: it is usbpush.", "\"%.40s\" is no login name", config->user);
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Leave --user out: it is usbpush.", "\"%.40s\" is no login name",
+				   config->user);
 	if (config->port == 0)
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Leave --port out: it is 22.", "the port must be from 1 to 65535");
 	return transport_key_parse(config->host_key, normal, sizeof(normal), NULL, ret_failure);

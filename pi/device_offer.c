@@ -1,0 +1,168 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "device_internal.h"
+#include "log.h"
+
+#define OFFER_LIMIT_USEC (30 * USEC_PER_SEC) /* from the offer to `attached` */
+#define STEADY_USEC      (5 * USEC_PER_SEC)  /* attached for so long: what ended it was no failure to attach */
+
+void device_drop_stream(struct device *device)
+{
+	device->stream = stream_free(device->stream);
+	device->is_announced = device->is_streaming = false;
+	if (device->attached)
+		json_decref(device->attached->steps_ms);
+	free(device->attached);
+	device->attached = NULL;
+}
+
+static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, void *userdata)
+{
+	struct device *device = userdata;
+	int r = usbip_host_start_session(device->context->host, &device->busid, kernel_fd, ret_failure);
+
+	if (r < 0)
+		return r;
+	device->is_streaming = true;
+	device->started_usec = clock_now_usec();
+	return 0;
+}
+
+static void device_on_stream_ended(const struct failure *failure, void *userdata)
+{
+	struct device *device = userdata;
+	bool was_steady = device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
+
+	log_info("%s: stream ended: %s", device->busid.text, failure->text);
+	device_drop_stream(device);
+	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
+		return;
+	if (was_steady)
+		device_enter_state(device, DEVICE_BINDING);
+	else
+		device_fail(device, failure);
+}
+
+static void device_send_connect(const struct device *device)
+{
+	struct message message = { .type = MESSAGE_CONNECT };
+	struct offer *offer = &message.offer;
+
+	memcpy(offer->id, device->offer_id, sizeof(offer->id));
+	offer->busid = device->busid;
+	offer->devid = device->busnum << 16 | device->devnum;
+	offer->speed = device->speed;
+	offer->identity = device->identity;
+	link_send(device->context->link, &message);
+}
+
+void device_send_disconnect(const struct device *device, const char *reason)
+{
+	struct message message = { .type = MESSAGE_DISCONNECT };
+
+	if (!device->offer_id[0])
+		return;
+	memcpy(message.id, device->offer_id, sizeof(message.id));
+	snprintf(message.reason, sizeof(message.reason), "%s", reason);
+	link_send(device->context->link, &message);
+}
+
+static int device_open_stream(struct device *device)
+{
+	static const struct stream_handlers handlers = { .on_ready = device_on_stream_ready, .on_ended = device_on_stream_ended };
+	const struct device_context *context = device->context;
+	struct transport *transport = link_get_transport(context->link);
+
+	if (device->stream)
+		return 0;
+	return transport ? stream_new(context->event, transport, &handlers, device, &device->stream) : -ENOTCONN;
+}
+
+void device_prepare(struct device *device)
+{
+	if (device->state == DEVICE_SEEN && link_get_state(device->context->link) == LINK_UP)
+		(void)device_open_stream(device); /* if it fails: it is opened with the offer */
+}
+
+void device_enter_offered(struct device *device)
+{
+	const struct device_context *context = device->context;
+
+	device->offered_usec = clock_now_usec();
+	context->make_offer_id(device->offer_id, sizeof(device->offer_id), context->userdata);
+	device_send_connect(device);
+	if (device_open_stream(device) < 0) {
+		device_fail_with(device, FAILURE_STREAM, "no stream to the VM could be opened");
+		return;
+	}
+	stream_announce(device->stream, device->offer_id);
+	device->is_announced = true;
+	device_arm_timer(device, OFFER_LIMIT_USEC);
+}
+
+static void device_take_attached(struct device *device, const struct attached *attached)
+{
+	struct attached *copy = malloc(sizeof(*copy));
+
+	if (!copy) {
+		device_fail_with(device, FAILURE_INTERNAL, "out of memory");
+		return;
+	}
+	*copy = *attached;
+	json_incref(copy->steps_ms);
+	if (device->attached)
+		json_decref(device->attached->steps_ms);
+	free(device->attached);
+	device->attached = copy;
+	if (device->state == DEVICE_ATTACHED) {
+		device->context->on_change(device, device->context->userdata);
+		return;
+	}
+	device_enter_state(device, DEVICE_ATTACHED);
+	device_arm_timer(device, STEADY_USEC);
+}
+
+static void device_handle_failed(struct device *device, const struct failure *failure)
+{
+	if (device->state == DEVICE_FAILED) {
+		device->failure = *failure; /* the stream's end came first; this says why */
+		if (failure_is_final(failure->code)) {
+			device->next_try_usec = 0;
+			timer_disarm(device->timer);
+		}
+		device->context->on_change(device, device->context->userdata);
+		return;
+	}
+	device_fail(device, failure);
+}
+
+/* The VM's owner took it away by hand: it stays away until somebody asks for it, here or by a plug. */
+#define DETACHED_BY_HAND "by hand"
+
+void device_handle_message(struct device *device, const struct message *message)
+{
+	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
+
+	switch (message->type) {
+	case MESSAGE_ATTACHED:
+		if (is_offered)
+			device_take_attached(device, message->attached);
+		break;
+	case MESSAGE_FAILED:
+		if (is_offered || device->state == DEVICE_FAILED)
+			device_handle_failed(device, &message->failure);
+		break;
+	case MESSAGE_DETACHED:
+		if (strncmp(message->reason, DETACHED_BY_HAND, strlen(DETACHED_BY_HAND)) == 0)
+			device_release(device, "detached on the VM by hand; usbpush attach brings it back");
+		else if (is_offered)
+			device_lose_stream(device, message->reason);
+		break;
+	default:
+		break; /* the link lets no other type through to a device */
+	}
+}
