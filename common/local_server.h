@@ -41,6 +41,8 @@ int local_client_take_fd(struct local_client *client);
 
 /* Remembered for the caller; NULL at first. */
 void local_client_set_data(struct local_client *client, void *data);
+
+/* What was remembered. */
 void *local_client_get_data(const struct local_client *client);
 
 /* Sends object (borrowed) as one line to every subscriber. One that does not read (1 MiB behind) is dropped. */

@@ -146,26 +146,44 @@ int offer_from_json(const json_t *object, struct offer *ret_offer, struct failur
 	return 0;
 }
 
+static int read_offer_entry(const json_t *item, struct sync_entry *entry, struct failure *failure)
+{
+	const json_t *streaming = json_object_get(item, "streaming");
+	int r = read_id(item, "sync", "id", entry->id, failure);
+
+	if (r < 0)
+		return r;
+	if (!json_is_boolean(streaming))
+		return field_error(failure, "sync", "streaming", "true or false");
+	entry->is_streaming = json_is_true(streaming);
+	return 0;
+}
+
+static int read_kept_entry(json_t *item, struct sync_entry *entry, struct failure *failure)
+{
+	_cleanup_json_ json_t *wrapped = json_pack("{s:O}", "id", item);
+
+	return read_id(wrapped, "synced", "id", entry->id, failure);
+}
+
 /* `offers` of sync holds objects, `keep` of synced plain ids. */
 static int read_entries(const json_t *object, const char *type, const char *key, struct message *message, struct failure *failure)
 {
-	const json_t *list = json_object_get(object, key), *item;
+	const json_t *list = json_object_get(object, key);
+	json_t *item;
 	size_t i;
-	int r;
 
 	if (!json_is_array(list) || json_array_size(list) > MESSAGE_MAX_OFFERS)
 		return field_error(failure, type, key, "a list of at most 256 entries");
 	message->entries = calloc(json_array_size(list) + 1, sizeof(*message->entries));
 	if (!message->entries)
-		return -ENOMEM;
+		return failure_set(failure, FAILURE_INTERNAL, NULL, "out of memory");
 	json_array_foreach(list, i, item) {
 		struct sync_entry *entry = &message->entries[i];
-		_cleanup_json_ json_t *wrapped = json_is_string(item) ? json_pack("{s:O}", "id", item) : NULL;
+		int r = message->type == MESSAGE_SYNC ? read_offer_entry(item, entry, failure) : read_kept_entry(item, entry, failure);
 
-		r = read_id(wrapped ? wrapped : item, type, "id", entry->id, failure);
 		if (r < 0)
 			return r;
-		entry->is_streaming = json_is_true(json_object_get(item, "streaming"));
 		message->n_entries++;
 	}
 	return 0;
@@ -187,14 +205,28 @@ static int read_names(const json_t *object, const char *key, char names[][MESSAG
 	return 0;
 }
 
+/* How long each step took; kept as it is, for display. */
+static int read_steps(const json_t *object, json_t **ret_steps, struct failure *failure)
+{
+	json_t *steps = json_object_get(object, "steps_ms"), *value;
+	const char *key;
+	bool is_good = json_is_object(steps) && json_object_size(steps) <= MESSAGE_MAX_STEPS;
+
+	json_object_foreach(steps, key, value)
+		is_good = is_good && json_is_number(value);
+	if (!is_good)
+		return field_error(failure, "attached", "steps_ms", "an object of at most 16 numbers");
+	*ret_steps = json_incref(steps);
+	return 0;
+}
+
 static int read_attached(const json_t *object, struct message *message, struct failure *failure)
 {
 	struct attached *attached = message->attached = calloc(1, sizeof(*message->attached));
-	json_t *steps = json_object_get(object, "steps_ms");
 	int r;
 
 	if (!attached)
-		return -ENOMEM;
+		return failure_set(failure, FAILURE_INTERNAL, NULL, "out of memory");
 	r = read_uint32(object, "attached", "port", &attached->port, failure);
 	if (r < 0)
 		return r;
@@ -207,8 +239,18 @@ static int read_attached(const json_t *object, struct message *message, struct f
 	r = read_names(object, "links", attached->links, &attached->n_links, failure);
 	if (r < 0)
 		return r;
-	if (json_is_object(steps) && json_object_size(steps) <= 16)
-		attached->steps_ms = json_incref(steps);
+	return read_steps(object, &attached->steps_ms, failure);
+}
+
+/* An error code that this version does not know is none here: the text says it. */
+static int read_failure(const json_t *object, const char *type, struct failure *ret_failure, struct failure *failure)
+{
+	static const char *const keys[] = { "code", "text", "cure" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!json_is_string(json_object_get(object, keys[i])))
+			return field_error(failure, type, keys[i], "a string");
+	failure_from_json(object, ret_failure);
 	return 0;
 }
 
@@ -239,10 +281,10 @@ static int message_read_fields(const json_t *object, struct message *message, st
 		r = read_id(object, type, "id", message->id, failure);
 		return r < 0 ? r : read_attached(object, message, failure);
 	case MESSAGE_FAILED:
-		failure_from_json(object, &message->failure);
-		return read_id(object, type, "id", message->id, failure);
+		r = read_failure(object, type, &message->failure, failure);
+		return r < 0 ? r : read_id(object, type, "id", message->id, failure);
 	case MESSAGE_REFUSED:
-		failure_from_json(object, &message->failure);
+		failure_from_json(object, &message->failure); /* also of a version whose fields are others: what is missing is empty */
 		return 0;
 	case MESSAGE_STREAM:
 		return read_id(object, type, "offer", message->id, failure);
@@ -280,7 +322,7 @@ int message_parse(const char *line, size_t size, struct message **ret_message, s
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "a message without a type");
 	message = calloc(1, sizeof(*message));
 	if (!message)
-		return -ENOMEM;
+		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "out of memory");
 	message->type = message_type_from_string(type);
 	if (message->type == MESSAGE_UNRECOGNIZED)
 		identity_clean_string(type, message->of, sizeof(message->of));

@@ -15,6 +15,7 @@
 #define MESSAGE_NAME_SIZE   64
 #define MESSAGE_MAX_OFFERS  256
 #define MESSAGE_MAX_NODES   32
+#define MESSAGE_MAX_STEPS   16
 #define MESSAGE_NODE_SIZE   128 /* "/dev/ttyUSB0" or a link; by-id links are long */
 #define DEFAULT_PATIENCE_MS 8000
 
@@ -85,8 +86,8 @@ struct message {
 	size_t n_entries;
 };
 
-/* Decodes one line (foreign bytes). -EBADMSG, and what is wrong in ret_failure, for no JSON object, a missing field, a value out of
- * range, more than MESSAGE_MAX_OFFERS entries. On success the message is the caller's to free. */
+/* Decodes one line (foreign bytes). A negative errno, and what is wrong in ret_failure, for no JSON object, a missing field, a value out of
+ * range, more than MESSAGE_MAX_OFFERS entries: -EBADMSG. On success the message is the caller's to free. */
 int message_parse(const char *line, size_t size, struct message **ret_message, struct failure *ret_failure);
 
 /* Releases it; takes NULL. */
@@ -103,4 +104,6 @@ char *message_format(const struct message *message);
 
 /* The object of an offer as in `connect`, and back (-EBADMSG). Also used for state files. */
 json_t *offer_to_json(const struct offer *offer);
+
+/* Reads such an object: -EBADMSG, and what is wrong in ret_failure. */
 int offer_from_json(const json_t *object, struct offer *ret_offer, struct failure *ret_failure);

@@ -25,4 +25,6 @@ bool table_wants_color(FILE *stream);
 
 /* The escape sequence that starts a colour and the one that ends it; "" if not is_coloured. */
 const char *table_color_start(enum table_color color, bool is_coloured);
+
+/* The sequence that ends it. */
 const char *table_color_end(bool is_coloured);

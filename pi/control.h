@@ -9,4 +9,6 @@ struct control;
 
 /* Listens at path. The object is the caller's; exporter outlives it. */
 int control_new(sd_event *event, const char *path, struct exporter *exporter, struct control **ret_control);
+
+/* Closes the socket. Takes NULL, returns NULL. */
 struct control *control_free(struct control *control);

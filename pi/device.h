@@ -39,6 +39,8 @@ struct device_context {
 
 /* The caller's, and freed by it in or after on_finished (or at exit). */
 int device_new(const struct device_context *context, const struct busid *busid, const char *syspath, struct device **ret_device);
+
+/* Ends what is under way and leaves the kernel as it is. Takes NULL, returns NULL. */
 struct device *device_free(struct device *device);
 
 /* It was just plugged in, and may turn out to be one to share: opens its stream ahead, while the kernel still reads it. */
@@ -67,11 +69,20 @@ void device_handle_message(struct device *device, const struct message *message)
 
 /* By hand or at exit: end the stream and give it back to the Pi's own driver; it then is IGNORED with that reason until device_share() or a new plug. */
 void device_release(struct device *device, const char *reason);
+
+/* Shares it again, or now: what detached it by hand is forgotten. */
 void device_share(struct device *device);
 
+/* Its place; borrowed. */
 const struct busid *device_busid(const struct device *device);
+
+/* The state. */
 enum device_state device_get_state(const struct device *device);
+
+/* The state's name as in --json: "ATTACHED". Never NULL. */
 const char *device_state_to_string(enum device_state state);
+
+/* What it is, all zero until it was looked at; borrowed. */
 const struct identity *device_identity(const struct device *device);
 
 /* The offer that the VM may know, or "" in states without one. is_streaming: its stream stands. */

@@ -42,6 +42,8 @@ void device_enter_state(struct device *device, enum device_state state);
 
 /* To FAILED, with the reason; the next try is scheduled by its code. */
 void device_fail(struct device *device, const struct failure *failure);
+
+/* The same, from a code and a text. */
 void device_fail_with(struct device *device, enum failure_code code, const char *text);
 
 /* The state's one timer: what its end means is the state's. */

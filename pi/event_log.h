@@ -10,6 +10,8 @@ typedef void (*event_log_fn)(json_t *event, void *userdata);
 
 /* The object is the caller's. */
 int event_log_new(size_t capacity, struct event_log **ret_log);
+
+/* Takes NULL, returns NULL. */
 struct event_log *event_log_free(struct event_log *log);
 
 /* on_event hears of each event added from now on (the event is borrowed). */

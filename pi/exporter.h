@@ -38,6 +38,8 @@ void exporter_reload(struct exporter *exporter);
 /* Pairs with a VM: the link is tried with config; `exporter_pair_result` comes by on_done. On failure the old pairing is back. On success vm.conf has the
  * new one. -EBUSY while another pairing runs. */
 typedef void (*exporter_pair_fn)(const struct failure *failure, void *userdata);
+
+/* Starts a try: see pairing.h. */
 int exporter_pair(struct exporter *exporter, const struct vm_config *config, exporter_pair_fn on_done, void *userdata);
 
 /* The one who waits for a pairing is gone: it goes on without him. */
@@ -52,8 +54,13 @@ size_t exporter_select(struct exporter *exporter, const char *selection, struct 
 /* Calls fn for each device that is plugged in. */
 void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata);
 
+/* The link; borrowed. */
 struct link *exporter_link(struct exporter *exporter);
+
+/* The events; borrowed. */
 struct event_log *exporter_events(struct exporter *exporter);
+
+/* Where the Pi's SSH key lies; borrowed. */
 const char *exporter_key_path(const struct exporter *exporter);
 
 /* What `usbpush status --json` prints; a new reference. */

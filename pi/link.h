@@ -48,7 +48,10 @@ void link_kick(struct link *link, bool is_person);
 /* Sends a control message; drops it when no control channel is up (the next sync says it all). */
 void link_send(struct link *link, const struct message *message);
 
+/* The state. */
 enum link_state link_get_state(const struct link *link);
+
+/* The state's name as in --json: "UP". Never NULL. */
 const char *link_state_to_string(enum link_state state);
 
 /* The transport for streams; NULL when there is none, borrowed until on_lost. */

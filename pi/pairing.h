@@ -13,6 +13,8 @@ typedef void (*pairing_done_fn)(const struct failure *failure, void *userdata); 
 /* current: the exporter's configuration (borrowed, updated on success). on_paired is called with userdata after each success. */
 int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current, void (*on_paired)(void *userdata),
 		void *userdata, struct pairing **ret_pairing);
+
+/* A try under way is dropped, without a word to who waits. Takes NULL, returns NULL. */
 struct pairing *pairing_free(struct pairing *pairing);
 
 /* Starts a try; on_done tells its end. -EBUSY while another runs. */
