@@ -11,6 +11,7 @@
 
 #include "atomic_file.h"
 #include "cleanup.h"
+#include "identity.h"
 
 #define CONFIG_MAX_SIZE ((size_t)256 * 1024)
 
@@ -26,14 +27,16 @@ struct config_reader {
 __attribute__((format(printf, 2, 3))) static void config_tell(struct config_reader *reader, const char *format, ...)
 {
 	struct config_problem problem;
+	char text[sizeof(problem.text)];
 	va_list arguments;
-	int n = snprintf(problem.text, sizeof(problem.text), "%s:%u: ", reader->path, reader->line);
+	int n = snprintf(text, sizeof(text), "%s:%u: ", reader->path, reader->line);
 
-	if (n < 0 || (size_t)n >= sizeof(problem.text))
+	if (n < 0 || (size_t)n >= sizeof(text))
 		n = 0;
 	va_start(arguments, format);
-	vsnprintf(problem.text + n, sizeof(problem.text) - (size_t)n, format, arguments);
+	vsnprintf(text + n, sizeof(text) - (size_t)n, format, arguments);
 	va_end(arguments);
+	identity_clean_string(text, problem.text, sizeof(problem.text));
 	reader->n_problems++;
 	reader->on_problem(&problem, reader->userdata);
 }
@@ -136,6 +139,17 @@ static size_t config_find(const char *line, size_t length, const struct config_s
 	return i;
 }
 
+/* In quotes where config_read() would take something off. */
+static void config_print(FILE *stream, const struct config_setting *setting)
+{
+	const char *value = setting->value;
+	size_t length = strlen(value);
+	bool is_bare =
+		length == 0 || !(isspace((unsigned char)value[0]) || isspace((unsigned char)value[length - 1]) || strchr("\"'", value[0]));
+
+	fprintf(stream, is_bare ? "%s=%s\n" : "%s=\"%s\"\n", setting->key, value);
+}
+
 static void config_copy(FILE *stream, const char *content, const struct config_setting *settings, size_t n, bool *is_written)
 {
 	while (*content) {
@@ -145,7 +159,7 @@ static void config_copy(FILE *stream, const char *content, const struct config_s
 		if (i == n)
 			fprintf(stream, "%.*s\n", (int)length, content);
 		else if (settings[i].value && !is_written[i])
-			fprintf(stream, "%s=%s\n", settings[i].key, settings[i].value);
+			config_print(stream, &settings[i]);
 		if (i < n)
 			is_written[i] = true;
 		content += length;
@@ -154,7 +168,7 @@ static void config_copy(FILE *stream, const char *content, const struct config_s
 	}
 	for (size_t i = 0; i < n; i++)
 		if (settings[i].value && !is_written[i])
-			fprintf(stream, "%s=%s\n", settings[i].key, settings[i].value);
+			config_print(stream, &settings[i]);
 }
 
 int config_set(const char *path, const struct config_setting *settings, size_t n, unsigned mode)
@@ -172,6 +186,8 @@ int config_set(const char *path, const struct config_setting *settings, size_t n
 	size = file_read(path, CONFIG_MAX_SIZE, &old);
 	if (size < 0 && size != -ENOENT)
 		return (int)size;
+	if (size > 0 && memchr(old, '\0', (size_t)size))
+		return -EBADMSG;
 	stream = open_memstream(&new, &new_size);
 	if (!stream || !is_written)
 		return -ENOMEM;

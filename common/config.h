@@ -27,5 +27,6 @@ struct config_setting {
 };
 
 /* Writes n settings into the file at path: a line that has the key is replaced, further ones of that key are dropped, a new key goes to the end, every other line stays as it
- * is. The file is replaced once and atomically, with its old mode (mode when new). 0 or negative errno (-EINVAL: a line break in a value). */
+ * is. The file is replaced once and atomically, with its old mode (mode when new). 0 or negative errno (-EINVAL: a line break in a value; -EBADMSG: the file
+ * has a NUL byte and is no text). */
 int config_set(const char *path, const struct config_setting *settings, size_t n, unsigned mode);
