@@ -19,6 +19,9 @@
 #define MESSAGE_NODE_SIZE   128 /* "/dev/ttyUSB0" or a link; by-id links are long */
 #define DEFAULT_PATIENCE_MS 8000
 
+/* The reason in `detached` when the VM's owner took the device away: the Pi then keeps it. Any other reason leads to another offer. */
+#define DETACHED_BY_HAND "by hand on the VM"
+
 enum message_type {
 	MESSAGE_HELLO,
 	MESSAGE_SYNC,

@@ -159,3 +159,14 @@ int serial_driver_is_network(struct serial_driver_index *index, const struct des
 
 	return serial_driver_find(index, descriptors, interface, serial_driver_is_net, driver, sizeof(driver));
 }
+
+static bool serial_driver_is_other(struct kmod_module *module)
+{
+	return !serial_driver_is_serial(module) && strcmp(kmod_module_get_name(module), "usbserial") != 0;
+}
+
+int serial_driver_find_other(struct serial_driver_index *index, const struct descriptors *descriptors,
+			     const struct usb_interface *interface, char *buffer, size_t size)
+{
+	return serial_driver_find(index, descriptors, interface, serial_driver_is_other, buffer, size);
+}

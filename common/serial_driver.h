@@ -22,3 +22,7 @@ int serial_driver_lookup(struct serial_driver_index *index, const struct descrip
 /* 1 if a network driver (one of drivers/net) would bind the interface, 0 if not, negative errno. */
 int serial_driver_is_network(struct serial_driver_index *index, const struct descriptors *descriptors,
 			     const struct usb_interface *interface);
+
+/* Whether a driver of another kind (input, network, storage ...) would bind the interface: 1 and its name in buffer, 0 if none, negative errno. */
+int serial_driver_find_other(struct serial_driver_index *index, const struct descriptors *descriptors,
+			     const struct usb_interface *interface, char *buffer, size_t size);

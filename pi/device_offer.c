@@ -140,9 +140,6 @@ static void device_handle_failed(struct device *device, const struct failure *fa
 	device_fail(device, failure);
 }
 
-/* The VM's owner took it away by hand: it stays away until somebody asks for it, here or by a plug. */
-#define DETACHED_BY_HAND "by hand"
-
 void device_handle_message(struct device *device, const struct message *message)
 {
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
@@ -157,7 +154,7 @@ void device_handle_message(struct device *device, const struct message *message)
 			device_handle_failed(device, &message->failure);
 		break;
 	case MESSAGE_DETACHED:
-		if (strncmp(message->reason, DETACHED_BY_HAND, strlen(DETACHED_BY_HAND)) == 0)
+		if (strcmp(message->reason, DETACHED_BY_HAND) == 0)
 			device_release(device, "detached on the VM by hand; usbpush attach brings it back");
 		else if (is_offered)
 			device_lose_stream(device, message->reason);

@@ -111,23 +111,28 @@ static bool interface_is_serial(struct acceptance *acceptance, const struct desc
 	return acceptance->drivers && serial_driver_lookup(acceptance->drivers, descriptors, interface, driver, sizeof(driver)) > 0;
 }
 
-static bool interface_is_network(struct acceptance *acceptance, const struct descriptors *descriptors,
-				 const struct usb_interface *interface)
+/* A vendor's own class says nothing: a gamepad or a network adapter may hide there. The kernel's own table of drivers tells. */
+static bool interface_has_other_driver(struct acceptance *acceptance, const struct descriptors *descriptors,
+				       const struct usb_interface *interface, char *ret_what, size_t size)
 {
-	return acceptance->drivers && serial_driver_is_network(acceptance->drivers, descriptors, interface) > 0;
+	char driver[48];
+
+	if (!acceptance->drivers || serial_driver_find_other(acceptance->drivers, descriptors, interface, driver, sizeof(driver)) <= 0)
+		return false;
+	snprintf(ret_what, size, "a device for the driver %s", driver);
+	return true;
 }
 
 static int acceptance_refuse(struct failure *ret_failure, const char *what)
 {
-	return failure_set(ret_failure, FAILURE_NOT_ACCEPTED,
-			   "This VM takes serial devices only; ignore the device on the Pi: usbpush ignore DEVICE",
+	return failure_set(ret_failure, FAILURE_NOT_ACCEPTED, "This VM takes serial devices only. On the Pi: usbpush detach DEVICE.",
 			   "the VM does not accept %s", what);
 }
 
 int acceptance_check(struct acceptance *acceptance, const struct descriptors *descriptors, struct failure *ret_failure)
 {
 	bool is_serial = false;
-	char what[64];
+	char what[80];
 
 	if (descriptors->class == CLASS_HUB)
 		return acceptance_refuse(ret_failure, "a hub");
@@ -138,8 +143,8 @@ int acceptance_check(struct acceptance *acceptance, const struct descriptors *de
 			class_describe(interface->class, what, sizeof(what));
 			return acceptance_refuse(ret_failure, what);
 		}
-		if (interface_is_network(acceptance, descriptors, interface))
-			return acceptance_refuse(ret_failure, "a network or Bluetooth adapter");
+		if (interface_has_other_driver(acceptance, descriptors, interface, what, sizeof(what)))
+			return acceptance_refuse(ret_failure, what);
 		is_serial = is_serial || interface_is_serial(acceptance, descriptors, interface);
 	}
 	return is_serial ? 0 : acceptance_refuse(ret_failure, "a device without a serial port");
