@@ -137,7 +137,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_enter_state(device, DEVICE_BINDING);
 }
 
-void device_look(struct device *device)
+static void device_start_look(struct device *device)
 {
 	if (device->job || device->state == DEVICE_GONE)
 		return;
@@ -155,13 +155,21 @@ void device_look(struct device *device)
 	device_start_job(device, device_job_look, device_on_looked);
 }
 
+void device_look(struct device *device)
+{
+	/* A bind that failed gave it back to its driver, and this is the event of that: the next try keeps its time. */
+	if (device->state == DEVICE_FAILED && device->next_try_usec && device->hold.device_fd < 0)
+		return;
+	device_start_look(device);
+}
+
 /* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
 static void device_try_again(struct device *device)
 {
 	if (device->hold.device_fd >= 0 || device->decision.is_shared)
 		device_enter_state(device, DEVICE_BINDING);
 	else
-		device_look(device);
+		device_start_look(device);
 }
 
 /* ---- binding and settling ---- */
@@ -193,7 +201,7 @@ static void device_on_released(int result, void *arg, void *userdata)
 	else if (device->goal == GOAL_RELEASE)
 		device_ignore_as_asked(device);
 	else
-		device_look(device); /* wanted again meanwhile */
+		device_start_look(device); /* wanted again meanwhile */
 }
 
 static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
@@ -487,7 +495,7 @@ void device_share(struct device *device)
 		if (device->hold.device_fd >= 0)
 			device_enter_state(device, DEVICE_BINDING);
 		else
-			device_look(device);
+			device_start_look(device);
 	} else {
 		device_offer_now(device);
 	}
