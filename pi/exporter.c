@@ -258,20 +258,15 @@ static void exporter_on_enumerated(const struct busid *busid, const char *syspat
 		device_list_look(exporter->devices, device);
 }
 
-/* The kernel dropped events: what is gone is found by its missing directory, what is new by enumeration. */
+/* The kernel dropped events: what is gone, or another one by now, is found by its number, what is new by enumeration. */
 static void exporter_on_overrun(void *userdata)
 {
 	struct exporter *exporter = userdata;
 
 	log_warning("the kernel dropped device events; looking at all devices anew");
 	FOR_EACH_DEVICE(exporter, device)
-	{
-		int fd = usbip_host_open_device(exporter->host, device_busid(device));
-
-		if (fd < 0)
-			device_remove(device);
-		close_fd(fd);
-	}
+	if (!device_is_current(device))
+		device_remove(device);
 	usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
 }
 
