@@ -9,7 +9,9 @@ set(compressed "")
 
 # usbpush_gzip(SOURCE RESULT): as Debian wants it, without name and time, so that the same source gives the same bytes.
 function(usbpush_gzip source result)
-	add_custom_command(OUTPUT ${result} COMMAND gzip -9nc ${source} > ${result} DEPENDS ${source} COMMENT "" VERBATIM)
+	get_filename_component(name ${source} NAME)
+	add_custom_command(OUTPUT ${result} COMMAND gzip -9nc ${source} > ${result} DEPENDS ${source}
+		COMMENT "Compressing ${name}" VERBATIM)
 endfunction()
 
 # usbpush_package_side(SIDE PACKAGE UNITS...)
