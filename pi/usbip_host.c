@@ -219,25 +219,36 @@ static int host_bind_to_stub(const struct usbip_host *host, const struct busid *
 	return r < 0 ? host_fail(failure, r, busid, "bind it to usbip-host") : 0;
 }
 
+static int host_unbind_driver(const struct usbip_host *host, const struct busid *busid, struct failure *failure)
+{
+	enum usbip_host_status status;
+	char driver[64], file[80];
+	int r = host_read_driver(host, busid, driver, sizeof(driver));
+
+	if (r == 0 && strcmp(driver, "usbip-host") == 0 && usbip_host_get_status(host, busid, &status) == 0 && status == USBIP_HOST_USED)
+		return failure_set(failure, FAILURE_BUSY, "End it at its other end, or stop usbipd here.",
+				   "%s: another program has a USB/IP session on it", busid->text);
+	if (r == 0 && driver[0]) {
+		snprintf(file, sizeof(file), "%s/unbind", driver);
+		r = host_write_driver(host, file, busid->text);
+	}
+	return r < 0 ? host_fail(failure, r, busid, "take it from its driver") : 0;
+}
+
 int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure)
 {
 	struct usbip_hold hold = USBIP_HOLD_NONE;
-	char driver[64];
 	int r = usbip_host_check(host, ret_failure);
 
 	if (r < 0)
 		return r;
 	r = host_take_hold(host, busid, &hold);
-	if (r == 0)
-		r = host_read_driver(host, busid, driver, sizeof(driver));
-	if (r == 0 && driver[0]) {
-		char file[80];
-		snprintf(file, sizeof(file), "%s/unbind", driver);
-		r = host_write_driver(host, file, busid->text);
-	}
+	if (r < 0)
+		return host_fail(ret_failure, r, busid, "open it");
+	r = host_unbind_driver(host, busid, ret_failure);
 	if (r < 0) {
 		usbip_hold_done(&hold);
-		return host_fail(ret_failure, r, busid, "take it from its driver");
+		return r;
 	}
 	r = host_bind_to_stub(host, busid, ret_failure);
 	if (r < 0) {

@@ -40,7 +40,8 @@ int usbip_host_enumerate(const struct usbip_host *host,
 int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure);
 
 /* Takes the device from its driver and gives it to usbip-host. May block. On success ret_hold holds it; on failure the device is with the driver it had as
- * far as it is still there. FAILURE_GONE: unplugged meanwhile, ordinary. FAILURE_TABLE_FULL, FAILURE_NO_PERMISSION, FAILURE_NO_MODULE, FAILURE_KERNEL. */
+ * far as it is still there. FAILURE_GONE: unplugged meanwhile, ordinary. FAILURE_BUSY: somebody else's session is on it.
+ * FAILURE_TABLE_FULL, FAILURE_NO_PERMISSION, FAILURE_NO_MODULE, FAILURE_KERNEL. */
 int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure);
 
 /* Takes hold of a device that a predecessor bound. May block. -ENODEV if it is not bound to usbip-host. */
