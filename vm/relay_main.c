@@ -19,6 +19,8 @@
 #define SPLICE_MAX      (1024 * 1024)
 #define COPY_SIZE       4096 /* POLLOUT on a pipe promises room for this much, pipe(7) */
 #define CONNECT_LIMIT_S 10
+#define RETRIES         30
+#define RETRY_MS        100
 #define DRAIN_LIMIT_MS  5000  /* for the last bytes, once the handler's side is dead */
 #define LINGER_LIMIT_MS 30000 /* for an answer, once the Pi's side has ended */
 
@@ -40,22 +42,38 @@ struct relay {
 	bool is_socket_dead; /* what is still in it can be read, no more will come */
 };
 
-static int relay_connect(const char *path)
+static int relay_try_connect(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int saved;
+
+	if (fd < 0)
+		return -1;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+/* A handler that was killed or upgraded is back in a moment: what it had attached goes on meanwhile, and the Pi need not know. */
+static int relay_connect(const char *path)
+{
 	int fd;
 
-	if (strlen(path) >= sizeof(address.sun_path)) {
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -1;
 	alarm(CONNECT_LIMIT_S); /* a full backlog makes connect(2) wait for ever */
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return -1;
+	fd = relay_try_connect(path);
+	for (int i = 0; i < RETRIES && fd < 0 && (errno == ECONNREFUSED || errno == ENOENT); i++) {
+		(void)poll(NULL, 0, RETRY_MS);
+		fd = relay_try_connect(path);
+	}
 	alarm(0);
 	return fd;
 }

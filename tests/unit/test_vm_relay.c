@@ -277,6 +277,23 @@ START_TEST(does_not_spin_when_one_side_has_ended)
 }
 END_TEST
 
+START_TEST(waits_for_a_handler_that_is_restarting)
+{
+	char hidden[128];
+	struct pollfd polled;
+
+	snprintf(hidden, sizeof(hidden), "%s.hidden", socket_path);
+	ck_assert_int_eq(rename(socket_path, hidden), 0);
+	start_relay(PI_ID, socket_path);
+	polled = (struct pollfd){ .fd = from_relay, .events = POLLIN };
+	ck_assert_int_eq(poll(&polled, 1, 300), 0); /* it is still there */
+	ck_assert_int_eq(rename(hidden, socket_path), 0);
+	wait_readable(listener);
+	handler = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	expect_bytes(handler, FIRST_LINE, strlen(FIRST_LINE));
+}
+END_TEST
+
 START_TEST(without_a_handler_it_says_so_and_fails)
 {
 	start_relay(PI_ID, "/nonexistent/handler.sock");
@@ -310,6 +327,7 @@ int main(void)
 	tcase_add_test(tests, exits_when_sshd_is_gone_though_the_handler_is_stuck);
 	tcase_add_test(tests, exits_when_sshd_is_gone_though_the_socket_is_full);
 	tcase_add_test(tests, does_not_spin_when_one_side_has_ended);
+	tcase_add_test(tests, waits_for_a_handler_that_is_restarting);
 	tcase_add_test(tests, without_a_handler_it_says_so_and_fails);
 	tcase_add_test(tests, an_id_that_is_none_is_refused);
 	suite_add_tcase(suite, tests);
