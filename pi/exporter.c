@@ -300,6 +300,7 @@ void exporter_reload(struct exporter *exporter)
 	if (vm_config_equal(&config, &exporter->config))
 		return;
 	exporter->config = config;
+	pairing_cancel(exporter->pairing);
 	/* Devices are let go while the link can still tell the VM. */
 	if (!vm_config_is_paired(&config))
 		FOR_EACH_DEVICE(exporter, device)
@@ -455,7 +456,11 @@ void exporter_stop(struct exporter *exporter)
 
 int exporter_pair(struct exporter *exporter, const struct vm_config *config, exporter_pair_fn on_done, void *userdata)
 {
-	return pairing_start(exporter->pairing, config, on_done, userdata);
+	struct vm_config trial = *config;
+
+	if (exporter->config.patience_ms) /* what no pairing changes */
+		trial.patience_ms = exporter->config.patience_ms;
+	return pairing_start(exporter->pairing, &trial, on_done, userdata);
 }
 
 void exporter_pair_forget(struct exporter *exporter, void *userdata)

@@ -101,6 +101,16 @@ int pairing_start(struct pairing *pairing, const struct vm_config *config, pairi
 	return 0;
 }
 
+void pairing_cancel(struct pairing *pairing)
+{
+	if (pairing->state == PAIRING_IDLE)
+		return;
+	pairing->is_up = false;
+	failure_set(&pairing->failure, FAILURE_BUSY, "Pair again.", "the pairing was changed or ended by somebody else meanwhile");
+	pairing->state = PAIRING_DECIDED;
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
+}
+
 void pairing_forget(struct pairing *pairing, void *userdata)
 {
 	if (pairing->waiter == userdata)

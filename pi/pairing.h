@@ -20,6 +20,9 @@ struct pairing *pairing_free(struct pairing *pairing);
 /* Starts a try; on_done tells its end. -EBUSY while another runs. */
 int pairing_start(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata);
 
+/* The configuration was changed by other means (current is that already): a try under way fails, and says why. */
+void pairing_cancel(struct pairing *pairing);
+
 /* Whoever waits with this userdata has gone; the try goes on. */
 void pairing_forget(struct pairing *pairing, void *userdata);
 
