@@ -8,7 +8,7 @@
 #include "log.h"
 
 #define OFFER_LIMIT_USEC (30 * USEC_PER_SEC) /* from the offer to `attached` */
-#define STEADY_USEC      (5 * USEC_PER_SEC)  /* attached for so long: what ended it was no failure to attach */
+#define STEADY_USEC      (5 * USEC_PER_SEC)  /* attached for so long */
 
 void device_drop_stream(struct device *device)
 {
@@ -32,10 +32,16 @@ static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, vo
 	return 0;
 }
 
+/* What ended such a session was no failure to attach: it may be attached anew at once. */
+static bool device_was_steady(const struct device *device)
+{
+	return device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
+}
+
 static void device_on_stream_ended(const struct failure *failure, void *userdata)
 {
 	struct device *device = userdata;
-	bool was_steady = device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
+	bool was_steady = device_was_steady(device);
 
 	log_info("%s: stream ended: %s", device->busid.text, failure->text);
 	device_drop_stream(device);
@@ -140,6 +146,19 @@ static void device_handle_failed(struct device *device, const struct failure *fa
 	device_fail(device, failure);
 }
 
+/* The same end as that of its stream, which may be seen later or sooner: it has the same consequence. */
+static void device_handle_detached(struct device *device, const char *reason)
+{
+	struct failure failure;
+
+	if (device_was_steady(device)) {
+		device_lose_stream(device, reason);
+		return;
+	}
+	failure_set(&failure, FAILURE_STREAM, NULL, "the VM let go of it: %s", reason);
+	device_fail(device, &failure);
+}
+
 void device_handle_message(struct device *device, const struct message *message)
 {
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
@@ -157,7 +176,7 @@ void device_handle_message(struct device *device, const struct message *message)
 		if (strcmp(message->reason, DETACHED_BY_HAND) == 0)
 			device_release(device, "detached on the VM by hand; usbpush attach brings it back");
 		else if (is_offered)
-			device_lose_stream(device, message->reason);
+			device_handle_detached(device, message->reason);
 		break;
 	default:
 		break; /* the link lets no other type through to a device */
