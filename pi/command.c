@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "control.h"
+#include "daemon.h"
 #include "local_request.h"
 #include "status_view.h"
 #include "table.h"
@@ -18,6 +19,7 @@
 #define ANSWER_TIMEOUT_MS 5000
 #define PAIR_TIMEOUT_MS   30000
 #define TEST_TIMEOUT_MS   22000
+#define TEST_STEP_MS      100
 
 enum { DONE = 0, FAILED = 1, USAGE = 2 };
 
@@ -361,8 +363,11 @@ static bool test_is_over(const json_t *link)
 	return strcmp(state, "UNPAIRED") == 0 || strcmp(state, "DOWN") == 0 || strcmp(state, "REFUSED") == 0;
 }
 
+/* A link that comes up or goes down makes an event; a round trip makes none, so it is asked for now and then. */
 static int test_wait(int fd, json_t **ret_status, struct failure *ret_failure)
 {
+	uint64_t end = clock_now_usec() + TEST_TIMEOUT_MS * UINT64_C(1000);
+
 	for (;;) {
 		_cleanup_json_ json_t *event = NULL, *status = NULL;
 		int r = command_ask(json_pack("{s:s}", "request", "status"), ANSWER_TIMEOUT_MS, &status, ret_failure);
@@ -373,7 +378,8 @@ static int test_wait(int fd, json_t **ret_status, struct failure *ret_failure)
 			*ret_status = TAKE_PTR(status);
 			return 0;
 		}
-		if (local_next_event(fd, TEST_TIMEOUT_MS, &event) < 0)
+		r = local_next_event(fd, TEST_STEP_MS, &event);
+		if ((r < 0 && r != -ETIMEDOUT) || clock_now_usec() > end)
 			return failure_set(ret_failure, FAILURE_TIMEOUT, "See: journalctl -u usbpush-exporter.",
 					   "the link did not come to an end of its try");
 	}

@@ -405,12 +405,18 @@ static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void 
 
 /* ---- heartbeat ---- */
 
-void link_ping(struct link *link)
+static void link_send_ping(struct link *link)
 {
 	struct message message = { .type = MESSAGE_PING, .seq = ++link->ping_seq };
 
 	link->ping_sent_usec = clock_now_usec();
 	link_send(link, &message);
+}
+
+void link_ping(struct link *link)
+{
+	link->rtt_usec = 0; /* what is asked for now is not answered by what was measured before */
+	link_send_ping(link);
 }
 
 static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -426,7 +432,7 @@ static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *user
 		link_fail(link, &failure);
 		return 0;
 	}
-	link_ping(link);
+	link_send_ping(link);
 	timer_arm(link->event, &link->ping_timer, link_ping_interval(link), link_on_ping_timer, link);
 	return 0;
 }

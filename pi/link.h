@@ -57,7 +57,7 @@ const char *link_state_to_string(enum link_state state);
 /* The transport for streams; NULL when there is none, borrowed until on_lost. */
 struct transport *link_get_transport(struct link *link);
 
-/* Pings now; RTT then stands in the status. */
+/* Pings now; the status has no round trip until the answer to this one has come. */
 void link_ping(struct link *link);
 
 /* The "link" object of `status --json`: state, vm, host, port, user, rtt_ms, reason, next_try_s, since, steps of the last try... A new reference. */
