@@ -1,11 +1,15 @@
 """What the lab promises to every other test, shown on the bare guests."""
 import hashlib
 import os
+import pathlib
+import signal
+import subprocess
 import time
 
 import pytest
 
-from usbpush_lab import CommandFailed, CommandTimeout, LabError, wait_until
+from usbpush_lab import CommandFailed, CommandTimeout, Lab, LabError, wait_until
+from usbpush_lab.process import noted_processes
 
 
 @pytest.fixture
@@ -69,7 +73,6 @@ def test_a_plugged_ft232_is_a_tty_on_the_pi(ft232):
 
 
 def test_bytes_pass_over_the_wire_both_ways(ft232):
-    ft232.wire.open()
     data = os.urandom(16384)
     reader = ft232.guest.spawn(f"timeout 60 head -c {len(data)} /dev/ttyUSB0 | sha256sum")
     ft232.guest.lab.wait_until(lambda: ft232.guest.sh("pgrep -x head", check=False).code == 0)
@@ -213,5 +216,48 @@ def test_power_comes_back_with_what_was_plugged_in(ft232):
     lab.pi.power_on()
     assert lab.pi.read("/root/kept") == b"synced\n"
     lab.wait_until(lambda: lab.pi.exists("/dev/ttyUSB0"))
+    ft232.wire.open()
     lab.pi.sh("stty -F /dev/ttyUSB0 raw -echo; echo hello > /dev/ttyUSB0")
     assert ft232.wire.read_until(b"\n") == b"hello\n"
+
+
+@pytest.fixture
+def second_lab():
+    """Another lab, beside the session's."""
+    second = Lab(f"/run/usbpush-lab-second-{os.getpid()}")
+    yield second
+    second.down()
+
+
+def test_two_labs_run_side_by_side(lab, second_lab):
+    second_lab.up()
+    second_lab.pi.write("/root/second", "")
+    assert not lab.pi.exists("/root/second")
+    second_lab.pi.sh("ping -c 1 -W 5 vm")
+
+
+def test_a_killed_lab_leaves_nothing_that_stops_the_next(second_lab):
+    second_lab.up()
+    processes = noted_processes(second_lab.dir)
+    assert len(processes) == 4  # the supervisor, the repeater, two guests
+    os.kill(second_lab.status()["pid"], signal.SIGKILL)
+    wait_until(lambda: noted_processes(second_lab.dir) == [], 10, "its children to end with it")
+    assert not second_lab.is_up()
+    second_lab.up()
+    assert second_lab.vm.sh("hostname") == "vm"
+
+
+def test_down_leaves_no_process_and_no_file(second_lab):
+    second_lab.up()
+    processes = noted_processes(second_lab.dir)
+    second_lab.down()
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in processes)
+    assert not second_lab.dir.exists()
+
+
+def test_the_command_tells_what_went_wrong_and_what_to_do(tmp_path):
+    command = pathlib.Path(__file__).with_name("lab")
+    done = subprocess.run([command, "sh", "pi", "true"], capture_output=True, text=True,
+                          env={**os.environ, "USBPUSH_LAB_DIR": str(tmp_path)})
+    assert done.returncode == 1
+    assert f"no lab runs in {tmp_path}" in done.stderr and "lab up" in done.stderr

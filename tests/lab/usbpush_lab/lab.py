@@ -301,6 +301,7 @@ class Lab:
         self.wire = Wire(self)
         self._guests = {}
         self._buses = {}
+        self._supervisor = None  # when this process has started it
 
     @property
     def pi(self):
@@ -348,7 +349,7 @@ class Lab:
         disk_dir_of(self.dir).mkdir(parents=True, exist_ok=True)
         self.dir.mkdir(parents=True, mode=0o700)
         with open(self.dir / "supervisor.log", "ab") as log:
-            child = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir], cwd=HERE,
+            child = self._supervisor = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir], cwd=HERE,
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + timeout
         shown = 0
@@ -376,6 +377,9 @@ class Lab:
         except LabError:
             pass
         process.end_noted_processes(self.dir)
+        if self._supervisor:
+            self._supervisor.wait()
+            self._supervisor = None
         shutil.rmtree(self.dir, ignore_errors=True)
         shutil.rmtree(disk_dir_of(self.dir), ignore_errors=True)
 
@@ -383,10 +387,14 @@ class Lab:
         """Plugs a device in: ft232, acm, keyboard, disk, hub, net, audio.
 
         socket: "A1" (a free one if not given). Options: serial=, and for acm also
-        vid=, pid=, manufacturer=, product=. Returns a Device.
+        vid=, pid=, manufacturer=, product=. Returns a Device. The wire of an ft232 is
+        listened to from now on; that of an acm, whose other end is a tty, when first used.
         """
         options.pop("port_num", None)
-        return Device(self, self.request("plug", kind=kind, socket=socket, guest=guest, **options))
+        device = Device(self, self.request("plug", kind=kind, socket=socket, guest=guest, **options))
+        if kind == "ft232" and device.guest.is_on():
+            device.wire.open()
+        return device
 
     def devices(self):
         return [Device(self, d) for d in self.status()["devices"]]

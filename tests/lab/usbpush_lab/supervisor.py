@@ -265,11 +265,11 @@ def main():
     process.note_process(state_dir, os.getpid())
     try:
         asyncio.run(keep_lab(state_dir))
-    except EXPECTED as e:
-        sys.exit(f"lab: {e}")
+    except (*EXPECTED, image.ImageError) as e:
+        sys.exit(f"lab: {e}")  # the log that says so stays
     finally:
         process.end_noted_processes(state_dir)
-        shutil.rmtree(state_dir, ignore_errors=True)
+    shutil.rmtree(state_dir, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""kill -9 of every process that carries a device, while a program uses it: all comes back by itself."""
+import pytest
+
+from port_watch import PortWatch
+from tty_user import TtyUser
+from usbpush_lab import wait_until
+
+
+class InUse:
+    """A device on the VM whose tty is open, and how things looked then."""
+
+    def __init__(self, product):
+        self.product = product
+        self.device = product.lab.plug("ft232", "A1", serial="BUSY")
+        (node,) = product.wait_attached(self.device)
+        self.link = product.vm.sh("ls /dev/serial/by-id/")
+        self.user = TtyUser(product, self.device, node)
+        self.user.talk()
+        self.before = self.held()
+
+    def held(self):
+        """What one attached device holds, but for the number of its port and the daemons' pids."""
+        held = self.product.leftovers()
+        return {**held, "ports": len(held["ports"])}
+
+    def n_attached(self):
+        """How often the Pi has seen it become attached."""
+        entry = self.product.device(self.device.busid)
+        return entry["attached_count"] if entry else None
+
+    def wait_as_before(self):
+        """Attached, with its link, held by nothing but what held it before, and of use."""
+        product = self.product
+        (node,) = product.wait_attached(self.device)
+        wait_until(lambda: self.held() == self.before, 60, f"everything to be held as before: {self.before}", interval=0.5,
+                   lab=product.lab)
+        wait_until(lambda: product.vm.sh("ls /dev/serial/by-id/", check=False) == self.link, 30, f"{self.link}", lab=product.lab)
+        assert not hanging(product.pi) and not hanging(product.vm)
+        return node
+
+    def wait_usable_anew(self):
+        """The old open ended with the old stream; a new one works."""
+        self.user.wait_end()
+        self.user = TtyUser(self.product, self.device, self.wait_as_before())
+        self.user.talk()
+
+
+def hanging(guest):
+    """Programs that have waited in the kernel for a second: D, and still D."""
+    look = "ps -eo pid=,ppid=,stat=,args= | awk '$3 ~ /^D/ && $2 != 2'"
+    first = {line.split()[0] for line in guest.sh(look).splitlines()}
+    return first and [line for line in guest.sh(f"sleep 1; {look}").splitlines() if line.split()[0] in first]
+
+
+@pytest.fixture
+def in_use(product):
+    in_use = InUse(product)
+    yield in_use
+    in_use.user.end()
+
+
+def kill(guest, pid):
+    guest.sh(f"kill -9 {pid}")
+
+
+def test_the_exporter_is_killed(in_use):
+    product = in_use.product
+    pid = product.pid(product.pi, "usbpush-exporter")
+    with PortWatch(product.vm) as watch:
+        kill(product.pi, pid)
+        in_use.wait_usable_anew()
+    assert watch.most_at_once() == 1
+    assert product.pid(product.pi, "usbpush-exporter") != pid
+
+
+def test_the_handler_is_killed_twice_and_the_open_tty_works_on(in_use):
+    """The kernel holds the port: no program on the VM notices."""
+    product = in_use.product
+    attached, ports = in_use.n_attached(), product.used_ports()
+    with PortWatch(product.vm) as watch:
+        for _ in range(2):
+            pid = product.pid(product.vm, "usbpush-handler")
+            kill(product.vm, pid)
+            in_use.user.talk()
+            wait_until(lambda pid=pid: product.pid(product.vm, "usbpush-handler") not in (0, pid), 60, "a new handler")
+            in_use.user.talk()
+        in_use.wait_as_before()
+        in_use.user.talk()
+    assert product.used_ports() == ports and watch.most_at_once() == 1
+    assert in_use.n_attached() == attached, "the Pi never saw it leave"
+    assert product.vm_status()["pis"][0]["devices"][0]["state"] == "attached"
+
+
+def test_the_streams_relay_is_killed(in_use):
+    product = in_use.product
+    with PortWatch(product.vm) as watch:
+        product.vm.sh("pkill -9 -n usbpush-relay")
+        in_use.wait_usable_anew()
+    assert watch.most_at_once() == 1
+
+
+def test_the_control_channels_relay_is_killed_and_the_open_tty_works_on(in_use):
+    product = in_use.product
+    attached, ports = in_use.n_attached(), product.used_ports()
+    with PortWatch(product.vm) as watch:
+        product.vm.sh("pkill -9 -o usbpush-relay")
+        in_use.user.talk()
+        in_use.wait_as_before()
+        in_use.user.talk()
+    assert product.used_ports() == ports and watch.most_at_once() == 1
+    assert in_use.n_attached() == attached
+
+
+def test_the_session_process_of_sshd_is_killed(in_use):
+    product = in_use.product
+    with PortWatch(product.vm) as watch:
+        product.vm.sh("pkill -9 -u usbpush -x sshd")
+        in_use.wait_usable_anew()
+    assert watch.most_at_once() == 1
+
+
+def test_a_stopped_exporter_gives_the_device_back_and_takes_it_again(in_use):
+    product = in_use.product
+    product.pi.sh("systemctl stop usbpush-exporter")
+    in_use.user.wait_end()
+    product.wait_nothing_attached()
+    wait_until(lambda: product.pi.exists("/dev/ttyUSB0"), 30, "the Pi's own tty", lab=product.lab)
+    assert product.bound_busids() == [] and product.matched_busids() == []
+
+    product.pi.sh("systemctl start usbpush-exporter")
+    in_use.wait_usable_anew()
+    assert not product.pi.exists("/dev/ttyUSB0")

@@ -1,0 +1,83 @@
+"""Reboots and power losses, clean and not: what was attached is attached again, and nobody did anything."""
+import pytest
+
+from usbpush_lab import wait_until
+
+BOOT_SERVICE = "usbpush-boot-attach"
+
+
+class Four:
+    """Two adapters in different controllers and two boards, attached; and that they are so again."""
+
+    def __init__(self, product):
+        self.product, self.pi, self.vm = product, product.pi, product.vm
+        self.devices = [product.lab.plug("ft232", "A1", serial="ONE"), product.lab.plug("ft232", "B2", serial="TWO"),
+                        product.lab.plug("acm", "G1", serial="THREE"), product.lab.plug("acm", "G2", serial="FOUR")]
+        product.wait_attached(*self.devices)
+        self.links = self.wait_links(4)
+
+    def wait_links(self, n):
+        look = "ls /dev/serial/by-id/"
+        return wait_until(lambda: (links := self.vm.sh(look, check=False).split()) and len(links) == n and links, 60,
+                          f"{n} links below /dev/serial/by-id", interval=0.5, lab=self.product.lab)
+
+    def wait_back(self):
+        """All four, each once, under the same links, and of use."""
+        self.product.wait_attached(*self.devices)
+        assert self.wait_links(4) == self.links
+        assert len(self.product.used_ports()) == 4
+        for device, serial in zip(self.devices, ("ONE", "TWO", "THREE", "FOUR")):
+            self.vm.sh(f"stty -F /dev/serial/by-id/*_{serial}-if00* raw -echo; "
+                       f"echo 'for {serial}' > $(echo /dev/serial/by-id/*_{serial}-if00*)")
+            assert device.wire.read_until(b"\n") == f"for {serial}\n".encode()
+
+    def most_at_once(self, since, there):
+        """How many devices the VM's kernel had at one moment at most, by its events; there: its bus ids at the beginning."""
+        there, most = set(there), len(there)
+        for event in self.vm.events.find(since, kind="kernel", devtype="usb_device", devpath="*/vhci_hcd.*/*-*"):
+            busid = event["devpath"].rsplit("/", 1)[-1]
+            if event["action"] == "add":
+                there.add(busid)
+            elif event["action"] == "remove":
+                there.discard(busid)
+            most = max(most, len(there))
+        return most
+
+    def wait_boot_service(self):
+        """Until it has ended; then how."""
+        look = f"systemctl show -P ActiveState -P SubState -P ExecMainStatus {BOOT_SERVICE}"
+        return wait_until(lambda: (state := self.vm.sh(look).split()) and state[0] not in ("activating", "inactive") and state, 120,
+                          f"{BOOT_SERVICE} to end", interval=0.5, lab=self.product.lab)
+
+
+@pytest.fixture
+def four(product):
+    return Four(product)
+
+
+@pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
+def test_the_vm_reboots_and_the_boot_service_has_all_four_back(four, is_clean):
+    t = four.vm.reboot(clean=is_clean)
+    assert four.wait_boot_service() == ["active", "exited", "0"]
+    assert len(four.product.used_ports()) == 4, "when the boot service is through, all are there"
+    four.wait_back()
+    assert four.most_at_once(t, there=[]) == 4
+
+
+@pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
+def test_the_pi_reboots_and_all_four_are_back(four, is_clean):
+    there = four.product.used_ports().values()
+    t = four.pi.reboot(clean=is_clean)
+    four.wait_back()
+    assert four.most_at_once(t, there) == 4
+
+
+@pytest.mark.parametrize("first, second", [("pi", "vm"), ("vm", "pi")])
+def test_both_lose_power_and_come_back_in_either_order(four, first, second):
+    lab = four.product.lab
+    for guest in (four.pi, four.vm):
+        guest.power_off()
+    lab.guest(first).power_on()
+    lab.guest(second).power_on()
+    assert four.wait_boot_service() == ["active", "exited", "0"]
+    four.wait_back()
