@@ -11,6 +11,7 @@
 #include "cleanup.h"
 
 #define ANSWER_MAX_SIZE ((size_t)4 * 1024 * 1024)
+#define LINE_REST_MS    1000 /* the rest of a line that has begun is on its way: given up, its end would pass for the next line */
 
 int local_connect(const char *path, const char *unit, struct failure *ret_failure)
 {
@@ -24,6 +25,8 @@ int local_connect(const char *path, const char *unit, struct failure *ret_failur
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "%s: the path is too long for a socket", path);
 	memcpy(address.sun_path, path, strlen(path));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		if (errno == EACCES)
+			return failure_set(ret_failure, FAILURE_NOT_ALLOWED, "Run it with sudo.", "%s: no permission to ask %s", path, unit);
 		snprintf(cure, sizeof(cure), "See: systemctl status %s. Start it: sudo systemctl start %s", unit, unit);
 		return failure_set(ret_failure, FAILURE_UNREACHABLE, cure, "%s is not running (%s: %s).", unit, path, strerror(errno));
 	}
@@ -109,6 +112,8 @@ static int local_read_line(int fd, int timeout_ms, char **ret_line, size_t *ret_
 		line = grown;
 		memcpy(line + used, chunk, (size_t)n);
 		used += (size_t)n;
+		if (deadline >= 0 && used == (size_t)n)
+			deadline += LINE_REST_MS;
 		if (line[used - 1] == '\n') {
 			*ret_line = TAKE_PTR(line);
 			*ret_size = used - 1;
