@@ -82,3 +82,33 @@ int file_write_atomic(const char *path, const char *content, size_t size, mode_t
 		unlink(temporary);
 	return r;
 }
+
+static void copy_lines(FILE *stream, const char *content, file_line_fn is_old, const void *userdata)
+{
+	while (*content) {
+		size_t length = strcspn(content, "\n");
+
+		if (!is_old(content, length, userdata))
+			fprintf(stream, "%.*s\n", (int)length, content);
+		content += length + (content[length] == '\n');
+	}
+}
+
+int file_replace_lines(const char *path, size_t max_size, file_line_fn is_old, const void *userdata, const char *addition, mode_t mode)
+{
+	_cleanup_free_ char *old = NULL, *new = NULL;
+	_cleanup_fclose_ FILE *stream = NULL;
+	size_t new_size = 0;
+	ssize_t size = file_read(path, max_size, &old);
+
+	if (size < 0 && size != -ENOENT)
+		return (int)size;
+	stream = open_memstream(&new, &new_size);
+	if (!stream)
+		return -ENOMEM;
+	copy_lines(stream, old ? old : "", is_old, userdata);
+	fputs(addition, stream);
+	if (fflush(stream) != 0)
+		return -ENOMEM;
+	return file_write_atomic(path, new, new_size, mode);
+}

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -11,3 +12,10 @@ ssize_t file_read(const char *path, size_t max_size, char **ret_content);
 /* Writes content to a temporary file beside path, syncs it and renames it over path: a reader sees the old or the new, never a part.
  * The file gets mode, and the owner of the file that it replaces where that is possible. 0 or negative errno. */
 int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode);
+
+/* Whether a line (length bytes, without its newline) is one of those to be replaced. */
+typedef bool (*file_line_fn)(const char *line, size_t length, const void *userdata);
+
+/* Rewrites the file at path, atomically: all lines stay but those that is_old picks, and addition (whole lines, maybe none) goes to the end. A missing
+ * file is an empty one; one above max_size is left alone (-EFBIG). 0 or negative errno. */
+int file_replace_lines(const char *path, size_t max_size, file_line_fn is_old, const void *userdata, const char *addition, mode_t mode);

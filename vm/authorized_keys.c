@@ -14,50 +14,37 @@
 #define LINE_START    "restrict,command=\"exec /usr/libexec/usbpush/usbpush-relay --pi "
 #define COMMENT_START "usbpush:"
 
+struct owner {
+	const char *id, *name; /* name may be NULL */
+};
+
 /* Whether the line is one that we wrote for this id or (not NULL) this name; foreign lines are nobody's. */
-static bool line_is_of(const char *line, size_t length, const char *pi_id, const char *name)
+static bool line_is_of(const char *line, size_t length, const void *userdata)
 {
-	size_t start = strlen(LINE_START), id_length = strlen(pi_id);
+	const struct owner *owner = userdata;
+	size_t start = strlen(LINE_START), id_length = strlen(owner->id);
 	const char *comment;
 
 	if (length < start + id_length + 1 || strncmp(line, LINE_START, start) != 0)
 		return false;
-	if (strncmp(line + start, pi_id, id_length) == 0 && line[start + id_length] == '"')
+	if (strncmp(line + start, owner->id, id_length) == 0 && line[start + id_length] == '"')
 		return true;
-	if (!name)
+	if (!owner->name)
 		return false;
 	comment = memrchr(line, ' ', length);
 	if (!comment)
 		return false;
 	comment++;
-	return (size_t)(line + length - comment) == strlen(COMMENT_START) + strlen(name) &&
+	return (size_t)(line + length - comment) == strlen(COMMENT_START) + strlen(owner->name) &&
 	       strncmp(comment, COMMENT_START, strlen(COMMENT_START)) == 0 &&
-	       strncmp(comment + strlen(COMMENT_START), name, strlen(name)) == 0;
+	       strncmp(comment + strlen(COMMENT_START), owner->name, strlen(owner->name)) == 0;
 }
 
 static int keys_rewrite(const char *path, const char *pi_id, const char *name, const char *addition)
 {
-	_cleanup_free_ char *old = NULL, *new = NULL;
-	_cleanup_fclose_ FILE *stream = NULL;
-	size_t new_size = 0;
-	ssize_t size = file_read(path, KEYS_MAX_SIZE, &old);
+	const struct owner owner = { pi_id, name };
 
-	if (size < 0 && size != -ENOENT)
-		return (int)size;
-	stream = open_memstream(&new, &new_size);
-	if (!stream)
-		return -ENOMEM;
-	for (const char *line = old ? old : ""; *line;) {
-		size_t length = strcspn(line, "\n");
-
-		if (!line_is_of(line, length, pi_id, name))
-			fprintf(stream, "%.*s\n", (int)length, line);
-		line += length + (line[length] == '\n');
-	}
-	fputs(addition, stream);
-	if (fflush(stream) != 0)
-		return -ENOMEM;
-	return file_write_atomic(path, new, new_size, 0644);
+	return file_replace_lines(path, KEYS_MAX_SIZE, line_is_of, &owner, addition, 0644);
 }
 
 int authorized_keys_write(const char *path, const struct pi_key *key, const char *name)

@@ -107,9 +107,14 @@ const struct piconf_entry *piconf_find(const struct piconf *piconf, const char *
 	return NULL;
 }
 
+struct owner {
+	const char *id, *name; /* name may be NULL */
+};
+
 /* Whether the line is a PI line of id, or (name not NULL) of name. Lines that make no sense are nobody's and stay. */
-static bool line_is_of(const char *line, size_t length, const char *id, const char *name)
+static bool line_is_of(const char *line, size_t length, const void *userdata)
 {
+	const struct owner *owner = userdata;
 	_cleanup_free_ char *text = strndup(line, length);
 	struct piconf_entry entry;
 	char *value;
@@ -124,33 +129,16 @@ static bool line_is_of(const char *line, size_t length, const char *id, const ch
 		return false;
 	value += strspn(value, " \t\"'");
 	value[strcspn(value, "\"'\r")] = '\0';
-	return entry_parse(value, &entry) == 0 && (strcmp(entry.id, id) == 0 || (name && strcmp(entry.name, name) == 0));
+	return entry_parse(value, &entry) == 0 &&
+	       (strcmp(entry.id, owner->id) == 0 || (owner->name && strcmp(entry.name, owner->name) == 0));
 }
 
-/* Copies all lines but those of id and name, and appends addition. */
+/* Keeps all lines but those of id and name, and appends addition. */
 static int piconf_rewrite(const char *path, const char *id, const char *name, const char *addition)
 {
-	_cleanup_free_ char *old = NULL, *new = NULL;
-	_cleanup_fclose_ FILE *stream = NULL;
-	size_t new_size = 0;
-	ssize_t size = file_read(path, PICONF_MAX_SIZE, &old);
+	const struct owner owner = { id, name };
 
-	if (size < 0 && size != -ENOENT)
-		return (int)size;
-	stream = open_memstream(&new, &new_size);
-	if (!stream)
-		return -ENOMEM;
-	for (const char *line = old ? old : ""; *line;) {
-		size_t length = strcspn(line, "\n");
-
-		if (!line_is_of(line, length, id, name))
-			fprintf(stream, "%.*s\n", (int)length, line);
-		line += length + (line[length] == '\n');
-	}
-	fputs(addition, stream);
-	if (fflush(stream) != 0)
-		return -ENOMEM;
-	return file_write_atomic(path, new, new_size, 0644);
+	return file_replace_lines(path, PICONF_MAX_SIZE, line_is_of, &owner, addition, 0644);
 }
 
 static void problem_pass_over(const struct config_problem *problem, void *userdata)
