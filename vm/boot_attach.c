@@ -5,6 +5,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define HANDLER_LIMIT_MS  10000
 #define CONNECT_RETRY_MS  250 /* between bind(2), which inotify tells, and listen(2), which nothing tells */
 #define ANSWER_LIMIT_MS   10000
+#define QUIET_MS          2000
 #define EVENT_BUFFER_SIZE 4096
 
 static int64_t now_ms(void)
@@ -81,21 +83,26 @@ static size_t count_devices(const json_t *status)
 	return n;
 }
 
-/* Looks at the status after each event. 0 complete, -ETIMEDOUT, other negative errno (told already, or the handler ended). */
+/* Looks at the status after each event. What is complete must stay so for a moment: a Pi that has just come up offers its devices only then.
+ * 0 complete, -ETIMEDOUT, other negative errno (told already, or the handler ended). */
 static int wait_until_complete(int events_fd, int requests_fd, int64_t deadline, json_t **ret_status)
 {
 	for (;;) {
 		_cleanup_json_ json_t *status = NULL, *event = NULL;
 		int64_t left = deadline - now_ms();
+		bool is_complete;
 		int err = ask(requests_fd, "status", &status);
 
 		if (err < 0)
 			return err;
 		json_decref(*ret_status);
 		*ret_status = json_incref(status);
-		if (vm_status_is_complete(status))
-			return 0;
+		is_complete = vm_status_is_complete(status);
+		if (is_complete && left > QUIET_MS)
+			left = QUIET_MS;
 		err = left > 0 ? local_next_event(events_fd, (int)left, &event) : -ETIMEDOUT;
+		if (err == -ETIMEDOUT && is_complete)
+			return 0;
 		if (err < 0)
 			return err;
 	}
