@@ -14,7 +14,7 @@
 #include "vhci.h"
 
 #define SECOND_USEC            UINT64_C(1000000)
-#define STREAM_LIMIT_USEC      (10 * SECOND_USEC)
+#define STREAM_LIMIT_USEC      (20 * SECOND_USEC)
 #define ENUMERATION_LIMIT_USEC (20 * SECOND_USEC) /* a hub reads its devices one after the other: many may be before this one */
 #define JOB_LIMIT_USEC         (10 * SECOND_USEC)
 #define SETTLE_LIMIT_USEC      (3 * SECOND_USEC)
