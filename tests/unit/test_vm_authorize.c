@@ -1,75 +1,54 @@
 /* Pairing by hand on the VM: keys in, files out. */
 
-#include <check.h>
-#include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "atomic_file.h"
 #include "authorize.h"
 #include "authorized_keys.h"
+#include "check_program.h"
 #include "cleanup.h"
-#include "directory.h"
 #include "pi_key.h"
+#include "temp_tree.h"
 
-#define KEY                 "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
-#define KEY_ID              "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
-#define OTHER               "AAAAC3NzaC1lZDI1NTE5AAAAIFQkRtRcvgvo09XRN2UfsAyHUzKxz+lxkBdVNys0V335"
-#define OTHER_ID            "699ebe741e9a68e01eaf258f48419c33"
-#define LINE(id, key, name) "restrict,command=\"exec /usr/libexec/usbpush/usbpush-relay --pi " id "\" ssh-ed25519 " key " usbpush:" name "\n"
+#define KEY      "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
+#define KEY_ID   "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
+#define OTHER    "AAAAC3NzaC1lZDI1NTE5AAAAIFQkRtRcvgvo09XRN2UfsAyHUzKxz+lxkBdVNys0V335"
+#define OTHER_ID "699ebe741e9a68e01eaf258f48419c33"
+#define LINE(id, key, name) \
+	"restrict,command=\"exec /usr/libexec/usbpush/usbpush-relay --pi " id "\" ssh-ed25519 " key " usbpush:" name "\n"
 
-static char root[64], key_file[96];
+static struct temp_tree tree;
+static const char *root; /* what stands for / */
 static struct failure failure;
 static struct piconf_entry entry;
 
 static void setup(void)
 {
-	snprintf(root, sizeof(root), "/tmp/vm-authorize.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(root));
-	snprintf(key_file, sizeof(key_file), "%s/key.pub", root);
+	temp_tree_new(&tree);
+	root = tree.path;
 	memset(&failure, 0, sizeof(failure));
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
 }
 
 static void teardown(void)
 {
-	nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	temp_tree_free(&tree);
 }
 
 static void put(const char *path, const char *content)
 {
-	char full[256];
-
-	snprintf(full, sizeof(full), "%s%s", root, path);
-	ck_assert_int_eq(directory_make_parents(full), 0);
-	ck_assert_int_eq(file_write_atomic(full, content, strlen(content), 0644), 0);
+	temp_tree_put(&tree, path + 1, content);
 }
 
 static void expect_file(const char *path, const char *expected)
 {
-	_cleanup_free_ char *content = NULL;
-	char full[256];
-
-	snprintf(full, sizeof(full), "%s%s", root, path);
-	ck_assert_int_ge(file_read(full, 65536, &content), 0);
-	ck_assert_str_eq(content, expected);
+	ck_assert_str_eq(temp_tree_get(&tree, path + 1), expected);
 }
 
 static int authorize(const char *name, const char *key_line)
 {
 	put("/key.pub", key_line);
-	return authorize_pi(root, name, "pi.local", key_file, &entry, &failure);
+	return authorize_pi(root, name, "pi.local", temp_tree_path(&tree, "key.pub"), &entry, &failure);
 }
 
 START_TEST(a_key_opens_the_relay_and_nothing_else)
@@ -83,15 +62,12 @@ END_TEST
 
 START_TEST(the_keys_are_readable_and_only_roots_to_write)
 {
-	char path[160];
 	struct stat st;
 
 	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
-	snprintf(path, sizeof(path), "%s" AUTHORIZED_KEYS_PATH, root);
-	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(fstatat(tree.fd, AUTHORIZED_KEYS_PATH + 1, &st, 0), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0644);
-	*strrchr(path, '/') = '\0';
-	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(fstatat(tree.fd, "var/lib/usbpush/.ssh", &st, 0), 0);
 	ck_assert_uint_eq(st.st_mode & 022, 0);
 }
 END_TEST
@@ -194,10 +170,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("vm_authorize");
 	TCase *tests = tcase_create("authorize");
-	SRunner *runner;
-	int n_failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_key_opens_the_relay_and_nothing_else);
@@ -210,10 +183,5 @@ int main(void)
 	tcase_add_loop_test(tests, a_name_that_could_break_a_line_is_refused, 0, ARRAY_SIZE(BAD_NAMES));
 	tcase_add_test(tests, a_missing_key_file_is_named);
 	tcase_add_test(tests, the_next_step_names_this_machines_host_key);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed > 0;
+	return check_program_run("vm_authorize", tests, NULL);
 }

@@ -1,37 +1,33 @@
 /* /etc/usbpush/pi.conf */
 
-#include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "atomic_file.h"
+#include "check_program.h"
 #include "cleanup.h"
 #include "piconf.h"
+#include "temp_tree.h"
 
-static char dir[64], path[96];
+static struct temp_tree tree;
+static char path[96];
 static struct piconf piconf;
 static char problem_text[400];
 
 static void setup(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/vm-piconf.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/pi.conf", dir);
+	temp_tree_new(&tree);
+	snprintf(path, sizeof(path), "%s/pi.conf", tree.path);
 	problem_text[0] = '\0';
 }
 
 static void teardown(void)
 {
-	unlink(path);
-	rmdir(dir);
+	temp_tree_free(&tree);
 }
 
 static void put(const char *content)
 {
-	ck_assert_int_eq(file_write_atomic(path, content, strlen(content), 0640), 0);
+	temp_tree_put(&tree, "pi.conf", content);
 }
 
 static void note_problem(const struct config_problem *problem, void *userdata)
@@ -47,10 +43,7 @@ static void read_conf(void)
 
 static void expect_content(const char *expected)
 {
-	_cleanup_free_ char *content = NULL;
-
-	ck_assert_int_ge(file_read(path, 4096, &content), 0);
-	ck_assert_str_eq(content, expected);
+	ck_assert_str_eq(temp_tree_get(&tree, "pi.conf"), expected);
 }
 
 START_TEST(without_a_file_no_pi_is_known)
@@ -158,10 +151,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("vm_piconf");
 	TCase *tests = tcase_create("piconf");
-	SRunner *runner;
-	int n_failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, without_a_file_no_pi_is_known);
@@ -173,10 +163,5 @@ int main(void)
 	tcase_add_test(tests, a_new_key_under_an_old_name_replaces_the_old_entry);
 	tcase_add_test(tests, the_first_default_host_stays);
 	tcase_add_test(tests, removing_an_entry_leaves_ids_that_only_begin_like_it);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed > 0;
+	return check_program_run("vm_piconf", tests, NULL);
 }

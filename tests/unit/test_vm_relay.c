@@ -1,6 +1,5 @@
 /* The real relay program between pipes, as sshd gives it, and a socket that plays the handler. */
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check_program.h"
 #include "cleanup.h"
 
 #define PI_ID      "0123456789abcdef"
@@ -310,10 +310,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("vm_relay");
 	TCase *tests = tcase_create("relay");
-	SRunner *runner;
-	int n_failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_set_timeout(tests, 30);
@@ -330,10 +327,5 @@ int main(void)
 	tcase_add_test(tests, waits_for_a_handler_that_is_restarting);
 	tcase_add_test(tests, without_a_handler_it_says_so_and_fails);
 	tcase_add_test(tests, an_id_that_is_none_is_refused);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed > 0;
+	return check_program_run("vm_relay", tests, NULL);
 }

@@ -1,99 +1,58 @@
 /* vhci_hcd's files as a temporary tree: the layout of Debian's kernel, seen in the lab, in small. */
 
-#include <check.h>
 #include <errno.h>
-#include <ftw.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check_program.h"
 #include "cleanup.h"
+#include "temp_tree.h"
 #include "vhci.h"
 
 #define PLATFORM "devices/platform/"
 
-static char dir[64];
+static struct temp_tree tree; /* /sys */
 static struct vhci *vhci;
-
-__attribute__((format(printf, 2, 3))) static void put(const char *path, const char *format, ...)
-{
-	char full[256], *slash;
-	va_list arguments;
-	FILE *file;
-
-	snprintf(full, sizeof(full), "%s/%s", dir, path);
-	for (slash = strchr(full + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		ck_assert(mkdir(full, 0755) == 0 || errno == EEXIST);
-		*slash = '/';
-	}
-	file = fopen(full, "w");
-	ck_assert_ptr_nonnull(file);
-	va_start(arguments, format);
-	vfprintf(file, format, arguments);
-	va_end(arguments);
-	fclose(file);
-}
 
 static const char *content_of(const char *path)
 {
-	static char text[64];
-	char full[256];
-	FILE *file;
-
-	snprintf(full, sizeof(full), "%s/%s", dir, path);
-	file = fopen(full, "r");
-	ck_assert_ptr_nonnull(file);
-	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-	fclose(file);
-	return text;
+	return temp_tree_get(&tree, path);
 }
 
 /* Two controllers of three high-speed and three SuperSpeed ports. */
 static void put_tree(void)
 {
-	put(PLATFORM "vhci_hcd.0/nports", "12\n");
-	put(PLATFORM "vhci_hcd.0/attach", "%s", "");
-	put(PLATFORM "vhci_hcd.0/detach", "%s", "");
-	put(PLATFORM "vhci_hcd.0/status",
-	    "hub port sta spd dev      sockfd local_busid\n"
-	    "hs  0000 006 003 00010007 000003 3-1\nhs  0001 004 000 00000000 000000 0-0\nhs  0002 004 000 00000000 000000 0-0\n"
-	    "ss  0003 004 000 00000000 000000 0-0\nss  0004 004 000 00000000 000000 0-0\nss  0005 004 000 00000000 000000 0-0\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/nports", "12\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/attach", "");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/detach", "");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/status",
+		      "hub port sta spd dev      sockfd local_busid\n"
+		      "hs  0000 006 003 00010007 000003 3-1\nhs  0001 004 000 00000000 000000 0-0\nhs  0002 004 000 00000000 000000 0-0\n"
+		      "ss  0003 004 000 00000000 000000 0-0\nss  0004 004 000 00000000 000000 0-0\nss  0005 004 000 00000000 000000 0-0\n");
 	/* A controller that is not ready shows the socket as 16 digits. */
-	put(PLATFORM "vhci_hcd.0/status.1",
-	    "hub port sta spd dev      sockfd local_busid\n"
-	    "hs  0006 005 000 00000000 0000000000000000 0-0\nhs  0007 005 000 00000000 0000000000000000 0-0\nhs  0008 004 000 00000000 000000 0-0\n"
-	    "ss  0009 004 000 00000000 000000 0-0\nss  0010 004 000 00000000 000000 0-0\nss  0011 004 000 00000000 000000 0-0\n");
-	put(PLATFORM "vhci_hcd.0/usb3/authorized_default", "1\n");
-	put(PLATFORM "vhci_hcd.0/usb4/authorized_default", "1\n");
-	put(PLATFORM "vhci_hcd.1/usb10/authorized_default", "1\n");
-	put(PLATFORM "vhci_hcd.1/usb9/authorized_default", "1\n");
-	put(PLATFORM "vhci_hcd.0/usb3/3-1/idVendor", "0403\n");
+	temp_tree_put(
+		&tree, PLATFORM "vhci_hcd.0/status.1",
+		"hub port sta spd dev      sockfd local_busid\n"
+		"hs  0006 005 000 00000000 0000000000000000 0-0\nhs  0007 005 000 00000000 0000000000000000 0-0\nhs  0008 004 000 00000000 000000 0-0\n"
+		"ss  0009 004 000 00000000 000000 0-0\nss  0010 004 000 00000000 000000 0-0\nss  0011 004 000 00000000 000000 0-0\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/usb3/authorized_default", "1\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/usb4/authorized_default", "1\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.1/usb10/authorized_default", "1\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.1/usb9/authorized_default", "1\n");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/usb3/3-1/idVendor", "0403\n");
 }
 
 static void setup(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/vm-vhci.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	temp_tree_new(&tree);
 	put_tree();
-	ck_assert_int_eq(vhci_new(dir, dir, &vhci), 0);
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
+	ck_assert_int_eq(vhci_new(tree.path, tree.path, &vhci), 0);
 }
 
 static void teardown(void)
 {
 	vhci = vhci_free(vhci);
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	temp_tree_free(&tree);
 }
 
 static uint32_t find_free(uint32_t speed)
@@ -192,7 +151,7 @@ START_TEST(attach_writes_port_fd_devid_and_speed_code)
 
 	ck_assert_int_eq(vhci_attach(vhci, 1, 7, 0x10004, 480, &failure), 0);
 	ck_assert_str_eq(content_of(PLATFORM "vhci_hcd.0/attach"), "1 7 65540 3");
-	put(PLATFORM "vhci_hcd.0/attach", "%s", "");
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/attach", "");
 	ck_assert_int_eq(vhci_attach(vhci, 3, 7, 0x10004, 10000, &failure), 0);
 	ck_assert_str_eq(content_of(PLATFORM "vhci_hcd.0/attach"), "3 7 65540 5");
 }
@@ -265,12 +224,8 @@ END_TEST
 
 START_TEST(a_controller_without_its_root_hubs_is_not_ready)
 {
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/" PLATFORM "vhci_hcd.1/usb9/authorized_default", dir);
-	unlink(path);
-	*strrchr(path, '/') = '\0';
-	rmdir(path);
+	temp_tree_remove(&tree, PLATFORM "vhci_hcd.1/usb9/authorized_default");
+	temp_tree_remove(&tree, PLATFORM "vhci_hcd.1/usb9");
 	vhci_scan(vhci);
 	ck_assert_uint_eq(vhci_count_ports(vhci), 0);
 }
@@ -282,16 +237,12 @@ static enum failure_code check_with(bool has_usb, bool has_module_file)
 {
 	struct vhci *bare;
 	struct failure failure;
-	char root[128], modules[128];
-
-	put("bare/x", "%s", "");
+	temp_tree_put(&tree, "bare/x", "");
 	if (has_usb)
-		put("bare/bus/usb/uevent", "%s", "");
+		temp_tree_put(&tree, "bare/bus/usb/uevent", "");
 	if (has_module_file)
-		put("modules/kernel/drivers/usb/usbip/vhci-hcd.ko.xz", "%s", "");
-	snprintf(root, sizeof(root), "%s/bare", dir);
-	snprintf(modules, sizeof(modules), "%s/modules", dir);
-	ck_assert_int_eq(vhci_new(root, modules, &bare), 0);
+		temp_tree_put(&tree, "modules/kernel/drivers/usb/usbip/vhci-hcd.ko.xz", "");
+	ck_assert_int_eq(vhci_new(temp_tree_path(&tree, "bare"), temp_tree_path(&tree, "modules"), &bare), 0);
 	ck_assert_int_lt(vhci_check(bare, &failure), 0);
 	ck_assert_str_ne(failure.cure, "");
 	vhci_free(bare);
@@ -309,19 +260,17 @@ END_TEST
 START_TEST(a_forbidden_write_is_told_as_such)
 {
 	struct failure failure;
-	char path[128];
+	const char *attach = temp_tree_path(&tree, PLATFORM "vhci_hcd.0/attach");
 
 	if (geteuid() == 0) {
 		/* root passes every mode; a directory in the file's place fails with another error, which must not be told as permission. */
-		snprintf(path, sizeof(path), "%s/" PLATFORM "vhci_hcd.0/attach", dir);
-		unlink(path);
-		ck_assert_int_eq(mkdir(path, 0755), 0);
+		temp_tree_remove(&tree, PLATFORM "vhci_hcd.0/attach");
+		temp_tree_make_dir(&tree, PLATFORM "vhci_hcd.0/attach");
 		ck_assert_int_lt(vhci_attach(vhci, 1, 7, 1, 480, &failure), 0);
 		ck_assert_int_eq(failure.code, FAILURE_KERNEL);
 		return;
 	}
-	snprintf(path, sizeof(path), "%s/" PLATFORM "vhci_hcd.0/attach", dir);
-	chmod(path, 0444);
+	ck_assert_int_eq(chmod(attach, 0444), 0);
 	ck_assert_int_lt(vhci_attach(vhci, 1, 7, 1, 480, &failure), 0);
 	ck_assert_int_eq(failure.code, FAILURE_NO_PERMISSION);
 }
@@ -361,10 +310,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("vm_vhci");
 	TCase *tests = tcase_create("vhci");
-	SRunner *runner;
-	int n_failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, ports_are_counted_over_all_controllers);
@@ -384,10 +330,5 @@ int main(void)
 	tcase_add_test(tests, a_forbidden_write_is_told_as_such);
 	tcase_add_loop_test(tests, a_broken_status_row_is_refused, 0, ARRAY_SIZE(BROKEN_ROWS));
 	tcase_add_test(tests, more_rows_than_ports_are_refused);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed > 0;
+	return check_program_run("vm_vhci", tests, NULL);
 }

@@ -2,15 +2,10 @@
 
 #include <check.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "daemon.h"
@@ -28,70 +23,24 @@ const struct vm_device KEYBOARD = { 0x046d, 0xc31c, "", 0x03, 0x01, 0x01 };
 
 /* ---- the tree ---- */
 
-static void make_directories(const char *path)
-{
-	char part[256];
-
-	snprintf(part, sizeof(part), "%s", path);
-	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		ck_assert(mkdir(part, 0755) == 0 || errno == EEXIST);
-		*slash = '/';
-	}
-}
-
-static void tree_write(struct vm_bed *bed, const char *path, const void *content, size_t size)
-{
-	char full[256];
-	FILE *file;
-
-	snprintf(full, sizeof(full), "%s/%s", bed->sysfs, path);
-	make_directories(full);
-	file = fopen(full, "w");
-	ck_assert_ptr_nonnull(file);
-	ck_assert_uint_eq(fwrite(content, 1, size, file), size);
-	ck_assert_int_eq(fclose(file), 0);
-}
-
 __attribute__((format(printf, 3, 4))) static void tree_print(struct vm_bed *bed, const char *path, const char *format, ...)
 {
-	char text[4096];
+	char full[160], text[2048];
 	va_list arguments;
 
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	tree_write(bed, path, text, strlen(text));
+	snprintf(full, sizeof(full), "sys/%s", path);
+	temp_tree_put(&bed->tree, full, text);
 }
 
 static const char *tree_read(struct vm_bed *bed, const char *path)
 {
-	static char text[512];
-	char full[256];
-	size_t n;
-	FILE *file;
+	char full[160];
 
-	snprintf(full, sizeof(full), "%s/%s", bed->sysfs, path);
-	file = fopen(full, "r");
-	if (!file)
-		return "";
-	n = fread(text, 1, sizeof(text) - 1, file);
-	text[n] = '\0';
-	fclose(file);
-	return text;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	snprintf(full, sizeof(full), "sys/%s", path);
+	return temp_tree_get(&bed->tree, full);
 }
 
 static void device_busid(uint32_t port, char *buffer, size_t size)
@@ -121,7 +70,7 @@ static void write_status(struct vm_bed *bed)
 			 bed->ports[i].state, bed->ports[i].state == STATE_USED ? 3U : 0U,
 			 bed->ports[i].state == STATE_USED ? bed->ports[i].devid : 0U, 0U, busid);
 	}
-	tree_write(bed, VHCI "/status", text, strlen(text));
+	tree_print(bed, VHCI "/status", "%s", text);
 }
 
 static void write_tree(struct vm_bed *bed)
@@ -146,23 +95,17 @@ static void bed_start_handler(struct vm_bed *bed)
 
 static void bed_setup_common(struct vm_bed *bed, bool has_module)
 {
-	FILE *conf;
-
 	memset(bed, 0, sizeof(*bed));
-	snprintf(bed->dir, sizeof(bed->dir), "/tmp/vm-bed.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(bed->dir));
-	snprintf(bed->sysfs, sizeof(bed->sysfs), "%s/sys", bed->dir);
-	snprintf(bed->conf, sizeof(bed->conf), "%s/pi.conf", bed->dir);
-	conf = fopen(bed->conf, "w");
-	ck_assert_ptr_nonnull(conf);
-	fputs("PI=" BED_PI " pi1\nPI=" BED_OTHER " pi2\n", conf);
-	fclose(conf);
+	temp_tree_new(&bed->tree);
+	snprintf(bed->sysfs, sizeof(bed->sysfs), "%s/sys", bed->tree.path);
+	snprintf(bed->conf, sizeof(bed->conf), "%s/pi.conf", bed->tree.path);
+	temp_tree_put(&bed->tree, "pi.conf", "PI=" BED_PI " pi1\nPI=" BED_OTHER " pi2\n");
 	if (has_module)
 		write_tree(bed);
 	else
 		tree_print(bed, "bus/usb/uevent", "%s", "");
 	bed->options = (struct handler_options){
-		.sysfs_root = bed->sysfs, .modules_dir = bed->dir, .piconf_path = bed->conf, .runtime_dir = bed->dir
+		.sysfs_root = bed->sysfs, .modules_dir = bed->tree.path, .piconf_path = bed->conf, .runtime_dir = bed->tree.path
 	};
 	ck_assert_int_ge(sd_event_new(&bed->event), 0);
 	bed_start_handler(bed);
@@ -182,7 +125,7 @@ void vm_bed_teardown(struct vm_bed *bed)
 {
 	handler_free(bed->handler);
 	sd_event_unref(bed->event);
-	remove_tree(bed->dir);
+	temp_tree_free(&bed->tree);
 }
 
 void vm_bed_restart_handler(struct vm_bed *bed)
@@ -283,10 +226,11 @@ static void write_descriptors(struct vm_bed *bed, uint32_t port, const struct vm
 		device->protocol,
 		0,
 	};
-	char path[128];
+	char path[128], full[160];
 
 	device_path(port, "descriptors", path, sizeof(path));
-	tree_write(bed, path, data, sizeof(data));
+	snprintf(full, sizeof(full), "sys/%s", path);
+	temp_tree_put_bytes(&bed->tree, full, data, sizeof(data));
 }
 
 static void write_attribute(struct vm_bed *bed, uint32_t port, const char *name, const char *value)
@@ -340,11 +284,11 @@ void vm_bed_add_tty(struct vm_bed *bed, uint32_t port, const char *node, const c
 
 void vm_bed_remove(struct vm_bed *bed, uint32_t port)
 {
-	char path[128], full[256];
+	char path[128], full[160];
 
 	device_path(port, "", path, sizeof(path));
-	snprintf(full, sizeof(full), "%s/%s", bed->sysfs, path);
-	remove_tree(full);
+	snprintf(full, sizeof(full), "sys/%s", path);
+	temp_tree_remove(&bed->tree, full);
 	bed->ports[port].state = STATE_FREE;
 	write_status(bed);
 	inject(bed, UEVENT_REMOVE, port);

@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include "handler.h"
+#include "temp_tree.h"
 
 /* A VM for tests: the real handler on a temporary tree in sysfs' place, whose kernel is played by the test, and Pis that follow a script. */
 
@@ -15,7 +16,7 @@
 #define BED_HS    8
 
 struct vm_bed {
-	char dir[64];
+	struct temp_tree tree;
 	char sysfs[96], conf[96];
 	sd_event *event;
 	struct handler_options options;
