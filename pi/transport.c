@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "log.h"
@@ -184,7 +186,7 @@ static int transport_on_prepare(sd_event_source *source, void *userdata)
 	return sd_event_source_set_io_events(source, wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static int transport_set_options(struct transport *transport, const struct transport_options *options, int *tcp_fd)
+static int transport_set_options(struct transport *transport, const struct transport_options *options)
 {
 	const char *host_key_type = ssh_key_type_to_char(ssh_key_type(transport->host_key));
 	const int no = 0, yes = 1;
@@ -195,7 +197,7 @@ static int transport_set_options(struct transport *transport, const struct trans
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_PROCESS_CONFIG, &no);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_HOST, "vm"); /* only a label: the socket is connected already */
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_USER, options->user);
-	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_FD, tcp_fd);
+	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_FD, &transport->given_fd);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_NODELAY, &yes);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_CIPHERS_C_S, TRANSPORT_CIPHERS);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_CIPHERS_S_C, TRANSPORT_CIPHERS);
@@ -216,7 +218,7 @@ static int transport_import_host_key(struct transport *transport, const char *te
 	return ssh_pki_import_pubkey_base64(base64 + 1, ssh_key_type_from_name(type), &transport->host_key) == SSH_OK ? 0 : -EINVAL;
 }
 
-static int transport_init(struct transport *transport, int *tcp_fd, const struct transport_options *options)
+static int transport_init(struct transport *transport, const struct transport_options *options)
 {
 	int r;
 
@@ -232,10 +234,10 @@ static int transport_init(struct transport *transport, int *tcp_fd, const struct
 	r = transport_import_host_key(transport, options->host_key);
 	if (r < 0)
 		return r;
-	transport->fd = fcntl(*tcp_fd, F_DUPFD_CLOEXEC, 3);
-	if (transport->fd < 0)
+	transport->given_fd = fcntl(transport->fd, F_DUPFD_CLOEXEC, 3);
+	if (transport->given_fd < 0)
 		return -errno;
-	r = transport_set_options(transport, options, tcp_fd);
+	r = transport_set_options(transport, options);
 	if (r < 0)
 		return r;
 	ssh_set_blocking(transport->ssh, 0);
@@ -246,25 +248,37 @@ static int transport_init(struct transport *transport, int *tcp_fd, const struct
 int transport_new(sd_event *event, int tcp_fd, const struct transport_options *options, const struct transport_handlers *handlers,
 		  void *userdata, struct transport **ret_transport)
 {
-	_cleanup_close_ int owned_fd = tcp_fd;
 	struct transport *transport = calloc(1, sizeof(*transport));
 	int r;
 
-	if (!transport)
+	if (!transport) {
+		close_fd(tcp_fd);
 		return -ENOMEM;
+	}
 	transport->event = event;
-	transport->fd = -EBADF;
+	transport->fd = tcp_fd;
+	transport->given_fd = -EBADF;
 	transport->handlers = *handlers;
 	transport->userdata = userdata;
 	TAILQ_INIT(&transport->channels);
-	r = transport_init(transport, &owned_fd, options);
+	r = transport_init(transport, options);
 	if (r < 0) {
 		transport_free(transport);
 		return r;
 	}
-	owned_fd = -EBADF; /* libssh closes it with the session */
 	*ret_transport = transport;
 	return 0;
+}
+
+/* libssh closes the descriptor that it was given (SSH_OPTIONS_FD) when the peer is lost, and leaves it open in ssh_disconnect() and ssh_free(). Its
+ * number may be another file's by now: it is ours to close only while it is still the same socket. */
+static void transport_close_given(const struct transport *transport)
+{
+	struct stat given, own;
+
+	if (fstat(transport->given_fd, &given) == 0 && fstat(transport->fd, &own) == 0 && given.st_dev == own.st_dev &&
+	    given.st_ino == own.st_ino)
+		close_fd(transport->given_fd);
 }
 
 static void transport_destroy(struct transport *transport)
@@ -282,6 +296,7 @@ static void transport_destroy(struct transport *transport)
 	}
 	ssh_key_free(transport->key);
 	ssh_key_free(transport->host_key);
+	transport_close_given(transport);
 	close_fd(transport->fd);
 	free(transport);
 }

@@ -34,7 +34,8 @@ struct transport {
 	sd_event *event;       /* borrowed: outlives us */
 	sd_event_source *io;   /* owned */
 	sd_event_source *work; /* owned: runs the steps outside libssh's callbacks */
-	int fd;                /* owned: our own dup, libssh closes its one when it likes */
+	int fd;                /* owned */
+	int given_fd;          /* its double, libssh's to close when it likes, and ours if it has not */
 	ssh_session ssh;       /* owned */
 	ssh_event poll;        /* owned */
 	ssh_key key, host_key; /* owned */
