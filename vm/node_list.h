@@ -30,6 +30,8 @@ bool node_list_has(const struct node_list *list, const char *path);
 /* Copies paths and links into the fields of `attached`. */
 void node_list_to_attached(const struct node_list *list, struct attached *attached);
 
-/* New references: a list of the paths, and one of the links. */
+/* A list of the paths; a new reference. */
 json_t *node_list_paths_to_json(const struct node_list *list);
+
+/* A list of all links; a new reference. */
 json_t *node_list_links_to_json(const struct node_list *list);

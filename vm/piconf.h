@@ -30,9 +30,13 @@ int piconf_read(const char *path, config_problem_fn on_problem, struct piconf *r
 /* The entry of a Pi by its id or its name, or NULL. */
 const struct piconf_entry *piconf_find(const struct piconf *piconf, const char *id_or_name);
 
-/* Whether text can be a Pi's id ([0-9a-f]{1,32}), its name ([A-Za-z0-9._-]{1,63}), an address (no white space or quotes). */
+/* Whether text can be a Pi's id: [0-9a-f]{1,32}. */
 bool piconf_is_id(const char *text);
+
+/* Whether text can be a Pi's name: [A-Za-z0-9._-]{1,63}. */
 bool piconf_is_name(const char *text);
+
+/* Whether text can be an address: no white space, no quotes. */
 bool piconf_is_address(const char *text);
 
 /* Writes entry into the file in place of any entry with its id or its name; an address becomes DEFAULT_PI_HOST if there is none yet. All
