@@ -1,0 +1,450 @@
+#include "ssh_vm.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "transport.h"
+
+#define SSHD "/usr/sbin/sshd"
+
+static const char HELLO[] =
+	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"feed\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
+	"\"patience_ms\":8000,\"ports\":16}";
+
+/* ---- the part that sshd starts: plays a script on stdin and stdout ---- */
+
+static const char *play_dir;
+static char play_kind[16];
+
+static void play_note(const char *file, const char *text)
+{
+	char path[256];
+	FILE *stream;
+
+	snprintf(path, sizeof(path), "%s/%s.%s", play_dir, play_kind, file);
+	stream = fopen(path, "a");
+	if (stream) {
+		fprintf(stream, "%s\n", text);
+		fclose(stream);
+	}
+}
+
+static void play_write(const char *data, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(STDOUT_FILENO, data, size);
+
+		if (n < 0)
+			_exit(0); /* the Pi went away; _exit(): nobody cares what a player leaves */
+		data += n;
+		size -= (size_t)n;
+	}
+}
+
+static void play_say(const char *line)
+{
+	play_write(line, strlen(line));
+	play_write("\n", 1);
+}
+
+/* The next line from the Pi; ends the program at the end of the channel. */
+static const char *play_listen(void)
+{
+	static char line[70000];
+	size_t used = 0;
+	ssize_t n;
+
+	while ((n = read(STDIN_FILENO, line + used, 1)) == 1 && line[used] != '\n')
+		used += used < sizeof(line) - 2;
+	if (n != 1) {
+		play_note("end", "of input");
+		_exit(0);
+	}
+	line[used] = '\0';
+	play_note("heard", line);
+	return line;
+}
+
+static bool play_is(const char *line, const char *type)
+{
+	_cleanup_json_ json_t *object = json_loads(line, 0, NULL);
+	const char *is = json_string_value(json_object_get(object, "type"));
+
+	return is && strcmp(is, type) == 0;
+}
+
+static void play_hear(const char *type)
+{
+	while (!play_is(play_listen(), type))
+		;
+}
+
+static void play_say_json(json_t *object)
+{
+	_cleanup_json_ json_t *owned = object;
+	_cleanup_free_ char *line = json_dumps(owned, JSON_COMPACT);
+
+	play_say(line);
+}
+
+static void play_answer_sync(const json_t *sync)
+{
+	json_t *keep = json_array(), *offer;
+	size_t i;
+
+	json_array_foreach(json_object_get(sync, "offers"), i, offer)
+		if (json_is_true(json_object_get(offer, "streaming")))
+			json_array_append(keep, json_object_get(offer, "id"));
+	play_say_json(json_pack("{s:s, s:O, s:o}", "type", "synced", "seq", json_object_get(sync, "seq"), "keep", keep));
+}
+
+static void play_answer_connect(const json_t *connect)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/attach", play_dir);
+	if (access(path, F_OK) == 0)
+		play_say_json(json_pack("{s:s, s:O, s:i, s:s, s:[s], s:[], s:{}}", "type", "attached", "id",
+					json_object_get(json_object_get(connect, "offer"), "id"), "port", 0, "busid", "1-1", "nodes",
+					"/dev/ttyUSB0", "links", "steps_ms"));
+}
+
+/* A VM as it should be. line was heard already. */
+static void play_serve(const char *line)
+{
+	for (;; line = play_listen()) {
+		_cleanup_json_ json_t *object = json_loads(line, 0, NULL);
+
+		if (play_is(line, "hello"))
+			play_say(HELLO);
+		else if (play_is(line, "sync"))
+			play_answer_sync(object);
+		else if (play_is(line, "connect"))
+			play_answer_connect(object);
+		else if (play_is(line, "ping"))
+			play_say_json(json_pack("{s:s, s:O}", "type", "pong", "seq", json_object_get(object, "seq")));
+	}
+}
+
+static void play_raw(const char *text)
+{
+	for (; *text; text++) {
+		char c = *text;
+
+		if (c == '\\' && text[1]) {
+			text++;
+			c = *text == 'n' ? '\n' : *text == '0' ? '\0' : *text;
+		}
+		play_write(&c, 1);
+	}
+}
+
+static void play_fill(size_t size, bool is_endless)
+{
+	char chunk[4096];
+
+	memset(chunk, 'x', sizeof(chunk));
+	while (is_endless || size > 0) {
+		size_t part = is_endless || size > sizeof(chunk) ? sizeof(chunk) : size;
+
+		play_write(chunk, part);
+		size -= is_endless ? 0 : part;
+	}
+}
+
+static void play_echo(void)
+{
+	static char chunk[65536];
+	ssize_t n;
+
+	while ((n = read(STDIN_FILENO, chunk, sizeof(chunk))) > 0)
+		play_write(chunk, (size_t)n);
+	play_note("end", "of input");
+}
+
+static void play_wait(void)
+{
+	char chunk[4096];
+
+	while (read(STDIN_FILENO, chunk, sizeof(chunk)) > 0)
+		;
+	play_note("end", "of input");
+}
+
+/* Until the channel ends, but without reading. */
+static void play_sleep(void)
+{
+	struct pollfd poll_fd = { .fd = STDIN_FILENO };
+
+	while (!(poll_fd.revents & (POLLHUP | POLLERR)))
+		poll(&poll_fd, 1, -1);
+}
+
+static void play_line(const char *command, const char *argument, const char *first)
+{
+	if (strcmp(command, "hear") == 0 && !play_is(first, argument))
+		play_hear(argument);
+	else if (strcmp(command, "say") == 0)
+		play_say(argument);
+	else if (strcmp(command, "raw") == 0)
+		play_raw(argument);
+	else if (strcmp(command, "fill") == 0)
+		play_fill(strtoul(argument, NULL, 10), false);
+	else if (strcmp(command, "flood") == 0)
+		play_fill(0, true);
+	else if (strcmp(command, "complain") == 0)
+		dprintf(STDERR_FILENO, "%s\n", argument);
+	else if (strcmp(command, "echo") == 0)
+		play_echo();
+	else if (strcmp(command, "serve") == 0)
+		play_serve(first);
+	else if (strcmp(command, "wait") == 0)
+		play_wait();
+	else if (strcmp(command, "sleep") == 0)
+		play_sleep();
+	else if (strcmp(command, "end") == 0)
+		_exit(0);
+}
+
+void ssh_vm_play(int argc, char **argv)
+{
+	char path[256], line[8192];
+	const char *first;
+	FILE *script;
+
+	if (argc != 3 || strcmp(argv[1], "--play") != 0)
+		return;
+	signal(SIGPIPE, SIG_IGN);
+	play_dir = argv[2];
+	snprintf(play_kind, sizeof(play_kind), "begun");
+	play_note("any", "channel");
+	/* What kind of channel it is stands in its first line. */
+	snprintf(play_kind, sizeof(play_kind), "first");
+	first = play_listen();
+	snprintf(play_kind, sizeof(play_kind), "%s", play_is(first, "stream") ? "stream" : "control");
+	play_note("heard", first);
+	play_note("begun", "here");
+	first = strdup(first);
+	snprintf(path, sizeof(path), "%s/%s.script", play_dir, play_kind);
+	script = fopen(path, "r");
+	while (script && fgets(line, sizeof(line), script)) {
+		char *argument = line + strcspn(line, " \n");
+
+		line[strcspn(line, "\n")] = '\0';
+		if (*argument)
+			*argument++ = '\0';
+		play_line(line, argument, first);
+	}
+	_exit(0);
+}
+
+/* ---- the test's part ---- */
+
+void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "%s.script", kind);
+	temp_tree_put(&vm->tree, path, script);
+}
+
+const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "%s.heard", kind);
+	return faccessat(vm->tree.fd, path, F_OK, 0) == 0 ? temp_tree_get(&vm->tree, path) : "";
+}
+
+unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind)
+{
+	char path[32];
+	unsigned n = 0;
+
+	snprintf(path, sizeof(path), "%s.begun", kind);
+	if (faccessat(vm->tree.fd, path, F_OK, 0) < 0)
+		return 0;
+	for (const char *c = temp_tree_get(&vm->tree, path); *c; c++)
+		n += *c == '\n';
+	return n;
+}
+
+static void write_sshd_config(struct ssh_vm *vm, const char *host_key)
+{
+	char program[256], text[2048];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+	ck_assert_int_gt(n, 0);
+	program[n] = '\0';
+	/* PAM as on Debian, where root is: else sshd itself refuses logins without a password. */
+	snprintf(
+		text, sizeof(text),
+		"HostKey %s/%s\nAuthorizedKeysFile %s/authorized_keys\nForceCommand %s --play %s\nMaxSessions %u\n"
+		"UsePAM %s\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nStrictModes no\nPrintMotd no\n"
+		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\n",
+		vm->tree.path, host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no");
+	temp_tree_put(&vm->tree, "sshd_config", text);
+}
+
+static void ssh_vm_run_keygen(const char *path, const char *type)
+{
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		execlp("ssh-keygen", "ssh-keygen", "-q", "-t", type, "-N", "", "-f", path, NULL);
+		_exit(127);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
+{
+	static unsigned n;
+	char name[32];
+
+	snprintf(name, sizeof(name), "host_%s_%u", type, n++);
+	ssh_vm_run_keygen(temp_tree_path(&vm->tree, name), type);
+	write_sshd_config(vm, name);
+}
+
+void ssh_vm_deauthorize(struct ssh_vm *vm)
+{
+	temp_tree_put(&vm->tree, "authorized_keys", "");
+}
+
+static pid_t start_sshd(struct ssh_vm *vm, int fd)
+{
+	const char *config = temp_tree_path(&vm->tree, "sshd_config"), *log = temp_tree_path(&vm->tree, "sshd.log");
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid > 0)
+		return pid;
+	dup2(fd, STDIN_FILENO);
+	dup2(fd, STDOUT_FILENO);
+	/* -E: what it says is a file's, the test's own stderr stays readable */
+	execl(SSHD, SSHD, "-i", "-f", config, "-E", log, NULL);
+	_exit(127);
+}
+
+static int on_connection(sd_event_source *source, int listen_fd, uint32_t events, void *userdata)
+{
+	static const char http[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+	struct ssh_vm *vm = userdata;
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+	(void)source;
+	(void)events;
+	ck_assert_int_ge(fd, 0);
+	switch (vm->wire) {
+	case WIRE_SSHD:
+		vm->sshds[vm->n_connections % 256] = start_sshd(vm, fd);
+		break;
+	case WIRE_SILENT:
+		vm->held[vm->n_connections % 16] = dup(fd);
+		break;
+	case WIRE_HTTP:
+		ck_assert_int_gt(send(fd, http, sizeof(http) - 1, MSG_NOSIGNAL), 0);
+		break;
+	case WIRE_CLOSED:
+		break;
+	}
+	vm->n_connections++;
+	close(fd);
+	return 0;
+}
+
+static void start_listening(struct ssh_vm *vm)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(address);
+
+	vm->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(vm->listen_fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(vm->listen_fd, 16), 0);
+	ck_assert_int_eq(getsockname(vm->listen_fd, (struct sockaddr *)&address, &size), 0);
+	ck_assert_int_ge(sd_event_add_io(vm->event, &vm->source, vm->listen_fd, EPOLLIN, on_connection, vm), 0);
+	vm->config.port = ntohs(address.sin_port);
+}
+
+static void fill_config(struct ssh_vm *vm)
+{
+	_cleanup_free_ char *host_key = NULL;
+	const struct passwd *user = getpwuid(geteuid());
+	struct failure failure;
+
+	ck_assert_ptr_nonnull(user);
+	vm->config.patience_ms = 8000;
+	snprintf(vm->config.host, sizeof(vm->config.host), "127.0.0.1");
+	snprintf(vm->config.user, sizeof(vm->config.user), "%s", user->pw_name);
+	ck_assert_int_eq(transport_key_public(temp_tree_path(&vm->tree, "host"), "", &host_key, &failure), 0);
+	ck_assert_int_eq(transport_key_parse(host_key, vm->config.host_key, sizeof(vm->config.host_key), NULL, &failure), 0);
+}
+
+static void authorize(struct ssh_vm *vm)
+{
+	_cleanup_free_ char *line = NULL;
+	struct failure failure;
+
+	ck_assert_int_eq(transport_key_public(vm->key_path, "pi", &line, &failure), 0);
+	temp_tree_put(&vm->tree, "authorized_keys", line);
+}
+
+void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
+{
+	struct failure failure;
+
+	*vm = (struct ssh_vm){ .event = event, .max_sessions = 64 };
+	for (size_t i = 0; i < ARRAY_SIZE(vm->held); i++)
+		vm->held[i] = -EBADF;
+	if (geteuid() == 0)
+		(void)mkdir("/run/sshd", 0755); /* sshd insists */
+	temp_tree_new(&vm->tree);
+	snprintf(vm->key_path, sizeof(vm->key_path), "%s/id_ed25519", vm->tree.path);
+	ck_assert_int_eq(transport_key_ensure(vm->key_path, &failure), 0);
+	ck_assert_int_eq(transport_key_ensure(temp_tree_path(&vm->tree, "host"), &failure), 0);
+	authorize(vm);
+	write_sshd_config(vm, "host");
+	start_listening(vm);
+	fill_config(vm);
+	ssh_vm_script(vm, "control", "serve\n");
+	ssh_vm_script(vm, "stream", "say OK\necho\n");
+}
+
+void ssh_vm_kill(struct ssh_vm *vm)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(vm->sshds); i++) {
+		if (!vm->sshds[i])
+			continue;
+		kill(vm->sshds[i], SIGKILL);
+		waitpid(vm->sshds[i], NULL, 0);
+		vm->sshds[i] = 0;
+	}
+}
+
+void ssh_vm_free(struct ssh_vm *vm)
+{
+	ssh_vm_kill(vm);
+	for (size_t i = 0; i < ARRAY_SIZE(vm->held); i++)
+		close_fd(vm->held[i]);
+	sd_event_source_disable_unref(vm->source);
+	close_fd(vm->listen_fd);
+	temp_tree_free(&vm->tree);
+}

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "temp_tree.h"
+#include "vm_config.h"
+
+/* A VM for tests: a real sshd on loopback, whose forced command is this very program, playing what the test wrote into a script. */
+
+/* Called first thing in main(): if sshd started us, plays the VM's part and does not return. */
+void ssh_vm_play(int argc, char **argv);
+
+enum ssh_vm_wire {
+	WIRE_SSHD,   /* each connection gets an sshd */
+	WIRE_SILENT, /* accepted, and never a byte */
+	WIRE_HTTP,   /* something else answers there */
+	WIRE_CLOSED, /* accepted and closed */
+};
+
+struct ssh_vm {
+	struct temp_tree tree;
+	sd_event *event; /* borrowed */
+	sd_event_source *source;
+	int listen_fd;
+	enum ssh_vm_wire wire;
+	unsigned n_connections;
+	unsigned max_sessions; /* of one connection; 64 */
+	pid_t sshds[256];      /* one for each connection, 0 without */
+	int held[16];          /* silent connections */
+	char key_path[128];    /* the Pi's */
+	struct vm_config config;
+};
+
+/* Makes keys, authorizes the Pi's, listens. event runs the accepting. */
+void ssh_vm_new(struct ssh_vm *vm, sd_event *event);
+
+/* Ends every sshd. */
+void ssh_vm_free(struct ssh_vm *vm);
+
+/* What is played on the next channels of that kind ("control", "stream"), line by line:
+ *   hear TYPE     wait for a message of that type
+ *   say TEXT      write a line
+ *   raw TEXT      write bytes; \n, \0 and \\ stand for themselves
+ *   fill N        write N bytes without a newline
+ *   flood         write without end and without a newline
+ *   complain TEXT write a line to stderr
+ *   echo          send back every byte
+ *   serve         answer hello, sync (keeping all that stream), ping; connect if a file "attach" is there
+ *   wait          read on, answer nothing, until the channel ends
+ *   sleep         read nothing
+ *   end           end at once (also at the script's end)
+ */
+void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script);
+
+/* All lines that came on channels of that kind, so far. */
+const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind);
+
+/* How many channels of that kind were begun. */
+unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind);
+
+/* A new host key of that type ("ed25519", "ecdsa"), known to the next sshd only. */
+void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type);
+
+/* Takes the Pi's key out of the authorized ones. */
+void ssh_vm_deauthorize(struct ssh_vm *vm);
+
+/* Kills the sshds of all connections. */
+void ssh_vm_kill(struct ssh_vm *vm);
