@@ -20,6 +20,7 @@ static const char *const TYPE_NAMES[] = {
 	[MESSAGE_DETACHED] = "detached",
 	[MESSAGE_REFUSED] = "refused",
 	[MESSAGE_RESYNC] = "resync",
+	[MESSAGE_SPARE] = "spare",
 	[MESSAGE_STREAM] = "stream",
 	[MESSAGE_UNKNOWN] = "unknown",
 };
@@ -291,6 +292,7 @@ static int message_read_fields(const json_t *object, struct message *message, st
 	case MESSAGE_UNKNOWN:
 		return read_string(object, type, "of", message->of, sizeof(message->of), failure);
 	case MESSAGE_RESYNC:
+	case MESSAGE_SPARE:
 	case MESSAGE_UNRECOGNIZED:
 		return 0;
 	}
@@ -440,6 +442,7 @@ static json_t *message_to_json(const struct message *message)
 	case MESSAGE_UNKNOWN:
 		return json_pack("{s:s}", "of", message->of);
 	case MESSAGE_RESYNC:
+	case MESSAGE_SPARE:
 		return json_object();
 	case MESSAGE_UNRECOGNIZED:
 		return NULL; /* never written */

@@ -35,6 +35,7 @@ enum message_type {
 	MESSAGE_DETACHED,
 	MESSAGE_REFUSED,
 	MESSAGE_RESYNC,
+	MESSAGE_SPARE,
 	MESSAGE_STREAM,
 	MESSAGE_UNKNOWN,      /* the peer did not know the type `of` */
 	MESSAGE_UNRECOGNIZED, /* a type that this version does not know; `of` has it */

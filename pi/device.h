@@ -8,6 +8,7 @@
 #include "job.h"
 #include "link.h"
 #include "policy.h"
+#include "spare.h"
 #include "usbip_host.h"
 
 /* One plugged-in USB device on the Pi, from its enumeration to its unplug: a state machine (DESIGN section 5). */
@@ -31,6 +32,7 @@ struct device_context {
 	struct usbip_host *host;
 	struct policy *policy;
 	struct link *link;
+	struct spare *spare;
 	void (*on_change)(struct device *device, void *userdata);   /* state or details changed */
 	void (*on_finished)(struct device *device, void *userdata); /* GONE, and nothing under way: free it */
 	void (*make_offer_id)(char *buffer, size_t size, void *userdata);

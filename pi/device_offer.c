@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "daemon.h"
 #include "device_internal.h"
 #include "log.h"
@@ -12,6 +13,8 @@
 
 void device_drop_stream(struct device *device)
 {
+	if (!device->is_announced)
+		spare_give(device->context->spare, TAKE_PTR(device->stream)); /* as good as new */
 	device->stream = stream_free(device->stream);
 	device->is_announced = device->is_streaming = false;
 	if (device->attached)
@@ -83,6 +86,8 @@ static int device_open_stream(struct device *device)
 	const struct device_context *context = device->context;
 	struct transport *transport = link_get_transport(context->link);
 
+	if (!device->stream)
+		device->stream = spare_take(context->spare, &handlers, device);
 	if (device->stream)
 		return 0;
 	return transport ? stream_new(context->event, transport, &handlers, device, &device->stream) : -ENOTCONN;

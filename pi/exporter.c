@@ -33,6 +33,7 @@ struct exporter {
 	sd_event_source *stop_timer;    /* owned */
 	struct device_context context;
 	struct vm_config config;
+	struct spare *spare;         /* owned */
 	struct device_list *devices; /* owned */
 	struct sync_entry *synced;   /* owned: the offers of the last sync */
 	size_t n_synced;
@@ -126,6 +127,8 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 	_cleanup_json_ json_t *link = link_to_json(exporter->link);
 	const char *why = json_string_value(json_object_get(json_object_get(link, "error"), "text"));
 
+	if (state == LINK_UP)
+		spare_fill(exporter->spare, link_get_transport(exporter->link));
 	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
 	exporter_update_status_line(exporter);
 	pairing_handle_link_state(exporter->pairing, state, link);
@@ -194,6 +197,8 @@ static void exporter_on_message(const struct message *message, void *userdata)
 static void exporter_on_link_lost(void *userdata)
 {
 	struct exporter *exporter = userdata;
+
+	spare_drop(exporter->spare);
 
 	FOR_EACH_DEVICE(exporter, device)
 	device_lose_stream(device, "the link to the VM is gone"); /* with every stream, opened ahead or not */
@@ -321,6 +326,8 @@ static int exporter_init_context(struct exporter *exporter)
 	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 
 	if (r == 0)
+		r = spare_new(exporter->daemon->event, &exporter->spare);
+	if (r == 0)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
 				exporter_share_all, exporter, &exporter->pairing);
 	exporter->context = (struct device_context){
@@ -329,6 +336,7 @@ static int exporter_init_context(struct exporter *exporter)
 		.host = exporter->host,
 		.policy = exporter->policy,
 		.link = exporter->link,
+		.spare = exporter->spare,
 		.on_change = exporter_on_device_change,
 		.on_finished = exporter_on_device_finished,
 		.make_offer_id = exporter_make_offer_id,
@@ -416,6 +424,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 		return NULL;
 	uevent_monitor_free(exporter->monitor);
 	device_list_free(exporter->devices);
+	spare_free(exporter->spare);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
 	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */

@@ -264,6 +264,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 	case MESSAGE_CONNECT:
 	case MESSAGE_DISCONNECT:
 	case MESSAGE_PING:
+	case MESSAGE_SPARE:
 	case MESSAGE_STREAM:
 		link_fail_with(link, FAILURE_BAD_REQUEST, "the VM sent a message that only a Pi may send");
 		break;

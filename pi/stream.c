@@ -204,19 +204,23 @@ static size_t stream_on_data(const char *data, size_t size, void *userdata)
 	return taken + stream_write_kernel(stream, data + taken, size - taken);
 }
 
+static void stream_send(struct stream *stream, const struct message *message)
+{
+	_cleanup_free_ char *line = message_format(message);
+
+	if (line)
+		stream_write_channel(stream, line, strlen(line));
+	else
+		stream_end_with(stream, FAILURE_INTERNAL, "out of memory");
+}
+
 static void stream_send_announcement(struct stream *stream)
 {
 	struct message message = { .type = MESSAGE_STREAM };
-	_cleanup_free_ char *line = NULL;
 
 	memcpy(message.id, stream->offer_id, sizeof(message.id));
-	line = message_format(&message);
-	if (!line) {
-		stream_end_with(stream, FAILURE_INTERNAL, "out of memory");
-		return;
-	}
 	stream->state = STREAM_ANNOUNCED;
-	stream_write_channel(stream, line, strlen(line));
+	stream_send(stream, &message);
 }
 
 static void stream_on_open(void *userdata)
@@ -226,6 +230,19 @@ static void stream_on_open(void *userdata)
 	stream->state = STREAM_OPEN;
 	if (stream->offer_id[0])
 		stream_send_announcement(stream);
+	else
+		stream_send(stream, &(struct message){ .type = MESSAGE_SPARE });
+}
+
+bool stream_is_open(const struct stream *stream)
+{
+	return stream->state == STREAM_OPEN;
+}
+
+void stream_hand_over(struct stream *stream, const struct stream_handlers *handlers, void *userdata)
+{
+	stream->handlers = *handlers;
+	stream->userdata = userdata;
 }
 
 void stream_announce(struct stream *stream, const char *offer_id)

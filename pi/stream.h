@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 #include "failure.h"
@@ -17,6 +18,12 @@ struct stream_handlers {
 /* Opens the channel, which takes two round trips: it may be opened before there is an offer. Limits on time are the caller's. 0 or negative errno. */
 int stream_new(sd_event *event, struct transport *transport, const struct stream_handlers *handlers, void *userdata,
 	       struct stream **ret_stream);
+
+/* Whether its channel is open, so that it can be announced at once. */
+bool stream_is_open(const struct stream *stream);
+
+/* Gives an unannounced stream another owner: the handlers and userdata of whom it reports to from now on. */
+void stream_hand_over(struct stream *stream, const struct stream_handlers *handlers, void *userdata);
 
 /* Says which offer the stream is for, as soon as the channel is open. Once only. */
 void stream_announce(struct stream *stream, const char *offer_id);

@@ -82,6 +82,11 @@ void arrival_keep_stream(struct arrival *arrival, const char *offer_id)
 	(void)timer_arm(arrival->event, &arrival->limit, OFFER_LIMIT_USEC, arrival_on_limit, arrival);
 }
 
+void arrival_keep_spare(struct arrival *arrival)
+{
+	timer_disarm(arrival->limit);
+}
+
 void arrival_refuse(struct arrival *arrival, bool is_stream, const struct failure *failure)
 {
 	struct message message = { .type = MESSAGE_REFUSED, .failure = *failure };

@@ -22,6 +22,9 @@ struct arrival *arrival_free(struct arrival *arrival);
 /* It is the stream of an offer that is not known yet: wait at most 5 s for that. on_result tells the end of the wait, with a failure. */
 void arrival_keep_stream(struct arrival *arrival, const char *offer_id);
 
+/* It is a channel that the Pi opened ahead of an offer: its real first line may come at any time. */
+void arrival_keep_spare(struct arrival *arrival);
+
 /* The id of the offer that it waits for; "" while its first line has not come. */
 const char *arrival_get_offer(const struct arrival *arrival);
 

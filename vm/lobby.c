@@ -147,10 +147,12 @@ static void lobby_on_result(struct arrival *arrival, const struct message *first
 		lobby_refuse(lobby, arrival, arrival_get_offer(arrival)[0] != '\0', failure);
 	} else if (first->type == MESSAGE_HELLO) {
 		lobby_on_hello(lobby, arrival, &first->hello);
+	} else if (first->type == MESSAGE_SPARE) {
+		arrival_keep_spare(arrival);
 	} else if (first->type == MESSAGE_STREAM) {
 		lobby_on_stream(lobby, arrival, first->id);
 	} else {
-		failure_set(&misplaced, FAILURE_BAD_REQUEST, NULL, "a first line that is neither hello nor stream");
+		failure_set(&misplaced, FAILURE_BAD_REQUEST, NULL, "a first line that is neither hello nor spare nor stream");
 		lobby_refuse(lobby, arrival, false, &misplaced);
 	}
 }

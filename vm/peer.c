@@ -323,6 +323,7 @@ static int peer_handle(struct peer *peer, const struct message *message, struct 
 	case MESSAGE_DETACHED:
 	case MESSAGE_REFUSED:
 	case MESSAGE_RESYNC:
+	case MESSAGE_SPARE:
 	case MESSAGE_STREAM:
 		break;
 	}
