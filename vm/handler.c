@@ -113,11 +113,11 @@ static void handler_log_change(const struct peer *peer, const struct attachment_
 		log_info("%s: %s: gone: %s", peer_get_name(peer), info->offer.busid.text, info->reason);
 }
 
-/* A port was claimed, adopted or freed. */
+/* A port was claimed or freed. */
 static bool attachment_changes_ports(const struct attachment_info *info, enum attachment_state from)
 {
 	if (info->has_port)
-		return info->state == ATTACHMENT_STATE_ATTACHING || (info->state == ATTACHMENT_STATE_ENUMERATING && info->epoch == 0);
+		return info->state == ATTACHMENT_STATE_ATTACHING;
 	return from != ATTACHMENT_STATE_WAITING && (info->state == ATTACHMENT_STATE_FAILED || info->state == ATTACHMENT_STATE_GONE);
 }
 
@@ -456,6 +456,7 @@ void handler_start(struct handler *handler)
 	err = roster_adopt_ports(&handler->roster, handler->vhci, handler->records_path, handler->peer_services.hello.boot_id);
 	if (err < 0)
 		log_warning("%s can't be used (%s): ports of a former handler are not taken over", handler->records_path, strerror(-err));
+	handler_write_ports(handler); /* once all are taken over: until here, a successor needs the file as it was */
 	daemon_status("no Pi connected yet");
 }
 
