@@ -301,6 +301,7 @@ class Lab:
         self.wire = Wire(self)
         self._guests = {}
         self._buses = {}
+        self._wires = {}  # (guest, socket) -> the one that listens there
         self._supervisor = None  # when this process has started it
 
     @property
@@ -391,15 +392,24 @@ class Lab:
         listened to from now on; that of an acm, whose other end is a tty, when first used.
         """
         options.pop("port_num", None)
+        self._close_wires(guest, socket)
         device = Device(self, self.request("plug", kind=kind, socket=socket, guest=guest, **options))
+        self._wires[guest, device.socket] = device.wire
         if kind == "ft232" and device.guest.is_on():
             device.wire.open()
         return device
+
+    def _close_wires(self, guest, socket=None):
+        """One that is left open would listen to the next device in that socket, too."""
+        for at in [at for at in self._wires if at[0] == guest and socket in (None, at[1])]:
+            if wire := self._wires.pop(at):
+                wire.close()
 
     def devices(self):
         return [Device(self, d) for d in self.status()["devices"]]
 
     def unplug_all(self, guest="pi"):
+        self._close_wires(guest)
         return self.request("unplug", socket="all", guest=guest)
 
     def buses(self, guest="pi"):
