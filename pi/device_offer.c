@@ -50,10 +50,13 @@ static void device_on_stream_ended(const struct failure *failure, void *userdata
 	device_drop_stream(device);
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
 		return;
-	if (was_steady)
-		device_enter_state(device, DEVICE_BINDING);
-	else
+	if (!was_steady) {
 		device_fail(device, failure);
+		return;
+	}
+	/* A VM that has not seen the end yet would take the next offer for a second one of the same device, and refuse it. */
+	device_send_disconnect(device, "its stream ended");
+	device_enter_state(device, DEVICE_BINDING);
 }
 
 static void device_send_connect(const struct device *device)
