@@ -92,12 +92,12 @@ ssize_t transport_channel_write(struct transport_channel *channel, const char *d
 		return 0;
 	}
 	n = ssh_channel_write(channel->ssh, data, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size);
+	/* It also reads: what came for any channel meanwhile wakes no loop any more. */
+	transport_schedule(transport);
 	if (n == SSH_AGAIN)
 		n = 0;
-	if (n < 0) {
-		transport_schedule(transport);
+	if (n < 0)
 		return -EPIPE;
-	}
 	transport->bytes_out += (uint64_t)n;
 	if ((size_t)n < size)
 		channel->wants_write = true;
