@@ -72,10 +72,10 @@ static void stream_update_interest(struct stream *stream)
 	sd_event_source_set_enabled(stream->io, events ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
-/* Hands the channel what it takes; keeps the rest. False when the stream ended. */
+/* Hands the channel what it takes; keeps the rest, behind what it did not take before. False when the stream ended. */
 static bool stream_write_channel(struct stream *stream, const char *data, size_t size)
 {
-	ssize_t n = transport_channel_write(stream->channel, data, size);
+	ssize_t n = stream->pending ? 0 : transport_channel_write(stream->channel, data, size);
 	char *rest;
 
 	if (n < 0) {
@@ -84,14 +84,14 @@ static bool stream_write_channel(struct stream *stream, const char *data, size_t
 	}
 	if ((size_t)n == size)
 		return true;
-	rest = malloc(size - (size_t)n);
+	rest = realloc(stream->pending, stream->pending_size + size - (size_t)n);
 	if (!rest) {
 		stream_end_with(stream, FAILURE_INTERNAL, "out of memory");
 		return false;
 	}
-	stream->pending_size = size - (size_t)n;
-	memcpy(rest, data + n, stream->pending_size);
+	memcpy(rest + stream->pending_size, data + n, size - (size_t)n);
 	stream->pending = rest;
+	stream->pending_size += size - (size_t)n;
 	return true;
 }
 
@@ -99,8 +99,10 @@ static void stream_on_writable(void *userdata)
 {
 	struct stream *stream = userdata;
 	_cleanup_free_ char *pending = TAKE_PTR(stream->pending);
+	size_t size = stream->pending_size;
 
-	if (pending && !stream_write_channel(stream, pending, stream->pending_size))
+	stream->pending_size = 0;
+	if (pending && !stream_write_channel(stream, pending, size))
 		return;
 	stream_update_interest(stream);
 }
@@ -155,7 +157,7 @@ static void stream_handle_answer(struct stream *stream)
 	_cleanup_json_ json_t *object = NULL;
 	struct failure failure;
 
-	if (strcmp(stream->line, "OK") == 0) {
+	if (stream->line_used == 2 && memcmp(stream->line, "OK", 2) == 0) {
 		stream->state = STREAM_MOVING;
 		if (stream->handlers.on_ready(stream->kernel_fd, &failure, stream->userdata) < 0)
 			stream_end(stream, &failure);
@@ -163,7 +165,7 @@ static void stream_handle_answer(struct stream *stream)
 		return;
 	}
 	if (strncmp(stream->line, "NO ", 3) == 0)
-		object = json_loads(stream->line + 3, JSON_REJECT_DUPLICATES, NULL);
+		object = json_loadb(stream->line + 3, stream->line_used - 3, JSON_REJECT_DUPLICATES, NULL);
 	if (json_is_object(object))
 		failure_from_json(object, &failure);
 	else
