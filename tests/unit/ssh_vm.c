@@ -232,9 +232,11 @@ void ssh_vm_play(int argc, char **argv)
 	play_dir = argv[2];
 	snprintf(play_kind, sizeof(play_kind), "begun");
 	play_note("any", "channel");
-	/* What kind of channel it is stands in its first line. */
+	/* What kind of channel it is stands in its first line; before that, that it was opened ahead. */
 	snprintf(play_kind, sizeof(play_kind), "first");
 	first = play_listen();
+	if (play_is(first, "spare"))
+		first = play_listen();
 	snprintf(play_kind, sizeof(play_kind), "%s", play_is(first, "stream") ? "stream" : "control");
 	play_note("heard", first);
 	play_note("begun", "here");
@@ -283,7 +285,7 @@ unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind)
 	return n;
 }
 
-static void write_sshd_config(struct ssh_vm *vm, const char *host_key)
+static void write_sshd_config(struct ssh_vm *vm)
 {
 	char program[256], text[2048];
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -296,11 +298,11 @@ static void write_sshd_config(struct ssh_vm *vm, const char *host_key)
 		"HostKey %s/%s\nAuthorizedKeysFile %s/authorized_keys\nForceCommand %s --play %s\nMaxSessions %u\n"
 		"UsePAM %s\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nStrictModes no\nPrintMotd no\n"
 		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\n",
-		vm->tree.path, host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no");
+		vm->tree.path, vm->host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no");
 	temp_tree_put(&vm->tree, "sshd_config", text);
 }
 
-static void ssh_vm_run_keygen(const char *path, const char *type)
+static void run_keygen(const char *path, const char *type)
 {
 	int status;
 	pid_t pid = fork();
@@ -317,11 +319,16 @@ static void ssh_vm_run_keygen(const char *path, const char *type)
 void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
 {
 	static unsigned n;
-	char name[32];
 
-	snprintf(name, sizeof(name), "host_%s_%u", type, n++);
-	ssh_vm_run_keygen(temp_tree_path(&vm->tree, name), type);
-	write_sshd_config(vm, name);
+	snprintf(vm->host_key, sizeof(vm->host_key), "host_%s_%u", type, n++);
+	run_keygen(temp_tree_path(&vm->tree, vm->host_key), type);
+	write_sshd_config(vm);
+}
+
+void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max)
+{
+	vm->max_sessions = max;
+	write_sshd_config(vm);
 }
 
 void ssh_vm_deauthorize(struct ssh_vm *vm)
@@ -411,7 +418,7 @@ void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
 {
 	struct failure failure;
 
-	*vm = (struct ssh_vm){ .event = event, .max_sessions = 64 };
+	*vm = (struct ssh_vm){ .event = event, .max_sessions = 64, .host_key = "host" };
 	for (size_t i = 0; i < ARRAY_SIZE(vm->held); i++)
 		vm->held[i] = -EBADF;
 	if (geteuid() == 0)
@@ -421,7 +428,7 @@ void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
 	ck_assert_int_eq(transport_key_ensure(vm->key_path, &failure), 0);
 	ck_assert_int_eq(transport_key_ensure(temp_tree_path(&vm->tree, "host"), &failure), 0);
 	authorize(vm);
-	write_sshd_config(vm, "host");
+	write_sshd_config(vm);
 	start_listening(vm);
 	fill_config(vm);
 	ssh_vm_script(vm, "control", "serve\n");

@@ -25,7 +25,8 @@ struct ssh_vm {
 	int listen_fd;
 	enum ssh_vm_wire wire;
 	unsigned n_connections;
-	unsigned max_sessions; /* of one connection; 64 */
+	unsigned max_sessions; /* of one connection */
+	char host_key[32];     /* the file in use */
 	pid_t sshds[256];      /* one for each connection, 0 without */
 	int held[16];          /* silent connections */
 	char key_path[128];    /* the Pi's */
@@ -61,6 +62,9 @@ unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind);
 
 /* A new host key of that type ("ed25519", "ecdsa"), known to the next sshd only. */
 void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type);
+
+/* How many sessions the next sshd gives to one connection; 64 at first. */
+void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max);
 
 /* Takes the Pi's key out of the authorized ones. */
 void ssh_vm_deauthorize(struct ssh_vm *vm);

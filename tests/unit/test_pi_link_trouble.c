@@ -40,6 +40,7 @@ static const struct {
 	{ PROTOCOL_HELLO SYNCED "say {\"type\":\"attached\",\"id\":\"../x\"}\nwait\n", "id" },
 	{ PROTOCOL_HELLO SYNCED "say {\"type\":\"sync\",\"seq\":1,\"offers\":[]}\nwait\n", "only a Pi may send" },
 	{ PROTOCOL_HELLO SYNCED "say {\"type\":\"ping\",\"seq\":1}\nwait\n", "only a Pi may send" },
+	{ PROTOCOL_HELLO SYNCED "say {\"type\":\"spare\"}\nwait\n", "only a Pi may send" },
 	{ PROTOCOL_HELLO SYNCED "say {\"type\":\"stream\",\"offer\":\"a-1\"}\nwait\n", "only a Pi may send" },
 	{ PROTOCOL_HELLO SYNCED "say {\"type\":\"disconnect\",\"id\":\"a-1\",\"reason\":\"\"}\nwait\n", "only a Pi may send" },
 	{ PROTOCOL_HELLO SYNCED
