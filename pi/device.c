@@ -186,7 +186,12 @@ static void device_on_bound(int result, void *arg, void *userdata)
 		return;
 	}
 	device->bound_usec = clock_now_usec();
-	device_enter_state(device, device->goal == GOAL_SHARE ? DEVICE_READY : DEVICE_BINDING);
+	if (device->goal == GOAL_RELEASE)
+		device_enter_state(device, DEVICE_BINDING);
+	else if (device->refusal.code != FAILURE_NONE)
+		device_fail(device, &device->refusal);
+	else
+		device_enter_state(device, device->is_announced ? DEVICE_OFFERED : DEVICE_READY);
 }
 
 static void device_on_released(int result, void *arg, void *userdata)
@@ -243,16 +248,20 @@ static void device_enter_binding(struct device *device)
 {
 	if (device->is_announced)
 		device_drop_stream(device);
+	device->refusal = (struct failure){ 0 };
 	device->settle_since_usec = clock_now_usec();
 	device->settle_step_usec = SETTLE_STEP_USEC;
 	if (device->job)
 		return; /* its end goes on from here */
-	if (device->hold.device_fd >= 0)
+	if (device->hold.device_fd >= 0) {
 		device_settle(device);
-	else if (device->goal == GOAL_SHARE)
+	} else if (device->goal == GOAL_SHARE) {
 		device_start_job(device, device_job_bind, device_on_bound);
-	else
+		if (device->job)
+			device_offer_ahead(device);
+	} else {
 		device_ignore_as_asked(device); /* it never left its driver */
+	}
 }
 
 void device_offer_now(struct device *device)
@@ -374,6 +383,7 @@ int device_new(const struct device_context *context, const struct busid *busid, 
 	device->context = context;
 	device->busid = *busid;
 	device->hold = USBIP_HOLD_NONE;
+	device->kernel_fd = -EBADF;
 	device->backoff = (struct backoff){ .min_usec = USEC_PER_SEC / 4, .max_usec = 30 * USEC_PER_SEC };
 	device->seen_usec = clock_now_usec();
 	(void)usbip_host_get_devnum(context->host, busid, &device->devnum); /* 0: gone already, or not there yet */
@@ -468,8 +478,8 @@ void device_remove(struct device *device)
 
 void device_lose_stream(struct device *device, const char *why)
 {
-	if (!device->is_announced)
-		device_drop_stream(device); /* one that was opened ahead */
+	if (!device->is_announced || device->state == DEVICE_BINDING)
+		device_drop_stream(device); /* one that was opened, or even offered, ahead */
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
 		return;
 	log_info("%s: %s", device->busid.text, why);
@@ -514,6 +524,11 @@ enum device_state device_get_state(const struct device *device)
 const struct identity *device_identity(const struct device *device)
 {
 	return &device->identity;
+}
+
+bool device_has_offer(const struct device *device)
+{
+	return device->is_announced;
 }
 
 const char *device_offer_id(const struct device *device, bool *ret_is_streaming)

@@ -87,6 +87,9 @@ const char *device_state_to_string(enum device_state state);
 /* What it is, all zero until it was looked at; borrowed. */
 const struct identity *device_identity(const struct device *device);
 
+/* Whether it is offered to the VM now: in OFFERED, ATTACHED, and toward the end of BINDING. */
+bool device_has_offer(const struct device *device);
+
 /* The offer that the VM may know, or "" in states without one. is_streaming: its stream stands. */
 const char *device_offer_id(const struct device *device, bool *ret_is_streaming);
 

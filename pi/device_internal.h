@@ -24,6 +24,8 @@ struct device {
 	struct usbip_hold hold; /* owned */
 	struct job *job;        /* under way while not NULL */
 	struct stream *stream;  /* owned: of the offer, or opened ahead of it */
+	int kernel_fd;          /* owned: the stream's end for usbip-host, while the bind is still going */
+	struct failure refusal; /* what the VM said of an offer that was made while the bind was still going */
 	bool is_announced;      /* the stream has been told which offer it is for */
 	bool is_streaming;      /* the kernel has the stream's socket */
 	char offer_id[MESSAGE_ID_SIZE];
@@ -52,7 +54,10 @@ void device_arm_timer(struct device *device, uint64_t delay_usec);
 /* Ends the stream, and forgets what the VM said of it. */
 void device_drop_stream(struct device *device);
 
-/* Entry action of OFFERED: a new offer, its `connect`, its stream. */
+/* A new offer, its `connect`, its stream, if the link is up: done while the bind is still going, so that the VM's half of the work runs beside ours. */
+void device_offer_ahead(struct device *device);
+
+/* Entry action of OFFERED: makes an offer unless that was done ahead, and starts the session if the VM waits for it. */
 void device_enter_offered(struct device *device);
 
 /* Takes the last offer back, if there was one. */

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@ void device_drop_stream(struct device *device)
 	if (!device->is_announced)
 		spare_give(device->context->spare, TAKE_PTR(device->stream)); /* as good as new */
 	device->stream = stream_free(device->stream);
+	device->kernel_fd = close_fd(device->kernel_fd);
 	device->is_announced = device->is_streaming = false;
 	if (device->attached)
 		json_decref(device->attached->steps_ms);
@@ -23,15 +25,26 @@ void device_drop_stream(struct device *device)
 	device->attached = NULL;
 }
 
-static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, void *userdata)
+static int device_start_session(struct device *device, int kernel_fd, struct failure *ret_failure)
 {
-	struct device *device = userdata;
 	int r = usbip_host_start_session(device->context->host, &device->busid, kernel_fd, ret_failure);
 
 	if (r < 0)
 		return r;
 	device->is_streaming = true;
 	device->started_usec = clock_now_usec();
+	return 0;
+}
+
+static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, void *userdata)
+{
+	struct device *device = userdata;
+
+	if (device->state != DEVICE_BINDING)
+		return device_start_session(device, kernel_fd, ret_failure);
+	device->kernel_fd = fcntl(kernel_fd, F_DUPFD_CLOEXEC, 3);
+	if (device->kernel_fd < 0)
+		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "too many open files");
 	return 0;
 }
 
@@ -102,19 +115,40 @@ void device_prepare(struct device *device)
 		(void)device_open_stream(device); /* if it fails: it is opened with the offer */
 }
 
-void device_enter_offered(struct device *device)
+static int device_make_offer(struct device *device)
 {
 	const struct device_context *context = device->context;
+	int r = device_open_stream(device);
 
+	if (r < 0)
+		return r;
 	device->offered_usec = clock_now_usec();
 	context->make_offer_id(device->offer_id, sizeof(device->offer_id), context->userdata);
 	device_send_connect(device);
-	if (device_open_stream(device) < 0) {
+	stream_announce(device->stream, device->offer_id);
+	device->is_announced = true;
+	return 0;
+}
+
+void device_offer_ahead(struct device *device)
+{
+	if (link_get_state(device->context->link) == LINK_UP)
+		(void)device_make_offer(device); /* else it is made when the bind is done */
+}
+
+void device_enter_offered(struct device *device)
+{
+	_cleanup_close_ int kernel_fd = TAKE_FD(device->kernel_fd);
+	struct failure failure;
+
+	if (!device->is_announced && device_make_offer(device) < 0) {
 		device_fail_with(device, FAILURE_STREAM, "no stream to the VM could be opened");
 		return;
 	}
-	stream_announce(device->stream, device->offer_id);
-	device->is_announced = true;
+	if (kernel_fd >= 0 && device_start_session(device, kernel_fd, &failure) < 0) {
+		device_fail(device, &failure);
+		return;
+	}
 	device_arm_timer(device, OFFER_LIMIT_USEC);
 }
 
@@ -167,10 +201,22 @@ static void device_handle_detached(struct device *device, const char *reason)
 	device_fail(device, &failure);
 }
 
+/* Of an offer that was made while the bind is still going, which goes to its end first. */
+static void device_handle_early_message(struct device *device, const struct message *message)
+{
+	if (message->type == MESSAGE_FAILED)
+		device->refusal = message->failure;
+	device_drop_stream(device);
+}
+
 void device_handle_message(struct device *device, const struct message *message)
 {
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
 
+	if (device->state == DEVICE_BINDING && device->is_announced) {
+		device_handle_early_message(device, message);
+		return;
+	}
 	switch (message->type) {
 	case MESSAGE_ATTACHED:
 		if (is_offered)

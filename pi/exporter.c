@@ -141,10 +141,9 @@ static void exporter_on_sync_wanted(void *userdata)
 
 	FOR_EACH_DEVICE(exporter, device)
 	{
-		enum device_state state = device_get_state(device);
 		struct sync_entry *item = &exporter->synced[message.n_entries];
 
-		if ((state != DEVICE_OFFERED && state != DEVICE_ATTACHED) || message.n_entries == MESSAGE_MAX_OFFERS)
+		if (!device_has_offer(device) || message.n_entries == MESSAGE_MAX_OFFERS)
 			continue;
 		snprintf(item->id, sizeof(item->id), "%s", device_offer_id(device, &item->is_streaming));
 		message.n_entries++;
