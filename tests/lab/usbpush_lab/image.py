@@ -46,9 +46,17 @@ MASKED_UNITS = """
     systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-repart.service systemd-sysusers.service
     modprobe@loop.service modprobe@dm_mod.service
     modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service
-    systemd-firstboot.service keyboard-setup.service man-db.timer logrotate.timer
+    systemd-logind.service systemd-firstboot.service keyboard-setup.service man-db.timer logrotate.timer
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
     dev-mqueue.mount systemd-remount-fs.service
+""".split()
+
+
+# Started at each boot before anything else, one process each, for nothing here.
+MASKED_GENERATORS = """
+    systemd-cryptsetup-generator systemd-debug-generator systemd-getty-generator systemd-gpt-auto-generator
+    systemd-hibernate-resume-generator systemd-integritysetup-generator systemd-rc-local-generator
+    systemd-run-generator systemd-system-update-generator systemd-sysv-generator systemd-veritysetup-generator
 """.split()
 
 
@@ -166,9 +174,9 @@ def install_guest_files(root):
     shutil.copytree(GUEST_DIR / "files", root, dirs_exist_ok=True, symlinks=True)
     units = root / "etc/systemd/system"
     for unit in MASKED_UNITS:
-        link = units / unit
-        link.unlink(missing_ok=True)
-        link.symlink_to("/dev/null")
+        mask(units / unit)
+    for generator in MASKED_GENERATORS:
+        mask(root / "etc/systemd/system-generators" / generator)
     for target, unit in (("sysinit.target", "lab-agent.service"), ("multi-user.target", "lab-ready.service")):
         wants = units / f"{target}.wants"
         wants.mkdir(exist_ok=True)
@@ -176,8 +184,14 @@ def install_guest_files(root):
     default = units / "default.target"
     default.unlink(missing_ok=True)
     default.symlink_to("/lib/systemd/system/multi-user.target")
-    compile_guest("lab-agent", ["agent.c", "port.c", "events.c"], root)
+    compile_guest("lab-agent", ["agent.c", "frame.c", "stream.c", "port.c", "events.c"], root)
     run("chroot", root, "usermod", "-p", "", "root")
+
+
+def mask(link):
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("/dev/null")
 
 
 def compile_guest(name, sources, root):
@@ -215,7 +229,22 @@ def make_kernel(root, kernel, done):
     shutil.copytree(source, modules, symlinks=True)
     for link in ("build", "source"):
         (modules / link).unlink(missing_ok=True)
+    for module in modules.rglob("*.ko"):
+        strip_signature(module)
     run("depmod", "-b", root, version)
+
+
+def strip_signature(module):
+    """Debian's kernel takes modules without one, and has no RSA to compute then.
+
+    include/linux/module_signature.h: the signature, 12 bytes that end in its
+    length, and the mark.
+    """
+    mark = b"~Module signature appended~\n"
+    data = module.read_bytes()
+    if data.endswith(mark):
+        length = int.from_bytes(data[-len(mark) - 4:-len(mark)], "big")
+        module.write_bytes(data[:-len(mark) - 12 - length])
 
 
 def keep_only(path, names):

@@ -12,7 +12,7 @@ from .qmp import Qmp, QmpError
 # Five-level page tables, SMAP, and string moves by single bytes (ERMS) are what TCG is slowest at.
 CPU = "max,la57=off,erms=off,fsrm=off,smap=off,smep=off,pku=off,svm=off"
 KERNEL_LINE = ("console=ttyS0 net.ifnames=0 mitigations=off tsc=reliable rcupdate.rcu_expedited=1 "
-               "random.trust_cpu=on systemd.show_status=auto loglevel=5 root=/dev/vda rw")
+               "random.trust_cpu=on 8250.nr_uarts=1 audit=0 systemd.show_status=auto loglevel=5 root=/dev/vda rw")
 
 
 class MachineError(Exception):
