@@ -356,8 +356,8 @@ static void attachment_fail_job(struct attachment *attachment, int err)
 		return;
 	}
 	if (err == -EACCES || err == -EPERM || err == -EROFS)
-		failure_set(failure, FAILURE_NO_PERMISSION, "Let systemd start the handler: systemctl restart usbpush-handler",
-			    "the device's files in sysfs may not be written");
+		failure_set(failure, FAILURE_NO_PERMISSION, "On the VM, let systemd start the handler: systemctl restart usbpush-handler",
+			    "the device's files in the VM's sysfs may not be written");
 	else
 		failure_set(failure, FAILURE_KERNEL, "Unplug it and plug it in again; see dmesg on the VM",
 			    "the device could not be set up on the VM: %s", strerror(-err));

@@ -168,17 +168,18 @@ int vhci_check(const struct vhci *vhci, struct failure *ret_failure)
 		return 0;
 	uname(&name);
 	if (vhci_has_module_file(vhci))
-		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd",
-				   "the kernel module vhci_hcd is not loaded");
+		return failure_set(ret_failure, FAILURE_NO_MODULE, "On the VM: modprobe vhci_hcd",
+				   "the VM has not loaded its kernel's module vhci_hcd");
 	if (faccessat(vhci->root_fd, "bus/usb", F_OK, 0) < 0)
-		return failure_set(ret_failure, FAILURE_NO_USB,
-				   strstr(name.release, "cloud") ?
-					   "Install a standard kernel: apt install linux-image-amd64, remove the cloud kernel, reboot" :
-					   "Boot a kernel with USB support and the module vhci-hcd",
-				   "the kernel %s has no USB support", name.release);
+		return failure_set(
+			ret_failure, FAILURE_NO_USB,
+			strstr(name.release, "cloud") ?
+				"On the VM, install a standard kernel: apt install linux-image-amd64, remove the cloud kernel, reboot" :
+				"On the VM, boot a kernel with USB support and the module vhci-hcd",
+			"the VM's kernel %s has no USB support", name.release);
 	return failure_set(ret_failure, FAILURE_NO_MODULE,
-			   "Install it (Ubuntu: linux-modules-extra for this kernel), then: modprobe vhci_hcd",
-			   "the kernel %s has no module vhci-hcd", name.release);
+			   "On the VM, install it (Ubuntu: linux-modules-extra for this kernel), then: modprobe vhci_hcd",
+			   "the VM's kernel %s has no module vhci-hcd", name.release);
 }
 
 static int vhci_fail_write(struct failure *ret_failure, const char *path, int err)
@@ -187,14 +188,16 @@ static int vhci_fail_write(struct failure *ret_failure, const char *path, int er
 	case EACCES:
 	case EPERM:
 	case EROFS:
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Let systemd start the handler: systemctl restart usbpush-handler",
-				   "/sys/%s may not be written", path);
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION,
+				   "On the VM, let systemd start the handler: systemctl restart usbpush-handler",
+				   "the VM's /sys/%s may not be written", path);
 	case ENOENT:
 	case ENODEV:
-		return failure_set(ret_failure, FAILURE_NO_MODULE, "Load it: modprobe vhci_hcd",
-				   "the kernel module vhci_hcd is not loaded");
+		return failure_set(ret_failure, FAILURE_NO_MODULE, "On the VM: modprobe vhci_hcd",
+				   "the VM has not loaded its kernel's module vhci_hcd");
 	default:
-		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg", "/sys/%s: %s", path, strerror(-err));
+		return failure_set(ret_failure, FAILURE_KERNEL, "On the VM, see the kernel's log: dmesg", "the VM's /sys/%s: %s", path,
+				   strerror(-err));
 	}
 }
 
@@ -341,7 +344,7 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 		return err;
 	err = vhci_read_ports(vhci, &ports, &n);
 	if (err < 0)
-		return failure_set(ret_failure, FAILURE_KERNEL, "See the kernel's log: dmesg",
+		return failure_set(ret_failure, FAILURE_KERNEL, "On the VM, see the kernel's log: dmesg",
 				   "the state of vhci_hcd's ports can't be read: %s", strerror(-err));
 	if (!ports_pick(vhci, ports, n, is_super_speed, is_reserved, userdata, ret_port))
 		return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device there: usbpush-vm detach DEVICE",
