@@ -26,6 +26,7 @@ struct vhci {
 	char *modules_dir;      /* owned */
 	uint32_t n_controllers; /* 0: not usable */
 	uint32_t n_ports_each;  /* of one controller, both speeds */
+	bool is_prepared;       /* the root hubs authorize nothing by themselves */
 	uint32_t next_rank[2];  /* where the next search for a port begins, by is_super_speed */
 	struct controller controllers[VHCI_MAX_CONTROLLERS];
 };
@@ -126,6 +127,7 @@ void vhci_scan(struct vhci *vhci)
 	uint32_t n = 0, n_ports;
 
 	vhci->n_controllers = 0;
+	vhci->is_prepared = false;
 	memset(vhci->controllers, 0, sizeof(vhci->controllers));
 	for (; n < VHCI_MAX_CONTROLLERS; n++) {
 		char path[VHCI_PATH_SIZE];
@@ -220,6 +222,7 @@ int vhci_prepare(struct vhci *vhci, struct failure *ret_failure)
 		if (err >= 0)
 			err = hub_prepare(vhci, i, vhci->controllers[i].super_speed_bus, ret_failure);
 	}
+	vhci->is_prepared = err >= 0;
 	return err;
 }
 
@@ -339,7 +342,8 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 
 	if (!speed_to_vhci(speed))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "USB has no speed of %u Mbit/s", speed);
-	err = vhci_check(vhci, ret_failure);
+	/* Never onto a hub that would hand the device to its drivers before anybody looked at it. */
+	err = vhci->is_prepared ? vhci_check(vhci, ret_failure) : vhci_prepare(vhci, ret_failure);
 	if (err < 0)
 		return err;
 	err = vhci_read_ports(vhci, &ports, &n);
