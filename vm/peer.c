@@ -198,13 +198,20 @@ static void peer_on_stream_ready(const char *offer_id, int fd, void *userdata)
 
 /* ---- messages ---- */
 
+static bool offer_equal(const struct offer *a, const struct offer *b)
+{
+	return busid_equal(&a->busid, &b->busid) && a->devid == b->devid && a->speed == b->speed &&
+	       identity_equal(&a->identity, &b->identity, NULL, 0);
+}
+
 static int peer_on_connect(struct peer *peer, const struct offer *offer, struct failure *ret_failure)
 {
 	struct attachment *attachment = attachment_set_find_live(&peer->attachments, offer->id);
 	int err, stream_fd;
 
-	if (attachment && busid_equal(&attachment_get_info(attachment)->offer.busid, &offer->busid) &&
-	    attachment_get_info(attachment)->offer.devid == offer->devid) {
+	if (attachment && !offer_equal(&attachment_get_info(attachment)->offer, offer))
+		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "offer %s came again for another device", offer->id);
+	if (attachment) {
 		peer_on_attachment(peer, attachment, attachment_get_info(attachment)->state); /* told twice: answered again */
 		return 0;
 	}
