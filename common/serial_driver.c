@@ -2,16 +2,29 @@
 
 #include <errno.h>
 #include <libkmod.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 
 struct serial_driver_index {
 	struct kmod_ctx *kmod; /* owned */
+	int error;             /* why there is no index; libkmod takes a missing one for an empty one */
 };
+
+static int index_look_for_file(struct kmod_ctx *kmod)
+{
+	char path[PATH_MAX];
+	int n = snprintf(path, sizeof(path), "%s/modules.alias.bin", kmod_get_dirname(kmod));
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -ENAMETOOLONG;
+	return access(path, R_OK) < 0 ? -errno : 0;
+}
 
 int serial_driver_index_new(const char *modules_dir, struct serial_driver_index **ret_index)
 {
@@ -27,6 +40,7 @@ int serial_driver_index_new(const char *modules_dir, struct serial_driver_index 
 	}
 	/* Keeps the index mapped between look-ups. A kernel upgraded under a running daemon leaves its old index in place until the reboot. */
 	(void)kmod_load_resources(index->kmod);
+	index->error = index_look_for_file(index->kmod);
 	*ret_index = index;
 	return 0;
 }
@@ -124,7 +138,7 @@ static int serial_driver_find(struct serial_driver_index *index, const struct de
 {
 	struct kmod_list *list = NULL, *item;
 	char modalias[128];
-	int r = descriptors_modalias(descriptors, interface, modalias, sizeof(modalias));
+	int r = index->error < 0 ? index->error : descriptors_modalias(descriptors, interface, modalias, sizeof(modalias));
 
 	if (r < 0)
 		return r;
