@@ -35,6 +35,7 @@ struct local_server {
 	sd_event *event;         /* borrowed: outlives us */
 	sd_event_source *source; /* owned */
 	int fd;                  /* owned */
+	int spare_fd;            /* owned: for the day when there is no other */
 	char *path;              /* owned */
 	unsigned n_clients, max_clients;
 	local_request_fn on_request;
@@ -236,6 +237,15 @@ static int local_client_new(struct local_server *server, int fd)
 	return 0;
 }
 
+/* Out of file descriptors: the one kept for that takes the connection off the backlog, or the loop would spin on it. */
+static void local_server_shed(struct local_server *server)
+{
+	log_warning("%s: out of file descriptors; a connection was closed", server->path);
+	close_fd(server->spare_fd);
+	close_fd(accept4(server->fd, NULL, NULL, SOCK_CLOEXEC));
+	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 static int local_server_on_connect(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct local_server *server = userdata;
@@ -244,8 +254,12 @@ static int local_server_on_connect(sd_event_source *source, int fd, uint32_t eve
 
 	(void)source;
 	(void)events;
+	if (client_fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		local_server_shed(server);
+		return 0;
+	}
 	if (client_fd < 0)
-		return 0; /* it went away, or we are out of fds: the backlog keeps it */
+		return 0; /* it went away meanwhile */
 	if (server->n_clients >= server->max_clients) {
 		log_warning("%s: more than %u connections at once; one was closed", server->path, server->max_clients);
 		close_fd(client_fd);
@@ -288,6 +302,7 @@ int local_server_new(sd_event *event, const char *path, mode_t mode, unsigned ma
 		return -ENOMEM;
 	*server = (struct local_server){ .event = event,
 					 .fd = -EBADF,
+					 .spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC),
 					 .path = strdup(path),
 					 .max_clients = max_clients,
 					 .on_request = on_request,
@@ -315,6 +330,7 @@ struct local_server *local_server_free(struct local_server *server)
 	if (server->fd >= 0)
 		unlink(server->path);
 	close_fd(server->fd);
+	close_fd(server->spare_fd);
 	free(server->path);
 	free(server);
 	return NULL;

@@ -90,8 +90,7 @@ int main(int argc, char **argv)
 	int fd = connect_to(argv[1]);
 	request_import(fd, argv[2], &r);
 	int port = find_port(), attach = open(VHCI "attach", O_WRONLY);
-	int n = snprintf(line, sizeof line, "%d %d %u %u", port, fd,
-		ntohl(r.busnum) << 16 | ntohl(r.devnum), ntohl(r.speed));
+	int n = snprintf(line, sizeof line, "%d %d %u %u", port, fd, ntohl(r.busnum) << 16 | ntohl(r.devnum), ntohl(r.speed));
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	if (write(attach, line, n) != n)

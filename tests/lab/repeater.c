@@ -139,8 +139,7 @@ static int port_init(struct port *p, const char *dir, const char *name)
 {
 	struct sockaddr_un hub = { .sun_family = AF_UNIX };
 
-	*p = (struct port){ .name = name, .nic.sun_family = AF_UNIX, .nic_fd = -1, .lets_out = true,
-		.lets_in = true, .tail = &p->head };
+	*p = (struct port){ .name = name, .nic.sun_family = AF_UNIX, .nic_fd = -1, .lets_out = true, .lets_in = true, .tail = &p->head };
 	snprintf(p->nic.sun_path, sizeof p->nic.sun_path, "%s/%s.nic", dir, name);
 	snprintf(hub.sun_path, sizeof hub.sun_path, "%s/%s.hub", dir, name);
 	unlink(hub.sun_path);

@@ -492,6 +492,7 @@ START_TEST(a_list_is_bounded)
 	struct message *none = NULL;
 	struct failure failure;
 
+	ck_assert_ptr_nonnull(message);
 	ck_assert_int_eq(message_parse(bad, strlen(bad), &none, &failure), -EBADMSG);
 	ck_assert_int_eq(message_parse(flood, strlen(flood), &none, &failure), -EBADMSG);
 }

@@ -213,10 +213,18 @@ int main(int argc, char **argv)
 			uint64_t what = batch[i].data.u64;
 
 			switch ((enum source)(what >> 32)) {
-			case SOURCE_PORT: read_port(); break;
-			case SOURCE_SIGNAL: reap_children(); break;
-			case SOURCE_READY: take_ready(); break;
-			case SOURCE_STREAM: streams_take_event(what, batch[i].events); break;
+			case SOURCE_PORT:
+				read_port();
+				break;
+			case SOURCE_SIGNAL:
+				reap_children();
+				break;
+			case SOURCE_READY:
+				take_ready();
+				break;
+			case SOURCE_STREAM:
+				streams_take_event(what, batch[i].events);
+				break;
 			}
 		}
 	}

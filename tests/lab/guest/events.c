@@ -48,8 +48,7 @@ static const char *find_properties(const char *message, size_t n, uint8_t kind, 
 		if (n < sizeof h)
 			return NULL;
 		memcpy(&h, message, sizeof h);
-		if (memcmp(h.prefix, "libudev", 8) != 0 || h.properties_off > n ||
-		    h.properties_len > n - h.properties_off)
+		if (memcmp(h.prefix, "libudev", 8) != 0 || h.properties_off > n || h.properties_len > n - h.properties_off)
 			return NULL;
 		*ret_n = h.properties_len;
 		return message + h.properties_off;
@@ -75,8 +74,7 @@ static void forward(int port, int monitor, uint8_t kind)
 	if (!properties)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	struct event_header h = { .length = n_properties, .kind = kind,
-		.guest_nsec = now.tv_sec * 1000000000ull + now.tv_nsec };
+	struct event_header h = { .length = n_properties, .kind = kind, .guest_nsec = now.tv_sec * 1000000000ull + now.tv_nsec };
 	memcpy(frame, &h, sizeof h);
 	memcpy(frame + sizeof h, properties, n_properties);
 	port_write(port, frame, sizeof h + n_properties);
@@ -90,8 +88,7 @@ void events_forward(void)
 	setpriority(PRIO_PROCESS, 0, -19);
 	port_write(port, PORT_MAGIC, PORT_MAGIC_SIZE);
 	for (;;) {
-		struct pollfd p[] = { { .fd = kernel, .events = POLLIN },
-			{ .fd = udev, .events = POLLIN } };
+		struct pollfd p[] = { { .fd = kernel, .events = POLLIN }, { .fd = udev, .events = POLLIN } };
 
 		if (poll(p, 2, -1) < 0)
 			continue;

@@ -35,8 +35,7 @@ static uint32_t epoll_source;
 
 static void stream_watch(struct stream *s, int op, int fd, enum side side, uint32_t events)
 {
-	struct epoll_event e = { .events = events,
-		.data.u64 = ((uint64_t)epoll_source << 32) | ((uint32_t)(s - streams) << 2) | side };
+	struct epoll_event e = { .events = events, .data.u64 = ((uint64_t)epoll_source << 32) | ((uint32_t)(s - streams) << 2) | side };
 
 	epoll_ctl(epoll_fd, op, fd, &e);
 }
@@ -197,7 +196,10 @@ static void stream_watch_all(struct stream *s)
 
 static void stream_start(uint32_t id, char *payload, size_t n)
 {
-	struct { uint32_t flags; uint16_t rows, columns; } head;
+	struct {
+		uint32_t flags;
+		uint16_t rows, columns;
+	} head;
 	struct stream *s = stream_find(0);
 	char *argv[64];
 	int argc = 0;
