@@ -82,12 +82,13 @@ static void exporter_check_stop(struct exporter *exporter)
 		daemon_exit(exporter->daemon, 0);
 }
 
-static void exporter_update_status_line(struct exporter *exporter)
+static void exporter_count_attached(struct exporter *exporter)
 {
 	unsigned n_attached = 0;
 
 	FOR_EACH_DEVICE(exporter, device)
 	n_attached += device_get_state(device) == DEVICE_ATTACHED;
+	link_set_carrying(exporter->link, n_attached > 0);
 	daemon_status("link %s, %u device%s attached", link_state_to_string(link_get_state(exporter->link)), n_attached,
 		      n_attached == 1 ? "" : "s");
 }
@@ -100,7 +101,7 @@ static void exporter_on_device_change(struct device *device, void *userdata)
 	device_describe(device, text, sizeof(text));
 	event_log_add(exporter->events, "device", device_busid(device)->text, device_state_to_string(device_get_state(device)), text);
 	exporter_write_held(exporter);
-	exporter_update_status_line(exporter);
+	exporter_count_attached(exporter);
 	exporter_check_stop(exporter);
 }
 
@@ -130,7 +131,7 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 	if (state == LINK_UP)
 		spare_fill(exporter->spare, link_get_transport(exporter->link));
 	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
-	exporter_update_status_line(exporter);
+	exporter_count_attached(exporter);
 	pairing_handle_link_state(exporter->pairing, state, link);
 }
 

@@ -32,7 +32,8 @@ struct link {
 	struct backoff backoff, control_backoff;
 	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq;
 	uint64_t rtt_usec;
-	struct failure failure; /* why it is DOWN or REFUSED */
+	bool is_carrying;       /* there is something to lose with the connection */
+	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
 	char address[64];       /* of the VM, as connected */
 	struct hello vm;        /* what the VM said of itself */
 	uint64_t n_attempts, n_established;
@@ -105,11 +106,17 @@ static void link_enter_up(struct link *link)
 	timer_arm(link->event, &link->ping_timer, link_ping_interval(link), link_on_ping_timer, link);
 }
 
+static bool link_is_in_trouble(const struct link *link)
+{
+	bool is_trouble =
+		link->state == LINK_DOWN || link->state == LINK_REFUSED || (link->state == LINK_SYNCING && link->control_lost_usec);
+
+	return is_trouble && link->failure.code != FAILURE_NONE;
+}
+
 static void link_log_state(const struct link *link, enum link_state old)
 {
-	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_REFUSED;
-
-	if (is_trouble && link->failure.code != FAILURE_NONE)
+	if (link_is_in_trouble(link))
 		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s",
 			  link->config.host, STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
 	else
@@ -280,21 +287,24 @@ static int link_on_control_retry(sd_event_source *source, uint64_t usec, void *u
 }
 
 /* The handler went away (a restart, an upgrade) while SSH stands: its streams run on in the kernels, so only the control channel is opened
- * again, for as long as the patience lasts. */
+ * again. For as long as it takes: that the VM's sshd answers each try shows that the streams' road is good. Without a stream there is nothing
+ * to lose, and the state is to say what is wrong. */
 static void link_on_control_closed(const struct failure *failure, void *userdata)
 {
 	struct link *link = userdata;
 	uint64_t now = clock_now_usec();
-	bool is_foul = failure->code == FAILURE_BAD_REQUEST;
+	bool is_foul = failure->code == FAILURE_BAD_REQUEST, is_late;
 
 	link->control = control_channel_free(link->control);
 	timer_disarm(link->ping_timer);
 	if (!link->control_lost_usec)
 		link->control_lost_usec = now;
-	if (is_foul || link->n_established == 0 || now - link->control_lost_usec > (uint64_t)link->config.patience_ms * 2000) {
+	is_late = now - link->control_lost_usec > (uint64_t)link->config.patience_ms * 2000;
+	if (is_foul || link->n_established == 0 || (is_late && !link->is_carrying)) {
 		link_fail(link, failure);
 		return;
 	}
+	link->failure = *failure;
 	if (link->state == LINK_UP)
 		link_enter_state(link, LINK_SYNCING);
 	timer_disarm(link->attempt_timer);
@@ -506,6 +516,11 @@ enum link_state link_get_state(const struct link *link)
 	return link->state;
 }
 
+void link_set_carrying(struct link *link, bool is_carrying)
+{
+	link->is_carrying = is_carrying;
+}
+
 struct transport *link_get_transport(struct link *link)
 {
 	return link->transport;
@@ -535,7 +550,7 @@ static void link_add_traffic(const struct link *link, json_t *object)
 json_t *link_to_json(const struct link *link)
 {
 	uint64_t now = clock_now_usec();
-	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_REFUSED;
+	bool is_trouble = link_is_in_trouble(link);
 	json_t *object =
 		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o}", "state", STATE_NAMES[link->state], "vm", link->vm.name, "host",
 			  link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address, "since_ms",
@@ -546,7 +561,7 @@ json_t *link_to_json(const struct link *link)
 	json_object_set_new(object, "patience_ms", json_integer(link->config.patience_ms));
 	json_object_set_new(object, "attempts", json_integer((json_int_t)link->n_attempts));
 	json_object_set_new(object, "vm_software", json_string(link->vm.software));
-	json_object_set_new(object, "error", is_trouble && link->failure.code ? failure_to_json(&link->failure) : json_null());
+	json_object_set_new(object, "error", is_trouble ? failure_to_json(&link->failure) : json_null());
 	json_object_set_new(object, "next_try_ms",
 			    is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) :
 								      json_null());

@@ -54,6 +54,9 @@ enum link_state link_get_state(const struct link *link);
 /* The state's name as in --json: "UP". Never NULL. */
 const char *link_state_to_string(enum link_state state);
 
+/* Whether devices are attached over it: then it outlasts a handler that is away, however long. */
+void link_set_carrying(struct link *link, bool is_carrying);
+
 /* The transport for streams; NULL when there is none, borrowed until on_lost. */
 struct transport *link_get_transport(struct link *link);
 
