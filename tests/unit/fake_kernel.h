@@ -1,0 +1,90 @@
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "busid.h"
+#include "temp_tree.h"
+#include "uevent.h"
+#include "usb_sample.h"
+
+/* A Pi's kernel for tests: a tree in the place of sysfs and of /dev, whose control files act at the very moment of the write, as sysfs' do. Writes to them are held
+ * up by seccomp(2) and answered by a thread that keeps usbip-host's rules (stub_main.c, stub_dev.c): the table of 16 bus ids, who is bound to what, sessions.
+ * What the real one would answer with memory corruption ends the test. */
+
+#define FAKE_KERNEL_TABLE 16
+#define FAKE_KERNEL_MAX   40
+
+struct fake_device {
+	struct busid busid;
+	bool is_plugged;
+	uint32_t devnum;
+	char driver[32];      /* "" without one */
+	int session;          /* the socket that usbip_sockfd gave us; negative without */
+	uint64_t ending_usec; /* when its teardown is over; 0: it is not ending */
+};
+
+struct fake_entry {
+	struct busid busid; /* "" in a free one */
+	uint32_t devnum;    /* of the device that was bound by it; 0: none ever was */
+};
+
+struct fake_kernel {
+	struct temp_tree tree; /* sys/, dev/ */
+	char sysfs[96], dev[96];
+	int listener, waker[2], uevents[2];
+	pthread_mutex_t lock; /* guards what follows; who holds it makes no short write, nor a ck_assert() */
+	bool is_off;
+	struct fake_device devices[FAKE_KERNEL_MAX];
+	struct fake_entry table[FAKE_KERNEL_TABLE];
+	uint32_t next_devnum;
+	bool is_echoing;        /* sessions send back what comes; else they read and forget */
+	unsigned end_status;    /* usbip_status after a session's end: 1, or 3 */
+	unsigned teardown_msec; /* how long that takes */
+	struct {
+		char file[48];
+		int error;
+		unsigned times;
+	} refusals[8];
+	char writes[8192];       /* "usb/unbind 1-1; usbip-host/match_busid add 1-1; ..." */
+	char crime[256];         /* what no real kernel survives */
+	sd_event_source *source; /* of the loop that hears uevents */
+	uevent_fn on_uevent;
+	void *userdata;
+};
+
+/* Starts it; from then on every short write(2) of this thread and its children passes by it, to the end of this process: kernel must live as long.
+ * has_module: usbip-host is loaded. */
+void fake_kernel_new(struct fake_kernel *kernel, bool has_module);
+
+/* Takes the tree away. Fails the test for a crime. */
+void fake_kernel_free(struct fake_kernel *kernel);
+
+/* on_uevent hears in this loop what the kernel has to say. */
+void fake_kernel_listen(struct fake_kernel *kernel, sd_event *event, uevent_fn on_uevent, void *userdata);
+
+/* A plug: enumerated, bound to the generic driver, told. */
+void fake_kernel_plug(struct fake_kernel *kernel, const char *busid, const struct usb_sample *sample);
+
+/* The same without a word, as it was before anybody listened; driver may be "" or "usbip-host". */
+void fake_kernel_have(struct fake_kernel *kernel, const char *busid, const struct usb_sample *sample, const char *driver);
+
+/* An unplug: its session ends, it is gone, told. */
+void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid);
+
+/* One attribute of it says something else from now on. */
+void fake_kernel_set(struct fake_kernel *kernel, const char *busid, const char *attribute, const char *value);
+
+/* The next writes to a file ("usbip-host/bind") are refused with that errno, so many times. */
+void fake_kernel_refuse(struct fake_kernel *kernel, const char *file, int error, unsigned times);
+
+/* Its driver now ("" without one). */
+const char *fake_kernel_driver(struct fake_kernel *kernel, const char *busid);
+
+/* How many entries match_busid has; how many sessions are up. */
+unsigned fake_kernel_count_table(struct fake_kernel *kernel);
+unsigned fake_kernel_count_sessions(struct fake_kernel *kernel);
+
+/* What was written since the last call. */
+const char *fake_kernel_writes(struct fake_kernel *kernel);
