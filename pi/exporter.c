@@ -363,7 +363,7 @@ static int exporter_init(struct exporter *exporter)
 	if (r == 0)
 		r = usbip_host_new(options->sysfs_root, options->dev_root, &exporter->host);
 	if (r == 0)
-		r = policy_new(NULL, &exporter->policy);
+		r = policy_new(options->modules_dir, &exporter->policy);
 	if (r == 0)
 		r = exporter_init_context(exporter);
 	if (r == 0)

@@ -18,6 +18,7 @@ struct exporter_options {
 	const char *config_path;           /* vm.conf */
 	const char *state_dir;             /* the key: /var/lib/usbpush */
 	const char *run_dir;               /* /run/usbpush */
+	const char *modules_dir;           /* NULL: the running kernel's */
 };
 
 /* Reads the configuration, finds what is plugged in, starts the link. Problems of the configuration are logged. The object is the caller's. */
