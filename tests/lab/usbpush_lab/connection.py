@@ -9,6 +9,7 @@ import struct
 from . import agent_link
 
 FRAME = struct.Struct("<BI")
+SUPERVISOR_GONE = "the lab's supervisor has gone. `tests/lab/lab up` starts it anew."
 
 
 class LabError(Exception):
@@ -50,7 +51,10 @@ class Connection:
         self.socket.close()
 
     def request(self, verb, **arguments):
-        self.socket.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+        try:
+            self.socket.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+        except ConnectionError as e:
+            raise LabError(SUPERVISOR_GONE) from e
         answer = self.read_line()
         if not answer["ok"]:
             raise LabError(answer["error"])
@@ -84,9 +88,12 @@ class Connection:
         return data
 
     def _fill(self):
-        data = self.socket.recv(1 << 18)
+        try:
+            data = self.socket.recv(1 << 18)
+        except ConnectionError as e:
+            raise LabError(SUPERVISOR_GONE) from e
         if not data:
-            raise LabError("the lab's supervisor has gone. `tests/lab/lab up` starts it anew.")
+            raise LabError(SUPERVISOR_GONE)
         self._buffer += data
 
 

@@ -51,7 +51,7 @@ class Machine:
         hosts = ",".join(f"{g.address}={g.name}" for g in self._lab.guests)
         kernel_line = (f"{KERNEL_LINE} lab.name={spec.name} lab.role={spec.role} "
                        f"lab.address={spec.address}/24 lab.hosts={hosts}")
-        argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi", "-cpu", CPU,
+        argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU,
                 "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
                 "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
                 "-kernel", self._lab.image.kernel, "-initrd", self._lab.image.initrd, "-append", kernel_line,
