@@ -1,5 +1,6 @@
 """kill -9 of every process that carries a device, while a program uses it: all comes back by itself."""
 import contextlib
+import re
 
 import pytest
 
@@ -21,9 +22,9 @@ class InUse:
         self.before = self.held()
 
     def held(self):
-        """What one attached device holds, but for the number of its port and the daemons' pids."""
+        """What one attached device holds. (A stream that waits for the next plug comes and goes, and with it a relay and open files.)"""
         held = self.product.leftovers()
-        return {**held, "ports": len(held["ports"])}
+        return {**held, "ports": len(held["ports"]), "relays": len(stream_relays(self.product.vm)), "fds": None}
 
     def n_attached(self):
         """How often the Pi has seen it become attached."""
@@ -37,6 +38,7 @@ class InUse:
         with contextlib.suppress(AssertionError):
             wait_until(lambda: self.held() == self.before, 60, interval=0.5)
         assert self.held() == self.before
+        assert product.relays() <= 3, "one for the control channel, one for the stream, one for the next plug"
         wait_until(lambda: product.vm.sh("ls /dev/serial/by-id/", check=False) == self.link, 30, f"{self.link}", lab=product.lab)
         assert not hanging(product.pi) and not hanging(product.vm)
         return node
@@ -46,6 +48,14 @@ class InUse:
         self.user.wait_end()
         self.user = TtyUser(self.product, self.device, self.wait_as_before())
         self.user.talk()
+
+
+def stream_relays(vm):
+    """The pids of the relays whose other end is with the kernel, as a port's socket: no process holds that end."""
+    rows = [re.search(r"(\d+) +\S+ +(\d+) +(users:.*)?$", row) for row in vm.sh("ss -Hxp").splitlines()]
+    holders = {inode: users or "" for inode, _, users in (row.groups() for row in rows)}
+    return [int(re.search(r"pid=(\d+)", users)[1]) for _, peer, users in (row.groups() for row in rows)
+            if users and "usbpush-relay" in users and not holders.get(peer)]
 
 
 def hanging(guest):
@@ -97,9 +107,26 @@ def test_the_handler_is_killed_twice_and_the_open_tty_works_on(in_use):
 def test_the_streams_relay_is_killed(in_use):
     product = in_use.product
     with PortWatch(product.vm) as watch:
-        product.vm.sh("pkill -9 -n usbpush-relay")
+        (relay,) = stream_relays(product.vm)
+        kill(product.vm, relay)
         in_use.wait_usable_anew()
     assert watch.most_at_once() == 1
+
+
+def test_the_streams_relay_is_killed_and_the_handler_is_slow_to_notice(in_use):
+    """The next offer of the device reaches it together with the end of the last one."""
+    product = in_use.product
+    attempts = product.link()["attempts"]
+    with PortWatch(product.vm) as watch:
+        (relay,) = stream_relays(product.vm)
+        product.vm.sh(f"pkill -STOP usbpush-handler; kill -9 {relay}")
+        try:
+            product.wait_device(in_use.device, "OFFERED")
+        finally:
+            product.vm.sh("pkill -CONT usbpush-handler")
+        in_use.wait_usable_anew()
+    assert watch.most_at_once() == 1
+    assert product.link()["attempts"] == attempts, "the link and what else is attached stayed as they were"
 
 
 def test_the_control_channels_relay_is_killed_and_the_open_tty_works_on(in_use):
