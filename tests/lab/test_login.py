@@ -54,10 +54,10 @@ def test_the_key_gives_no_terminal(ssh):
 
 def test_the_key_copies_no_file(ssh):
     ssh.pi.write("/tmp/thing", "thing")
-    for program, options in (("scp", []), ("scp", ["-O"])):
-        result = ssh.pi.sh(ssh.command(*options, "/tmp/thing", "usbpush@vm:/tmp/mark/", program=program), check=False)
-        assert result.code != 0
-    assert ssh.pi.sh(f"echo 'put /tmp/thing /tmp/mark/' | {ssh.command('-b', '-', 'usbpush@vm', program='sftp')}", check=False).code != 0
+    copies = [ssh.pi.spawn(ssh.command(*options, "/tmp/thing", "usbpush@vm:/tmp/mark/", program="scp")) for options in (["-s"], ["-O"])]
+    copies.append(ssh.pi.spawn(f"echo 'put /tmp/thing /tmp/mark/' | {ssh.command('-b', '-', 'usbpush@vm', program='sftp')}"))
+    for copy in copies:
+        assert copy.wait(90) != 0
     assert ssh.vm.sh("ls /tmp/mark") == ""
 
 
@@ -71,7 +71,7 @@ def test_the_key_forwards_nothing_to_the_vm(ssh):
             proxy = "socat -t 20 - SOCKS4:127.0.0.1:127.0.0.1:22,socksport=2222" if "-D" in forward else "socat -t 20 - TCP:127.0.0.1:2222"
             got = ssh.pi.sh(f"echo '{{}}' | {proxy}", check=False)
             assert got == "", f"{forward}: {got}"
-            wait_until(lambda: b"prohibited" in holder.err, 30, f"{forward} to be refused")
+            wait_until(lambda: b"open failed" in holder.err, 30, f"{forward} to be refused")
         finally:
             holder.kill()
             holder.wait(30)
@@ -87,9 +87,10 @@ def test_the_key_forwards_nothing_from_the_vm(ssh):
 
 def test_the_key_carries_no_agent_no_x11_and_no_environment(ssh):
     """With these granted, sshd would put SSH_AUTH_SOCK and DISPLAY into the environment of the relay."""
-    before = "eval $(ssh-agent) >/dev/null; export DISPLAY=:1 LC_MARK=marked; "
-    holder = ssh.pi.spawn(before + "xauth() { :; }; " + ssh.command("-A", "-Y", "-o", "SendEnv=LC_MARK", "usbpush@vm"))
+    holder = ssh.pi.spawn("eval $(ssh-agent) >/dev/null; DISPLAY=:1 "
+                          + ssh.command("-A", "-Y", "-o", "SetEnv=MARK=here LD_PRELOAD=/tmp/evil.so", "usbpush@vm"))
     try:
+        wait_until(lambda: b"X11 forwarding request failed" in holder.err, 60, "X11 to be refused")
         relay = wait_until(lambda: ssh.vm.sh("pgrep -n usbpush-relay", check=False), 60, "the relay")
         environment = ssh.vm.sh(f"tr '\\0' '\\n' < /proc/{relay}/environ")
     finally:
@@ -98,7 +99,7 @@ def test_the_key_carries_no_agent_no_x11_and_no_environment(ssh):
         ssh.pi.sh("pkill -x ssh-agent", check=False)
     names = re.findall(r"^(\w+)=", environment, re.M)
     assert "SSH_CONNECTION" in names
-    assert not {"SSH_AUTH_SOCK", "DISPLAY"} & set(names)
+    assert not {"SSH_AUTH_SOCK", "DISPLAY", "MARK", "LD_PRELOAD"} & set(names)
 
 
 def test_no_other_way_opens_the_login(ssh):
@@ -123,9 +124,8 @@ def test_no_other_way_opens_the_login(ssh):
 # ---- the VM is another one, or does not know the Pi any more
 
 def count_connections(vm):
-    """Connections that have come to the VM's sshd since it started."""
-    return int(vm.sh("journalctl -u ssh -o cat | grep -cE 'Connection (from|closed|reset)|Accepted|Unable to negotiate|Disconnected'",
-                     check=False))
+    """Connections that have come to the VM's sshd."""
+    return int(vm.sh("journalctl -u ssh -o cat | grep -c '^Connection from'", check=False))
 
 
 def tell_connections(vm):
