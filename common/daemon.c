@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
@@ -69,12 +70,16 @@ void daemon_exit(struct daemon *daemon, int code)
 
 void daemon_status(const char *format, ...)
 {
-	char text[256];
+	static char told[256]; /* one daemon a process */
+	char text[sizeof(told)] = "";
 	va_list arguments;
 
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	if (strcmp(text, told) == 0)
+		return; /* each message wakes the service manager */
+	memcpy(told, text, sizeof(told));
 	sd_notifyf(0, "STATUS=%s", text);
 }
 

@@ -26,7 +26,8 @@ int local_connect(const char *path, const char *unit, struct failure *ret_failur
 	memcpy(address.sun_path, path, strlen(path));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		if (errno == EACCES)
-			return failure_set(ret_failure, FAILURE_NOT_ALLOWED, "Run it with sudo.", "%s: no permission to ask %s", path, unit);
+			return failure_set(ret_failure, FAILURE_NOT_ALLOWED, "Run it with sudo.", "%s: no permission to ask %s", path,
+					   unit);
 		snprintf(cure, sizeof(cure), "See: systemctl status %s. Start it: sudo systemctl start %s", unit, unit);
 		return failure_set(ret_failure, FAILURE_UNREACHABLE, cure, "%s is not running (%s: %s).", unit, path, strerror(errno));
 	}

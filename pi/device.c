@@ -290,14 +290,32 @@ static void device_enter_failed(struct device *device)
 	device_arm_timer(device, delay);
 }
 
+/* An administrator reads where a device ended up; the steps on the way there are for --debug, and `usbpush events` has them. */
+static enum log_level device_log_level(enum device_state state)
+{
+	switch (state) {
+	case DEVICE_FAILED:
+		return LOG_LEVEL_WARNING;
+	case DEVICE_ATTACHED:
+	case DEVICE_GONE:
+		return LOG_LEVEL_NOTICE;
+	case DEVICE_IGNORED:
+		return LOG_LEVEL_INFO;
+	case DEVICE_SEEN:
+	case DEVICE_BINDING:
+	case DEVICE_READY:
+	case DEVICE_OFFERED:
+		return LOG_LEVEL_DEBUG;
+	}
+	return LOG_LEVEL_DEBUG;
+}
+
 static void device_log_state(const struct device *device, enum device_state old)
 {
 	const struct identity *identity = &device->identity;
-	enum log_level level = device->state == DEVICE_FAILED ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+	enum log_level level = device_log_level(device->state);
 	char text[512];
 
-	if (device->state == DEVICE_ATTACHED || device->state == DEVICE_GONE)
-		level = LOG_LEVEL_NOTICE;
 	device_describe(device, text, sizeof(text));
 	log_write(level, "%s: %04x:%04x %s: %s -> %s: %s", device->busid.text, identity->vid, identity->pid, identity->product,
 		  device_state_to_string(old), device_state_to_string(device->state), text);
