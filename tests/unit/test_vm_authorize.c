@@ -65,7 +65,7 @@ START_TEST(the_keys_are_readable_and_only_roots_to_write)
 	struct stat st;
 
 	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
-	ck_assert_int_eq(fstatat(tree.fd, AUTHORIZED_KEYS_PATH + 1, &st, 0), 0);
+	ck_assert_int_eq(fstatat(tree.fd, &AUTHORIZED_KEYS_PATH[1], &st, 0), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0644);
 	ck_assert_int_eq(fstatat(tree.fd, "var/lib/usbpush/.ssh", &st, 0), 0);
 	ck_assert_uint_eq(st.st_mode & 022, 0);
