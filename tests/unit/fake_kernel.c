@@ -583,6 +583,14 @@ void fake_kernel_have(struct fake_kernel *kernel, const char *busid, const struc
 	pthread_mutex_unlock(&kernel->lock);
 }
 
+void fake_kernel_probe(struct fake_kernel *kernel, const char *busid)
+{
+	pthread_mutex_lock(&kernel->lock);
+	if (do_probe(kernel, busid) < 0)
+		abort();
+	pthread_mutex_unlock(&kernel->lock);
+}
+
 void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid)
 {
 	struct fake_device *device;
@@ -638,13 +646,25 @@ const char *fake_kernel_driver(struct fake_kernel *kernel, const char *busid)
 	return driver;
 }
 
+bool fake_kernel_has_entry(struct fake_kernel *kernel, const char *busid)
+{
+	const struct fake_entry *entry;
+	bool has_entry;
+
+	pthread_mutex_lock(&kernel->lock);
+	entry = find_entry(kernel, busid);
+	has_entry = entry && entry->devnum;
+	pthread_mutex_unlock(&kernel->lock);
+	return has_entry;
+}
+
 unsigned fake_kernel_count_table(struct fake_kernel *kernel)
 {
 	unsigned n = 0;
 
 	pthread_mutex_lock(&kernel->lock);
 	for (size_t i = 0; i < FAKE_KERNEL_TABLE; i++)
-		n += kernel->table[i].busid.text[0] != '\0';
+		n += kernel->table[i].busid.text[0] && kernel->table[i].devnum;
 	pthread_mutex_unlock(&kernel->lock);
 	return n;
 }
@@ -656,6 +676,17 @@ unsigned fake_kernel_count_sessions(struct fake_kernel *kernel)
 	pthread_mutex_lock(&kernel->lock);
 	for (size_t i = 0; i < FAKE_KERNEL_MAX; i++)
 		n += kernel->devices[i].session >= 0;
+	pthread_mutex_unlock(&kernel->lock);
+	return n;
+}
+
+unsigned fake_kernel_count_unbound(struct fake_kernel *kernel)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&kernel->lock);
+	for (size_t i = 0; i < FAKE_KERNEL_MAX; i++)
+		n += kernel->devices[i].is_plugged && strcmp(kernel->devices[i].driver, "usb") != 0;
 	pthread_mutex_unlock(&kernel->lock);
 	return n;
 }

@@ -70,6 +70,9 @@ void fake_kernel_plug(struct fake_kernel *kernel, const char *busid, const struc
 /* The same without a word, as it was before anybody listened; driver may be "" or "usbip-host". */
 void fake_kernel_have(struct fake_kernel *kernel, const char *busid, const struct usb_sample *sample, const char *driver);
 
+/* A device without a driver is bound to the generic one, and that is told. */
+void fake_kernel_probe(struct fake_kernel *kernel, const char *busid);
+
 /* An unplug: its session ends, it is gone, told. */
 void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid);
 
@@ -82,9 +85,13 @@ void fake_kernel_refuse(struct fake_kernel *kernel, const char *file, int error,
 /* Its driver now ("" without one). */
 const char *fake_kernel_driver(struct fake_kernel *kernel, const char *busid);
 
-/* How many entries match_busid has; how many sessions are up. */
+/* Whether match_busid has an entry for it. One that no device was bound by does not count: nothing clears it, and the next bind there takes it up. */
+bool fake_kernel_has_entry(struct fake_kernel *kernel, const char *busid);
+
+/* How many entries match_busid has; how many sessions are up; how many devices that are plugged in have another driver than the generic one. */
 unsigned fake_kernel_count_table(struct fake_kernel *kernel);
 unsigned fake_kernel_count_sessions(struct fake_kernel *kernel);
+unsigned fake_kernel_count_unbound(struct fake_kernel *kernel);
 
 /* What was written since the last call. */
 const char *fake_kernel_writes(struct fake_kernel *kernel);

@@ -93,12 +93,15 @@ static void play_hear(const char *type)
 		;
 }
 
+/* In one write: several processes may speak. */
 static void play_say_json(json_t *object)
 {
 	_cleanup_json_ json_t *owned = object;
 	_cleanup_free_ char *line = json_dumps(owned, JSON_COMPACT);
+	size_t length = strlen(line);
 
-	play_say(line);
+	line[length] = '\n'; /* takes the NUL's place */
+	play_write(line, length + 1);
 }
 
 static void play_answer_sync(const json_t *sync)
@@ -112,15 +115,51 @@ static void play_answer_sync(const json_t *sync)
 	play_say_json(json_pack("{s:s, s:O, s:o}", "type", "synced", "seq", json_object_get(sync, "seq"), "keep", keep));
 }
 
-static void play_answer_connect(const json_t *connect)
+/* Whether a stream of that offer reached its session within 3 s: its player says so by a file. */
+static bool play_is_session_up(const char *offer)
 {
 	char path[256];
 
-	snprintf(path, sizeof(path), "%s/attach", play_dir);
-	if (access(path, F_OK) == 0)
-		play_say_json(json_pack("{s:s, s:O, s:i, s:s, s:[s], s:[], s:{}}", "type", "attached", "id",
-					json_object_get(json_object_get(connect, "offer"), "id"), "port", 0, "busid", "1-1", "nodes",
-					"/dev/ttyUSB0", "links", "steps_ms"));
+	snprintf(path, sizeof(path), "%s/up.%s", play_dir, offer);
+	for (unsigned i = 0; i < 300; i++) {
+		if (access(path, F_OK) == 0)
+			return true;
+		poll(NULL, 0, 10);
+	}
+	return false;
+}
+
+/* No device waits for another: each waits in a process of its own. */
+static void play_say_when_due(json_t *object, const char *offer)
+{
+	const char *type = json_string_value(json_object_get(object, "type"));
+	bool is_attached = type && strcmp(type, "attached") == 0;
+
+	if (is_attached && fork() > 0)
+		return;
+	if (!is_attached || play_is_session_up(offer))
+		play_say_json(json_incref(object));
+	if (is_attached)
+		_exit(0);
+}
+
+static void play_answer_connect(const json_t *connect)
+{
+	const char *offer = json_string_value(json_object_get(json_object_get(connect, "offer"), "id"));
+	char path[256], line[1024] = "";
+	FILE *answer;
+
+	snprintf(path, sizeof(path), "%s/connect.answer", play_dir);
+	answer = fopen(path, "r");
+	if (!answer)
+		return;
+	if (fgets(line, sizeof(line), answer)) {
+		_cleanup_json_ json_t *object = json_loads(line, 0, NULL);
+
+		json_object_set_new(object, "id", json_string(offer));
+		play_say_when_due(object, offer);
+	}
+	fclose(answer);
 }
 
 /* A VM as it should be. line was heard already. */
@@ -194,6 +233,25 @@ static void play_sleep(void)
 		poll(&poll_fd, 1, -1);
 }
 
+/* As the two kernels do: the VM's speaks first, and the Pi's (which echoes here) answers. */
+static void play_session(const char *first)
+{
+	_cleanup_json_ json_t *object = json_loads(first, 0, NULL);
+	char urb[48] = "a URB", file[96];
+	size_t got = 0;
+	ssize_t n = 0;
+
+	play_say("OK");
+	play_write(urb, sizeof(urb));
+	while (got < sizeof(urb) && (n = read(STDIN_FILENO, urb, sizeof(urb) - got)) > 0)
+		got += (size_t)n;
+	if (n > 0) {
+		snprintf(file, sizeof(file), "%s/up.%s", play_dir, json_string_value(json_object_get(object, "offer")));
+		fclose(fopen(file, "w"));
+	}
+	play_wait();
+}
+
 static void play_line(const char *command, const char *argument, const char *first)
 {
 	if (strcmp(command, "hear") == 0 && !play_is(first, argument))
@@ -212,6 +270,8 @@ static void play_line(const char *command, const char *argument, const char *fir
 		play_echo();
 	else if (strcmp(command, "serve") == 0)
 		play_serve(first);
+	else if (strcmp(command, "session") == 0)
+		play_session(first);
 	else if (strcmp(command, "wait") == 0)
 		play_wait();
 	else if (strcmp(command, "sleep") == 0)
@@ -323,6 +383,11 @@ void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
 	snprintf(vm->host_key, sizeof(vm->host_key), "host_%s_%u", type, n++);
 	run_keygen(temp_tree_path(&vm->tree, vm->host_key), type);
 	write_sshd_config(vm);
+}
+
+void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer)
+{
+	temp_tree_put(&vm->tree, "connect.answer", answer);
 }
 
 void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max)

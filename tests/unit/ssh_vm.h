@@ -47,12 +47,18 @@ void ssh_vm_free(struct ssh_vm *vm);
  *   flood         write without end and without a newline
  *   complain TEXT write a line to stderr
  *   echo          send back every byte
- *   serve         answer hello, sync (keeping all that stream), ping; connect if a file "attach" is there
+ *   serve         answer hello, sync (keeping all that stream), ping, and connect as ssh_vm_answer_connect() says
+ *   session       OK, then be the VM's kernel: a URB, its answer, and reading to the end
  *   wait          read on, answer nothing, until the channel ends
  *   sleep         read nothing
  *   end           end at once (also at the script's end)
  */
 void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script);
+
+/* What `serve` says to each connect, with the offer's id added; nothing at first. ATTACHED comes only after the stream's session is up. */
+void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer);
+
+#define SSH_VM_ATTACHED "{\"type\":\"attached\",\"port\":0,\"busid\":\"1-1\",\"nodes\":[\"/dev/ttyUSB0\"],\"links\":[],\"steps_ms\":{}}"
 
 /* All lines that came on channels of that kind, so far. */
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind);
