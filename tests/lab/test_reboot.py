@@ -1,6 +1,7 @@
 """Reboots and power losses, clean and not: what was attached is attached again, and nobody did anything."""
 import pytest
 
+from tty_user import TtyUser
 from usbpush_lab import wait_until
 
 BOOT_SERVICE = "usbpush-boot-attach"
@@ -23,13 +24,13 @@ class Four:
 
     def wait_back(self):
         """All four, each once, under the same links, and of use."""
-        self.product.wait_attached(*self.devices)
+        nodes = self.product.wait_attached(*self.devices)
         assert self.wait_links(4) == self.links
         assert len(self.product.used_ports()) == 4
-        for device, serial in zip(self.devices, ("ONE", "TWO", "THREE", "FOUR")):
-            self.vm.sh(f"stty -F /dev/serial/by-id/*_{serial}-if00* raw -echo; "
-                       f"echo 'for {serial}' > $(echo /dev/serial/by-id/*_{serial}-if00*)")
-            assert device.wire.read_until(b"\n") == f"for {serial}\n".encode()
+        for device, node in zip(self.devices, nodes):
+            user = TtyUser(self.product, device, node)
+            user.talk()
+            user.end()
 
     def most_at_once(self, since, there):
         """How many devices the VM's kernel had at one moment at most, by its events; there: its bus ids at the beginning."""
@@ -45,9 +46,14 @@ class Four:
 
     def wait_boot_service(self):
         """Until it has ended; then how."""
-        look = f"systemctl show -P ActiveState -P SubState -P ExecMainStatus {BOOT_SERVICE}"
-        return wait_until(lambda: (state := self.vm.sh(look).split()) and state[0] not in ("activating", "inactive") and state, 120,
-                          f"{BOOT_SERVICE} to end", interval=0.5, lab=self.product.lab)
+        def state():
+            lines = self.vm.sh(f"systemctl show -p ActiveState -p SubState -p ExecMainStatus {BOOT_SERVICE}").splitlines()
+            found = dict(text.split("=") for text in lines)
+            return found["ActiveState"] not in ("activating", "inactive") and found
+        return wait_until(state, 120, f"{BOOT_SERVICE} to end", interval=0.5, lab=self.product.lab)
+
+
+WELL = {"ActiveState": "active", "SubState": "exited", "ExecMainStatus": "0"}
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def four(product):
 @pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
 def test_the_vm_reboots_and_the_boot_service_has_all_four_back(four, is_clean):
     t = four.vm.reboot(clean=is_clean)
-    assert four.wait_boot_service() == ["active", "exited", "0"]
+    assert four.wait_boot_service() == WELL
     assert len(four.product.used_ports()) == 4, "when the boot service is through, all are there"
     four.wait_back()
     assert four.most_at_once(t, there=[]) == 4
@@ -79,5 +85,5 @@ def test_both_lose_power_and_come_back_in_either_order(four, first, second):
         guest.power_off()
     lab.guest(first).power_on()
     lab.guest(second).power_on()
-    assert four.wait_boot_service() == ["active", "exited", "0"]
+    assert four.wait_boot_service() == WELL
     four.wait_back()
