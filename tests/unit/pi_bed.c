@@ -9,6 +9,20 @@
 #include "cleanup.h"
 #include "fake_modules.h"
 
+/* LeakSanitizer asks for it. An exporter that ends while a thread is in the kernel leaves that thread what it needs. */
+const char *__lsan_default_suppressions(void);
+const char *__asan_default_options(void);
+
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:usbip_host_new\n";
+}
+
+const char *__asan_default_options(void)
+{
+	return "print_suppressions=0";
+}
+
 struct wanted {
 	struct pi_bed *bed;
 	const char *busid, *text;

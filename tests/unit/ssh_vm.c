@@ -104,17 +104,6 @@ static void play_say_json(json_t *object)
 	play_write(line, length + 1);
 }
 
-static void play_answer_sync(const json_t *sync)
-{
-	json_t *keep = json_array(), *offer;
-	size_t i;
-
-	json_array_foreach(json_object_get(sync, "offers"), i, offer)
-		if (json_is_true(json_object_get(offer, "streaming")))
-			json_array_append(keep, json_object_get(offer, "id"));
-	play_say_json(json_pack("{s:s, s:O, s:o}", "type", "synced", "seq", json_object_get(sync, "seq"), "keep", keep));
-}
-
 /* Whether a stream of that offer reached its session within 3 s: its player says so by a file. */
 static bool play_is_session_up(const char *offer)
 {
@@ -143,23 +132,50 @@ static void play_say_when_due(json_t *object, const char *offer)
 		_exit(0);
 }
 
-static void play_answer_connect(const json_t *connect)
+/* What the test wants said about an offer; NULL for nothing. */
+static json_t *play_read_answer(const char *offer)
 {
-	const char *offer = json_string_value(json_object_get(json_object_get(connect, "offer"), "id"));
 	char path[256], line[1024] = "";
+	json_t *object;
 	FILE *answer;
 
 	snprintf(path, sizeof(path), "%s/connect.answer", play_dir);
 	answer = fopen(path, "r");
 	if (!answer)
-		return;
-	if (fgets(line, sizeof(line), answer)) {
-		_cleanup_json_ json_t *object = json_loads(line, 0, NULL);
-
-		json_object_set_new(object, "id", json_string(offer));
-		play_say_when_due(object, offer);
-	}
+		return NULL;
+	object = fgets(line, sizeof(line), answer) ? json_loads(line, 0, NULL) : NULL;
 	fclose(answer);
+	json_object_set_new(object, "id", json_string(offer));
+	return object;
+}
+
+static void play_answer_connect(const json_t *connect)
+{
+	const char *offer = json_string_value(json_object_get(json_object_get(connect, "offer"), "id"));
+	_cleanup_json_ json_t *answer = play_read_answer(offer);
+
+	if (answer)
+		play_say_when_due(answer, offer);
+}
+
+static bool play_keeps = true;
+
+static void play_answer_sync(const json_t *sync)
+{
+	json_t *keep = json_array(), *offer;
+	size_t i;
+
+	json_array_foreach(json_object_get(sync, "offers"), i, offer)
+		if (play_keeps && json_is_true(json_object_get(offer, "streaming")))
+			json_array_append(keep, json_object_get(offer, "id"));
+	play_say_json(json_pack("{s:s, s:O, s:O}", "type", "synced", "seq", json_object_get(sync, "seq"), "keep", keep));
+	json_array_foreach(keep, i, offer) {
+		_cleanup_json_ json_t *answer = play_read_answer(json_string_value(offer));
+
+		if (answer)
+			play_say_when_due(answer, json_string_value(offer));
+	}
+	json_decref(keep);
 }
 
 /* A VM as it should be. line was heard already. */
@@ -268,6 +284,8 @@ static void play_line(const char *command, const char *argument, const char *fir
 		dprintf(STDERR_FILENO, "%s\n", argument);
 	else if (strcmp(command, "echo") == 0)
 		play_echo();
+	else if (strcmp(command, "forget") == 0)
+		play_keeps = false;
 	else if (strcmp(command, "serve") == 0)
 		play_serve(first);
 	else if (strcmp(command, "session") == 0)
@@ -300,6 +318,8 @@ void ssh_vm_play(int argc, char **argv)
 	snprintf(play_kind, sizeof(play_kind), "%s", play_is(first, "stream") ? "stream" : "control");
 	play_note("heard", first);
 	play_note("begun", "here");
+	snprintf(line, sizeof(line), "%d", (int)getpid());
+	play_note("pid", line);
 	first = strdup(first);
 	snprintf(path, sizeof(path), "%s/%s.script", play_dir, play_kind);
 	script = fopen(path, "r");
@@ -498,6 +518,19 @@ void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
 	fill_config(vm);
 	ssh_vm_script(vm, "control", "serve\n");
 	ssh_vm_script(vm, "stream", "say OK\necho\n");
+}
+
+void ssh_vm_end_players(struct ssh_vm *vm, const char *kind)
+{
+	char path[32];
+	const char *pids;
+
+	snprintf(path, sizeof(path), "%s.pid", kind);
+	if (faccessat(vm->tree.fd, path, F_OK, 0) < 0)
+		return;
+	for (pids = temp_tree_get(&vm->tree, path); *pids; pids += strcspn(pids, "\n") + 1)
+		kill((pid_t)atoi(pids), SIGKILL);
+	temp_tree_remove(&vm->tree, path);
 }
 
 void ssh_vm_kill(struct ssh_vm *vm)

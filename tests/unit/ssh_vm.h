@@ -48,6 +48,7 @@ void ssh_vm_free(struct ssh_vm *vm);
  *   complain TEXT write a line to stderr
  *   echo          send back every byte
  *   serve         answer hello, sync (keeping all that stream), ping, and connect as ssh_vm_answer_connect() says
+ *   forget        from here on serve keeps nothing at a sync
  *   session       OK, then be the VM's kernel: a URB, its answer, and reading to the end
  *   wait          read on, answer nothing, until the channel ends
  *   sleep         read nothing
@@ -74,6 +75,9 @@ void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max);
 
 /* Takes the Pi's key out of the authorized ones. */
 void ssh_vm_deauthorize(struct ssh_vm *vm);
+
+/* Kills those who play on the channels of that kind, as a handler that is restarted ends its channels. */
+void ssh_vm_end_players(struct ssh_vm *vm, const char *kind);
 
 /* Kills the sshds of all connections. */
 void ssh_vm_kill(struct ssh_vm *vm);

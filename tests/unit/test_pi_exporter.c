@@ -1,0 +1,602 @@
+/* The exporter's own life: killed and started again, paired and unpaired, reloaded, asked for a sync; and whatever order events come in. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check_program.h"
+#include "cleanup.h"
+#include "pi_bed.h"
+
+static struct pi_bed bed;
+
+static void setup(void)
+{
+	pi_bed_setup(&bed);
+}
+
+static void setup_up(void)
+{
+	pi_bed_setup(&bed);
+	pi_bed_pair(&bed);
+	pi_bed_start(&bed);
+	pi_bed_wait_link(&bed, "UP");
+}
+
+static void teardown(void)
+{
+	pi_bed_teardown(&bed);
+}
+
+static void plug(const char *busid, const struct usb_sample *sample)
+{
+	fake_kernel_plug(&bed.kernel, busid, sample);
+}
+
+static void expect(const char *busid, const char *state)
+{
+	pi_bed_wait(&bed, busid, state);
+}
+
+static const char *held(void)
+{
+	return temp_tree_get(&bed.vm.tree, "run/held");
+}
+
+static unsigned count_heard(const char *text)
+{
+	unsigned n = 0;
+
+	for (const char *at = ssh_vm_heard(&bed.vm, "control"); (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
+/* ---- killed and started again ---- */
+
+START_TEST(a_successor_finds_what_its_killed_predecessor_held)
+{
+	plug("1-1", &HUB); /* found before the others, and with a driver */
+	plug("1-1.1", &FT232R);
+	plug("1-1.2", &CP2102);
+	plug("1-1.3", &KEYBOARD_DEVICE);
+	expect("1-1.1", "ATTACHED");
+	expect("1-1.2", "ATTACHED");
+	pi_bed_kill(&bed);
+	ck_assert_ptr_nonnull(strstr(held(), "1-1.1\n"));
+	fake_kernel_writes(&bed.kernel);
+	pi_bed_start(&bed);
+	expect("1-1.1", "ATTACHED");
+	expect("1-1.2", "ATTACHED");
+	expect("1-1.3", "IGNORED");
+	/* they never left usbip-host meanwhile */
+	ck_assert_ptr_null(strstr(fake_kernel_writes(&bed.kernel), "unbind"));
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 2);
+}
+END_TEST
+
+START_TEST(a_successor_that_is_killed_at_once_leaves_the_same_to_its_own)
+{
+	plug("1-1", &HUB);
+	plug("1-1.1", &FT232R);
+	expect("1-1.1", "ATTACHED");
+	for (unsigned i = 0; i < 3; i++) {
+		pi_bed_kill(&bed);
+		pi_bed_start(&bed);
+		ck_assert_ptr_nonnull(strstr(held(), "1-1.1\n"));
+	}
+	expect("1-1.1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_successor_takes_over_a_session_that_is_still_being_torn_down)
+{
+	bed.kernel.teardown_msec = 300;
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	bed.exporter = exporter_free(bed.exporter);
+	pi_bed_start(&bed);
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
+}
+END_TEST
+
+START_TEST(a_device_between_two_drivers_is_taken_up)
+{
+	fake_kernel_have(&bed.kernel, "1-1", &FT232R, ""); /* the predecessor died between unbind and bind */
+	temp_tree_put(&bed.vm.tree, "run/held", "1-1\n");
+	pi_bed_pair(&bed);
+	pi_bed_start(&bed);
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(what_a_predecessor_held_goes_back_if_the_pi_is_not_paired_any_more)
+{
+	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "usbip-host");
+	temp_tree_put(&bed.vm.tree, "run/held", "1-1\n");
+	pi_bed_start(&bed);
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+	ck_assert_str_eq(held(), "");
+}
+END_TEST
+
+START_TEST(what_somebody_else_bound_is_left_alone)
+{
+	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "usbip-host");
+	pi_bed_pair(&bed);
+	pi_bed_start(&bed);
+	expect("1-1", "IGNORED");
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 200000);
+	ck_assert_msg(strstr(pi_bed_field(&bed, "1-1", "reason"), "somebody else"), "%s", pi_bed_field(&bed, "1-1", "reason"));
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usbip-host");
+	exporter_stop(bed.exporter);
+	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usbip-host");
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	bed.exporter = exporter_free(bed.exporter);
+}
+END_TEST
+
+START_TEST(a_stop_gives_everything_back_and_the_held_file_is_empty)
+{
+	bed.kernel.teardown_msec = 100;
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect("1-1", "ATTACHED");
+	expect("1-2", "ATTACHED");
+	exporter_stop(bed.exporter);
+	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-2"), "usb");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+	ck_assert_str_eq(held(), "");
+	bed.exporter = exporter_free(bed.exporter);
+}
+END_TEST
+
+START_TEST(a_stop_does_not_wait_for_ever_for_a_kernel_that_does_not_let_go)
+{
+	uint64_t begin = clock_now_usec();
+
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	bed.kernel.teardown_msec = 60000;
+	exporter_stop(bed.exporter);
+	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
+	ck_assert_uint_lt(clock_now_usec() - begin, 12000000);
+	ck_assert_str_eq(held(), "1-1\n"); /* for the successor */
+	bed.exporter = exporter_free(bed.exporter);
+}
+END_TEST
+
+/* ---- sync ---- */
+
+static unsigned n_controls;
+
+static bool has_new_control(struct pi_bed *own)
+{
+	return ssh_vm_count(&own->vm, "control") > n_controls;
+}
+
+START_TEST(a_restarted_handler_that_keeps_a_device_costs_it_nothing)
+{
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	n_controls = ssh_vm_count(&bed.vm, "control");
+	fake_kernel_writes(&bed.kernel);
+	ssh_vm_end_players(&bed.vm, "control");
+	pi_bed_until(&bed, has_new_control, "new control channel");
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 200000);
+	expect("1-1", "ATTACHED");
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), 1);
+	ck_assert_uint_eq(count_heard("\"streaming\":true"), 1);
+}
+END_TEST
+
+static unsigned n_connects;
+
+static bool has_connects(struct pi_bed *own)
+{
+	(void)own;
+	return count_heard("\"type\":\"connect\"") >= n_connects;
+}
+
+START_TEST(a_device_that_the_vm_did_not_keep_is_attached_anew)
+{
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	n_controls = ssh_vm_count(&bed.vm, "control");
+	ssh_vm_script(&bed.vm, "control", "forget\nserve\n");
+	ssh_vm_end_players(&bed.vm, "control");
+	pi_bed_until(&bed, has_new_control, "new control channel");
+	n_connects = 2;
+	pi_bed_until(&bed, has_connects, "second offer");
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
+}
+END_TEST
+
+/* ---- paired and unpaired ---- */
+
+static struct failure pair_failure;
+static unsigned n_pair_ends;
+
+static void on_paired(const struct failure *failure, void *userdata)
+{
+	ck_assert_ptr_eq(userdata, &bed);
+	n_pair_ends++;
+	pair_failure = failure ? *failure : (struct failure){ 0 };
+}
+
+static bool has_pair_end(struct pi_bed *own)
+{
+	(void)own;
+	return n_pair_ends > 0;
+}
+
+/* Pairs, and waits for what becomes of it. */
+static void pair_with(const struct vm_config *config)
+{
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_pair(bed.exporter, config, on_paired, &bed), 0);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	pi_bed_run(&bed, 20000);
+	ck_assert_uint_eq(n_pair_ends, 1);
+}
+
+static struct vm_config wrong_key(void)
+{
+	struct vm_config config = bed.vm.config;
+	_cleanup_free_ char *line = NULL;
+	struct failure failure;
+
+	ck_assert_int_eq(transport_key_public(bed.vm.key_path, "", &line, &failure), 0); /* a key, but another's */
+	ck_assert_int_eq(transport_key_parse(line, config.host_key, sizeof(config.host_key), NULL, &failure), 0);
+	return config;
+}
+
+static struct vm_config written_config(void)
+{
+	struct vm_config config;
+
+	ck_assert_int_eq(vm_config_load(bed.config_path, NULL, NULL, &config), 0);
+	return config;
+}
+
+START_TEST(a_pairing_that_works_is_written_and_shares_what_is_plugged_in)
+{
+	const struct vm_config *wanted = &bed.vm.config;
+	struct vm_config written;
+
+	pi_bed_start(&bed);
+	plug("1-1", &FT232R);
+	plug("1-2", &HUB);
+	expect("1-1", "IGNORED");
+	pair_with(wanted);
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	written = written_config();
+	ck_assert(vm_config_equal(&written, wanted));
+	expect("1-1", "ATTACHED");
+	expect("1-2", "IGNORED");
+}
+END_TEST
+
+START_TEST(a_pairing_that_fails_is_not_written_and_the_pi_stays_unpaired)
+{
+	const struct vm_config config = wrong_key();
+
+	pi_bed_start(&bed);
+	pair_with(&config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_HOST_KEY);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	ck_assert_int_eq(access(bed.config_path, F_OK), -1);
+}
+END_TEST
+
+START_TEST(a_pairing_that_fails_leaves_the_old_one_in_place)
+{
+	const struct vm_config config = wrong_key();
+	struct vm_config written;
+
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	pair_with(&config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_HOST_KEY);
+	pi_bed_wait_link(&bed, "UP");
+	expect("1-1", "ATTACHED");
+	written = written_config();
+	ck_assert(vm_config_equal(&written, &bed.vm.config));
+}
+END_TEST
+
+START_TEST(a_pairing_that_can_not_be_written_is_none)
+{
+	pi_bed_start(&bed);
+	temp_tree_make_dir(&bed.vm.tree, "vm.conf");
+	pair_with(&bed.vm.config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_NO_PERMISSION);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	temp_tree_remove(&bed.vm.tree, "vm.conf");
+}
+END_TEST
+
+START_TEST(one_pairing_at_a_time)
+{
+	pi_bed_start(&bed);
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), 0);
+	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, NULL), -EBUSY);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	pair_with(&bed.vm.config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+}
+END_TEST
+
+START_TEST(a_pairing_goes_on_when_who_asked_for_it_has_gone)
+{
+	pi_bed_start(&bed);
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), 0);
+	exporter_pair_forget(bed.exporter, &bed);
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 50000);
+	ck_assert_uint_eq(n_pair_ends, 0);
+	ck_assert_int_eq(access(bed.config_path, F_OK), 0);
+}
+END_TEST
+
+START_TEST(unpairing_gives_every_device_back)
+{
+	struct failure failure;
+
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	ck_assert_int_eq(exporter_unpair(bed.exporter, &failure), 0);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+	ck_assert_str_eq(written_config().host, "");
+	plug("1-2", &CP2102);
+	expect("1-2", "IGNORED");
+}
+END_TEST
+
+START_TEST(unpairing_during_a_pairing_ends_that_and_the_next_may_begin)
+{
+	struct vm_config other = bed.vm.config;
+	struct failure failure;
+
+	bed.vm.wire = WIRE_SILENT;
+	snprintf(other.host, sizeof(other.host), "localhost"); /* another VM, as far as anybody can tell */
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_pair(bed.exporter, &other, on_paired, &bed), 0);
+	pi_bed_wait_link(&bed, "AUTHENTICATING");
+	ck_assert_int_eq(exporter_unpair(bed.exporter, &failure), 0);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	ck_assert_int_eq(pair_failure.code, FAILURE_BUSY);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	bed.vm.wire = WIRE_SSHD;
+	pair_with(&bed.vm.config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	pi_bed_wait_link(&bed, "UP");
+}
+END_TEST
+
+START_TEST(a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing)
+{
+	struct vm_config changed = bed.vm.config;
+
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	exporter_reload(bed.exporter);
+	pi_bed_run(&bed, 50000);
+	ck_assert_uint_eq(bed.vm.n_connections, 1);
+	expect("1-1", "ATTACHED");
+	snprintf(changed.host, sizeof(changed.host), "localhost");
+	ck_assert_int_eq(vm_config_save(bed.config_path, &changed), 0);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "CONNECTING");
+	pi_bed_wait_link(&bed, "UP");
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(bed.vm.n_connections, 2);
+}
+END_TEST
+
+START_TEST(a_file_that_can_not_be_read_leaves_the_pairing_as_it_was)
+{
+	unlink(bed.config_path);
+	temp_tree_make_dir(&bed.vm.tree, "vm.conf");
+	exporter_reload(bed.exporter);
+	pi_bed_run(&bed, 100000);
+	pi_bed_wait_link(&bed, "UP");
+}
+END_TEST
+
+/* ---- whatever order ---- */
+
+static const struct usb_sample *const SAMPLES[] = { &FT232R, &CP2102,          &CH340,   &ESP32_S3, &ARDUINO_UNO,
+						    &HUB,    &KEYBOARD_DEVICE, &RTL8153, &ECM_MODEM };
+static const bool IS_SERIAL[] = { true, true, true, true, true, false, false, false, false };
+#define N_SOCKETS 4
+
+static int plugged[N_SOCKETS]; /* which sample, or -1 */
+
+static const char *socket_name(unsigned i)
+{
+	static const char *const names[N_SOCKETS] = { "1-1", "1-1.1", "1-1.2", "1-2" };
+
+	return names[i];
+}
+
+static void replug(unsigned i, unsigned *seed)
+{
+	if (plugged[i] >= 0) {
+		fake_kernel_unplug(&bed.kernel, socket_name(i));
+		plugged[i] = -1;
+		return;
+	}
+	plugged[i] = (int)((unsigned)rand_r(seed) % ARRAY_SIZE(SAMPLES));
+	fake_kernel_plug(&bed.kernel, socket_name(i), SAMPLES[plugged[i]]);
+}
+
+/* Something that was said before is said again. */
+static void repeat_event(unsigned i, unsigned *seed)
+{
+	static const enum uevent_action actions[] = { UEVENT_ADD, UEVENT_BIND, UEVENT_UNBIND, UEVENT_CHANGE };
+	const struct uevent event = { .action = actions[(unsigned)rand_r(seed) % ARRAY_SIZE(actions)],
+				      .subsystem = "usb",
+				      .devtype = "usb_device",
+				      .syspath = "/sys/devices/pci0000:00/usb1/x",
+				      .sysname = socket_name(i),
+				      .driver = "usb" };
+
+	if (plugged[i] >= 0 && strcmp(fake_kernel_driver(&bed.kernel, socket_name(i)), "") != 0)
+		exporter_handle_uevent(bed.exporter, &event);
+}
+
+static void use_hands(unsigned i, unsigned *seed)
+{
+	struct device *device;
+
+	if (exporter_select(bed.exporter, socket_name(i), &device, 1) != 1)
+		return;
+	if (rand_r(seed) % 2)
+		device_share(device);
+	else
+		device_release(device, "by hand");
+}
+
+static void change_vm(unsigned *seed)
+{
+	static const char *const answers[] = {
+		SSH_VM_ATTACHED,
+		"{\"type\":\"failed\",\"code\":\"no-free-port\",\"text\":\"t\",\"cure\":\"\"}",
+		"{\"type\":\"detached\",\"reason\":\"r\"}",
+	};
+	static const char *const streams[] = { "session\n", "session\n", "say OK\nend\n",
+					       "say NO {\"code\":\"busy\",\"text\":\"t\",\"cure\":\"\"}\n", "end\n" };
+
+	ssh_vm_answer_connect(&bed.vm, answers[(unsigned)rand_r(seed) % ARRAY_SIZE(answers)]);
+	ssh_vm_script(&bed.vm, "stream", streams[(unsigned)rand_r(seed) % ARRAY_SIZE(streams)]);
+}
+
+static void do_something(unsigned *seed)
+{
+	unsigned socket = (unsigned)rand_r(seed) % N_SOCKETS;
+
+	switch (rand_r(seed) % 12) {
+	case 0:
+	case 1:
+	case 2:
+	case 3:
+		replug(socket, seed);
+		break;
+	case 4:
+	case 5:
+		repeat_event(socket, seed);
+		break;
+	case 6:
+		use_hands(socket, seed);
+		break;
+	case 7:
+		change_vm(seed);
+		break;
+	case 8:
+		if (rand_r(seed) % 3 == 0)
+			ssh_vm_kill(&bed.vm);
+		break;
+	case 9:
+		ssh_vm_end_players(&bed.vm, rand_r(seed) % 2 ? "control" : "stream");
+		break;
+	case 10:
+		bed.kernel.end_status = rand_r(seed) % 3 ? 1 : 3;
+		bed.kernel.teardown_msec = (unsigned)rand_r(seed) % 60;
+		break;
+	case 11:
+		pi_bed_run(&bed, (uint64_t)(rand_r(seed) % 200) * 1000);
+		break;
+	}
+	pi_bed_run(&bed, (uint64_t)(rand_r(seed) % 20) * 1000);
+}
+
+START_TEST(whatever_happened_every_device_ends_where_it_belongs)
+{
+	unsigned seed = (unsigned)_i, n_attached = 0;
+
+	for (unsigned i = 0; i < N_SOCKETS; i++)
+		plugged[i] = -1;
+	for (unsigned i = 0; i < 60; i++)
+		do_something(&seed);
+	/* Now nobody disturbs any more. */
+	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
+	ssh_vm_script(&bed.vm, "stream", "session\n");
+	bed.kernel.end_status = 1;
+	link_kick(exporter_link(bed.exporter), true);
+	pi_bed_wait_link(&bed, "UP");
+	for (unsigned i = 0; i < N_SOCKETS; i++) {
+		struct device *device;
+
+		if (exporter_select(bed.exporter, socket_name(i), &device, 1) == 1)
+			device_share(device);
+	}
+	for (unsigned i = 0; i < N_SOCKETS; i++) {
+		bool is_serial = plugged[i] >= 0 && IS_SERIAL[plugged[i]];
+
+		if (plugged[i] < 0) {
+			pi_bed_wait_gone(&bed, socket_name(i));
+			continue;
+		}
+		expect(socket_name(i), is_serial ? "ATTACHED" : "IGNORED");
+		pi_bed_wait_driver(&bed, socket_name(i), is_serial ? "usbip-host" : "usb");
+		n_attached += is_serial;
+	}
+	pi_bed_run(&bed, 300000);
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), n_attached);
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), n_attached);
+	/* teardown stops it and looks for what is left; no crime was committed */
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	TCase *fresh = tcase_create("a fresh start"), *up = tcase_create("up"), *random_orders = tcase_create("whatever order");
+
+	ssh_vm_play(argc, argv);
+	tcase_add_checked_fixture(fresh, setup, teardown);
+	tcase_add_checked_fixture(up, setup_up, teardown);
+	tcase_add_checked_fixture(random_orders, setup_up, teardown);
+	tcase_set_timeout(fresh, 60);
+	tcase_set_timeout(up, 60);
+	tcase_set_timeout(random_orders, 100);
+	tcase_add_test(up, a_successor_finds_what_its_killed_predecessor_held);
+	tcase_add_test(up, a_successor_that_is_killed_at_once_leaves_the_same_to_its_own);
+	tcase_add_test(up, a_successor_takes_over_a_session_that_is_still_being_torn_down);
+	tcase_add_test(fresh, a_device_between_two_drivers_is_taken_up);
+	tcase_add_test(fresh, what_a_predecessor_held_goes_back_if_the_pi_is_not_paired_any_more);
+	tcase_add_test(fresh, what_somebody_else_bound_is_left_alone);
+	tcase_add_test(up, a_stop_gives_everything_back_and_the_held_file_is_empty);
+	tcase_add_test(up, a_stop_does_not_wait_for_ever_for_a_kernel_that_does_not_let_go);
+	tcase_add_test(up, a_restarted_handler_that_keeps_a_device_costs_it_nothing);
+	tcase_add_test(up, a_device_that_the_vm_did_not_keep_is_attached_anew);
+	tcase_add_test(fresh, a_pairing_that_works_is_written_and_shares_what_is_plugged_in);
+	tcase_add_test(fresh, a_pairing_that_fails_is_not_written_and_the_pi_stays_unpaired);
+	tcase_add_test(up, a_pairing_that_fails_leaves_the_old_one_in_place);
+	tcase_add_test(fresh, a_pairing_that_can_not_be_written_is_none);
+	tcase_add_test(fresh, one_pairing_at_a_time);
+	tcase_add_test(fresh, a_pairing_goes_on_when_who_asked_for_it_has_gone);
+	tcase_add_test(up, unpairing_gives_every_device_back);
+	tcase_add_test(up, unpairing_during_a_pairing_ends_that_and_the_next_may_begin);
+	tcase_add_test(up, a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing);
+	tcase_add_test(up, a_file_that_can_not_be_read_leaves_the_pairing_as_it_was);
+	tcase_add_loop_test(random_orders, whatever_happened_every_device_ends_where_it_belongs, 1, 7);
+	return check_program_run("pi_exporter", fresh, up, random_orders, NULL);
+}
