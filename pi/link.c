@@ -16,7 +16,6 @@
 #define USEC_PER_SEC      UINT64_C(1000000)
 #define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC) /* for a whole try, until UP */
 #define LINK_REFUSED_USEC (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
-#define LINK_PINGS        3                   /* in the span of the patience */
 
 struct link {
 	sd_event *event;         /* borrowed: outlives us */
@@ -91,7 +90,7 @@ static void link_enter_refused(struct link *link)
 
 static uint64_t link_ping_interval(const struct link *link)
 {
-	return (uint64_t)link->config.patience_ms * 1000 / LINK_PINGS;
+	return (uint64_t)link->config.patience_ms * 1000 * 2 / 5; /* two and a half in the span of the patience */
 }
 
 static void link_enter_up(struct link *link)
@@ -434,17 +433,20 @@ static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *user
 {
 	struct link *link = userdata;
 	struct failure failure;
+	uint64_t patience = (uint64_t)link->config.patience_ms * 1000, interval = link_ping_interval(link);
 	uint64_t silence = clock_now_usec() - link->heard_usec;
 
 	(void)source;
 	(void)usec;
-	if (silence > (uint64_t)link->config.patience_ms * 1000) {
+	if (silence >= patience) {
 		failure_set(&failure, FAILURE_TIMEOUT, NULL, "the VM has said nothing for %u s", (unsigned)(silence / USEC_PER_SEC));
 		link_fail(link, &failure);
 		return 0;
 	}
 	link_send_ping(link);
-	timer_arm(link->event, &link->ping_timer, link_ping_interval(link), link_on_ping_timer, link);
+	if (patience - silence < interval)
+		interval = patience - silence; /* the end of the patience comes before the next ping */
+	timer_arm(link->event, &link->ping_timer, interval, link_on_ping_timer, link);
 	return 0;
 }
 
