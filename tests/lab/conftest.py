@@ -23,6 +23,20 @@ LAST_WORDS = {
 }
 
 
+# Stories that take long, or are about the lab itself: told with --thorough (tests/run --thorough).
+THOROUGH = {"test_lab.py", "test_bad_vm.py", "test_bad_pi.py", "test_broken_kernel.py"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="also " + ", ".join(sorted(THOROUGH)))
+
+
+def pytest_ignore_collect(collection_path, config):
+    is_named = any(str(a).split("::")[0].endswith(collection_path.name) for a in config.args)
+    if collection_path.name in THOROUGH and not config.getoption("--thorough") and not is_named:
+        return True
+
+
 def is_set(name):
     return os.environ.get(name, "") not in ("", "0")
 
