@@ -27,7 +27,10 @@ class Four:
         nodes = self.product.wait_attached(*self.devices)
         assert self.wait_links(4) == self.links
         assert len(self.product.used_ports()) == 4
+        # The boards of dummy_hcd are told by their links: what the lab writes to their /dev/ttyGS* while their reset hangs it up is lost there.
         for device, node in zip(self.devices, nodes):
+            if device.kind != "ft232":
+                continue
             user = TtyUser(self.product, device, node)
             user.talk()
             user.end()
