@@ -9,7 +9,7 @@
 /* Runs the cases (NULL-ended) as one suite. Returns main()'s exit status. */
 int check_program_run(const char *name, TCase *first, ...) __attribute__((sentinel));
 
-/* Runs the loop until is_done says so, 10 s at most. Whether it did. */
+/* Runs the loop until is_done says so, 20 s at most. Whether it did. */
 bool loop_until(sd_event *event, bool (*is_done)(void *userdata), void *userdata);
 
 /* Runs the loop for a short while in which something must not happen. */

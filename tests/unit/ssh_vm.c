@@ -104,13 +104,13 @@ static void play_say_json(json_t *object)
 	play_write(line, length + 1);
 }
 
-/* Whether a stream of that offer reached its session within 3 s: its player says so by a file. */
+/* Whether a stream of that offer reached its session within 20 s: its player says so by a file. */
 static bool play_is_session_up(const char *offer)
 {
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/up.%s", play_dir, offer);
-	for (unsigned i = 0; i < 300; i++) {
+	for (unsigned i = 0; i < 2000; i++) {
 		if (access(path, F_OK) == 0)
 			return true;
 		poll(NULL, 0, 10);

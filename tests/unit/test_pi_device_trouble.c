@@ -1,0 +1,360 @@
+/* A device when the VM, the link, the kernel or a person come in between: the real exporter on a fake kernel, a scripted VM behind a real sshd. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "check_program.h"
+#include "cleanup.h"
+#include "pi_bed.h"
+
+static struct pi_bed bed;
+
+static void setup_up(void)
+{
+	pi_bed_setup(&bed);
+	pi_bed_pair(&bed);
+	pi_bed_start(&bed);
+	pi_bed_wait_link(&bed, "UP");
+}
+
+static void teardown(void)
+{
+	pi_bed_teardown(&bed);
+}
+
+static void plug(const char *busid, const struct usb_sample *sample)
+{
+	fake_kernel_plug(&bed.kernel, busid, sample);
+}
+
+static void expect(const char *busid, const char *state)
+{
+	pi_bed_wait(&bed, busid, state);
+}
+
+static void expect_reason(const char *busid, const char *part)
+{
+	ck_assert_msg(strstr(pi_bed_field(&bed, busid, "reason"), part), "%s: %s", busid, pi_bed_field(&bed, busid, "reason"));
+}
+
+/* How often text stands in what the VM heard on its control channel. */
+static unsigned count_heard(const char *text)
+{
+	unsigned n = 0;
+
+	for (const char *at = ssh_vm_heard(&bed.vm, "control"); (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
+static unsigned count_in(const char *text, const char *part)
+{
+	unsigned n = 0;
+
+	for (; (text = strstr(text, part)); text++)
+		n++;
+	return n;
+}
+
+static void vm_fails(const char *code)
+{
+	char answer[256];
+
+	snprintf(answer, sizeof(answer), "{\"type\":\"failed\",\"code\":\"%s\",\"text\":\"as the test wants\",\"cure\":\"\"}", code);
+	ssh_vm_answer_connect(&bed.vm, answer);
+}
+
+static void vm_attaches(void)
+{
+	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
+}
+
+/* ---- what may go wrong ---- */
+
+START_TEST(a_lost_link_brings_every_device_back_when_it_returns)
+{
+	bed.kernel.teardown_msec = 50;
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect("1-1", "ATTACHED");
+	expect("1-2", "ATTACHED");
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	pi_bed_wait_link(&bed, "UP");
+	expect("1-1", "ATTACHED");
+	expect("1-2", "ATTACHED");
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 2);
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 2);
+}
+END_TEST
+
+START_TEST(a_session_that_leaves_the_device_unusable_is_mended_by_binding_anew)
+{
+	bed.kernel.end_status = 3;
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	fake_kernel_writes(&bed.kernel);
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	expect("1-1", "ATTACHED");
+	ck_assert_int_eq(strncmp(fake_kernel_writes(&bed.kernel), "usbip-host/unbind 1-1; usbip-host/rebind 1-1; usb/unbind 1-1; ", 62), 0);
+}
+END_TEST
+
+START_TEST(a_failure_that_time_may_mend_is_tried_again_with_patience)
+{
+	vm_fails("no-free-port");
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	expect_reason("1-1", "as the test wants");
+	pi_bed_run(&bed, 2000000);
+	ck_assert_uint_le(count_heard("\"type\":\"connect\""), 5);
+	vm_attaches();
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
+}
+END_TEST
+
+START_TEST(a_failure_that_only_a_person_mends_is_not_tried_again)
+{
+	vm_fails(_i ? "not-accepted" : "identity");
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	pi_bed_run(&bed, 1500000);
+	expect("1-1", "FAILED");
+	ck_assert_uint_le(count_heard("\"type\":\"connect\""), 2);
+	vm_attaches();
+	device_share(pi_bed_device(&bed, "1-1")); /* the person */
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_stream_that_the_vm_refuses_is_a_failure_with_its_reason)
+{
+	ssh_vm_script(&bed.vm, "stream", "say NO {\"code\":\"no-module\",\"text\":\"vhci_hcd is not loaded\",\"cure\":\"Load it.\"}\n");
+	ssh_vm_answer_connect(&bed.vm, "");
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	expect_reason("1-1", "vhci_hcd is not loaded");
+	ssh_vm_script(&bed.vm, "stream", "session\n");
+	vm_attaches();
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_stream_that_ends_at_once_is_not_opened_again_at_once)
+{
+	ssh_vm_script(&bed.vm, "stream", "say OK\nend\n");
+	ssh_vm_answer_connect(&bed.vm, "");
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	pi_bed_run(&bed, 2000000);
+	ck_assert_uint_le(count_heard("\"type\":\"connect\""), 6);
+}
+END_TEST
+
+START_TEST(a_full_table_is_told_and_does_not_make_the_device_flap)
+{
+	fake_kernel_refuse(&bed.kernel, "usbip-host/match_busid", ENOMEM, 1000);
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	expect_reason("1-1", "16 devices");
+	pi_bed_run(&bed, 2000000);
+	ck_assert_uint_le(count_in(fake_kernel_writes(&bed.kernel), "usb/unbind"), 6);
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+}
+END_TEST
+
+START_TEST(a_bind_that_fails_once_is_made_good)
+{
+	fake_kernel_refuse(&bed.kernel,
+			   _i == 0 ? "usb/unbind" :
+			   _i == 1 ? "usbip-host/match_busid" :
+				     "usbip-host/bind",
+			   _i == 1 ? EPERM : EIO, 1);
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_kernel_that_does_not_take_the_socket_is_a_failure)
+{
+	fake_kernel_refuse(&bed.kernel, "1-1/usbip_sockfd", EINVAL, 1);
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_device_with_more_interfaces_than_fit_is_never_taken)
+{
+	uint8_t bytes[18 + 9 * 40] = { 18, 1, 0, 2, 0xef, 2, 1, 64 };
+
+	for (size_t i = 0; i < 40; i++)
+		memcpy(bytes + 18 + 9 * i, (const uint8_t[]){ 9, 4, 1, (uint8_t)i, 0, 0x0e, 2, 0, 0 }, 9);
+	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "");
+	temp_tree_put_bytes(&bed.kernel.tree, "sys/devices/pci0000:00/usb1/1-1/descriptors", bytes, sizeof(bytes));
+	fake_kernel_probe(&bed.kernel, "1-1");
+	expect("1-1", "IGNORED");
+	expect_reason("1-1", "descriptors");
+	pi_bed_run(&bed, 700000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+}
+END_TEST
+
+START_TEST(a_device_that_can_not_be_read_is_looked_at_again_and_not_taken_before)
+{
+	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "");
+	fake_kernel_set(&bed.kernel, "1-1", "idVendor", "nonsense\n");
+	fake_kernel_probe(&bed.kernel, "1-1");
+	expect("1-1", "FAILED");
+	pi_bed_run(&bed, 700000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+	fake_kernel_set(&bed.kernel, "1-1", "idVendor", "0403\n");
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(without_the_module_the_failure_says_so_and_nothing_is_touched)
+{
+	temp_tree_remove(&bed.kernel.tree, "sys/bus/usb/drivers/usbip-host");
+	plug("1-1", &FT232R);
+	expect("1-1", "FAILED");
+	expect_reason("1-1", "usbip-host is not loaded");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+}
+END_TEST
+
+/* ---- by hand ---- */
+
+START_TEST(a_device_detached_here_stays_here_until_it_is_attached_again)
+{
+	bed.kernel.teardown_msec = 30;
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	pi_bed_run(&bed, 500000);
+	expect("1-1", "IGNORED");
+	expect_reason("1-1", "detached by hand");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+	device_share(pi_bed_device(&bed, "1-1"));
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_device_detached_on_the_vm_by_hand_stays_with_the_pi)
+{
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	ssh_vm_answer_connect(&bed.vm, "{\"type\":\"detached\",\"reason\":\"by hand on the VM\"}");
+	ssh_vm_kill(&bed.vm); /* it says so at the next connect */
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	pi_bed_run(&bed, 500000);
+	expect("1-1", "IGNORED");
+}
+END_TEST
+
+START_TEST(a_device_detached_and_attached_in_one_breath_ends_attached)
+{
+	bed.kernel.teardown_msec = 30;
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_share(pi_bed_device(&bed, "1-1"));
+	pi_bed_run(&bed, 500000);
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
+}
+END_TEST
+
+START_TEST(a_hub_that_is_attached_by_hand_stays_what_it_is)
+{
+	plug("1-1", &HUB);
+	expect("1-1", "IGNORED");
+	device_share(pi_bed_device(&bed, "1-1"));
+	pi_bed_run(&bed, 200000);
+	expect("1-1", "IGNORED");
+	expect_reason("1-1", "a hub");
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+}
+END_TEST
+
+START_TEST(an_event_that_was_told_before_changes_nothing)
+{
+	const struct uevent add = {
+		.action = UEVENT_ADD, .subsystem = "usb", .devtype = "usb_device", .syspath = "/sys/x", .sysname = "1-1", .driver = ""
+	};
+	const struct uevent bind = {
+		.action = UEVENT_BIND, .subsystem = "usb", .devtype = "usb_device", .syspath = "/sys/x", .sysname = "1-1", .driver = "usb"
+	};
+
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	fake_kernel_writes(&bed.kernel);
+	exporter_handle_uevent(bed.exporter, &add);
+	exporter_handle_uevent(bed.exporter, &bind);
+	pi_bed_run(&bed, 200000);
+	expect("1-1", "ATTACHED");
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), 1);
+}
+END_TEST
+
+START_TEST(events_of_interfaces_hubs_roots_and_other_subsystems_are_passed_over)
+{
+	static const struct uevent events[] = {
+		{ .action = UEVENT_ADD, .subsystem = "usb", .devtype = "usb_interface", .sysname = "1-9:1.0" },
+		{ .action = UEVENT_ADD, .subsystem = "usb", .devtype = "usb_device", .sysname = "usb9" },
+		{ .action = UEVENT_ADD, .subsystem = "usb", .devtype = "usb_device", .sysname = "../1-9" },
+		{ .action = UEVENT_ADD, .subsystem = "tty", .devtype = "usb_device", .sysname = "1-9" },
+		{ .action = UEVENT_REMOVE, .subsystem = "usb", .devtype = "usb_device", .sysname = "1-9" },
+		{ .action = UEVENT_CHANGE, .subsystem = "usb", .devtype = "usb_device", .sysname = "1-9" },
+	};
+	_cleanup_json_ json_t *status = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
+		struct uevent event = events[i];
+
+		event.syspath = event.driver = event.devnode = event.devlinks = "";
+		exporter_handle_uevent(bed.exporter, &event);
+	}
+	status = exporter_to_json(bed.exporter);
+	ck_assert_uint_eq(json_array_size(json_object_get(status, "devices")), 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	TCase *wrong = tcase_create("what may go wrong"), *hand = tcase_create("by hand");
+
+	ssh_vm_play(argc, argv);
+	tcase_add_checked_fixture(wrong, setup_up, teardown);
+	tcase_set_timeout(wrong, 100);
+	tcase_add_checked_fixture(hand, setup_up, teardown);
+	tcase_set_timeout(hand, 100);
+	tcase_add_test(wrong, a_lost_link_brings_every_device_back_when_it_returns);
+	tcase_add_test(wrong, a_session_that_leaves_the_device_unusable_is_mended_by_binding_anew);
+	tcase_add_test(wrong, a_failure_that_time_may_mend_is_tried_again_with_patience);
+	tcase_add_loop_test(wrong, a_failure_that_only_a_person_mends_is_not_tried_again, 0, 2);
+	tcase_add_test(wrong, a_stream_that_the_vm_refuses_is_a_failure_with_its_reason);
+	tcase_add_test(wrong, a_stream_that_ends_at_once_is_not_opened_again_at_once);
+	tcase_add_test(wrong, a_full_table_is_told_and_does_not_make_the_device_flap);
+	tcase_add_loop_test(wrong, a_bind_that_fails_once_is_made_good, 0, 3);
+	tcase_add_test(wrong, a_kernel_that_does_not_take_the_socket_is_a_failure);
+	tcase_add_test(wrong, a_device_with_more_interfaces_than_fit_is_never_taken);
+	tcase_add_test(wrong, a_device_that_can_not_be_read_is_looked_at_again_and_not_taken_before);
+	tcase_add_test(wrong, without_the_module_the_failure_says_so_and_nothing_is_touched);
+	tcase_add_test(hand, a_device_detached_here_stays_here_until_it_is_attached_again);
+	tcase_add_test(hand, a_device_detached_on_the_vm_by_hand_stays_with_the_pi);
+	tcase_add_test(hand, a_device_detached_and_attached_in_one_breath_ends_attached);
+	tcase_add_test(hand, a_hub_that_is_attached_by_hand_stays_what_it_is);
+	tcase_add_test(hand, an_event_that_was_told_before_changes_nothing);
+	tcase_add_test(hand, events_of_interfaces_hubs_roots_and_other_subsystems_are_passed_over);
+	return check_program_run("pi_device_trouble", wrong, hand, NULL);
+}
