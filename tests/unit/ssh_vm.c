@@ -372,13 +372,15 @@ static void write_sshd_config(struct ssh_vm *vm)
 
 	ck_assert_int_gt(n, 0);
 	program[n] = '\0';
-	/* PAM as on Debian, where root is: else sshd itself refuses logins without a password. */
+	/* PAM as on Debian, where root is: else sshd itself refuses logins without a password. A home of its own: bash that sshd starts reads
+	 * ~/.bashrc, and what people have there (pyenv, nvm) takes seconds, or a minute. */
 	snprintf(
 		text, sizeof(text),
 		"HostKey %s/%s\nAuthorizedKeysFile %s/authorized_keys\nForceCommand %s --play %s\nMaxSessions %u\n"
 		"UsePAM %s\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nStrictModes no\nPrintMotd no\n"
-		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\n",
-		vm->tree.path, vm->host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no");
+		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s\n",
+		vm->tree.path, vm->host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no",
+		vm->tree.path);
 	temp_tree_put(&vm->tree, "sshd_config", text);
 }
 
