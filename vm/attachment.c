@@ -179,6 +179,7 @@ struct attachment *attachment_free(struct attachment *attachment)
 	sd_event_source_disable_unref(attachment->poll);
 	job_abandon(attachment->job);
 	close_fd(attachment->stream_fd);
+	node_list_done(&attachment->info.nodes);
 	free(attachment);
 	return NULL;
 }

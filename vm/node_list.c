@@ -1,5 +1,6 @@
 #include "node_list.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -39,12 +40,30 @@ static void node_set_links(struct node *node, const char *devlinks)
 	node_add_links(node, &n, devlinks, false);
 }
 
+void node_list_done(struct node_list *list)
+{
+	free(list->nodes);
+	*list = (struct node_list){ 0 };
+}
+
 static struct node *node_list_find(struct node_list *list, const char *path)
 {
 	for (size_t i = 0; i < list->n; i++)
 		if (strcmp(list->nodes[i].path, path) == 0)
 			return &list->nodes[i];
 	return NULL;
+}
+
+/* One more node, all zero; NULL when there are 32 already, or no memory. */
+static struct node *node_list_grow(struct node_list *list)
+{
+	struct node *grown = list->n < MESSAGE_MAX_NODES ? realloc(list->nodes, (list->n + 1) * sizeof(*grown)) : NULL;
+
+	if (!grown)
+		return NULL;
+	list->nodes = grown;
+	memset(&grown[list->n], 0, sizeof(*grown));
+	return &grown[list->n++];
 }
 
 bool node_list_add(struct node_list *list, const char *path, const char *devlinks)
@@ -55,13 +74,9 @@ bool node_list_add(struct node_list *list, const char *path, const char *devlink
 	if (!text_copy(new.path, sizeof(new.path), path, strlen(path)))
 		return false;
 	node_set_links(&new, devlinks);
-	if (!node) {
-		if (list->n == ARRAY_SIZE(list->nodes))
-			return false;
-		node = &list->nodes[list->n++];
-		memset(node, 0, sizeof(*node));
-	}
-	if (memcmp(node, &new, sizeof(new)) == 0)
+	if (!node)
+		node = node_list_grow(list);
+	if (!node || memcmp(node, &new, sizeof(new)) == 0)
 		return false;
 	*node = new;
 	return true;

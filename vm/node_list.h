@@ -12,10 +12,14 @@ struct node {
 	char links[4][MESSAGE_NODE_SIZE]; /* by-id first; "" where there are fewer */
 };
 
+/* All zero when empty. Most offers of a Pi in foreign hands never get a node: they are to cost little. */
 struct node_list {
 	size_t n;
-	struct node nodes[MESSAGE_MAX_NODES];
+	struct node *nodes; /* owned */
 };
+
+/* Frees the nodes. */
+void node_list_done(struct node_list *list);
 
 /* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long is left out,
  * as is the 33rd node. */

@@ -99,6 +99,7 @@ static void peer_refuse(struct peer *peer, const struct failure *failure)
 {
 	log_warning("%s: refused: %s", peer->name, failure->text);
 	peer_report_refused(peer->channel, failure);
+	peer->channel = pi_channel_free(peer->channel); /* the last word: what becomes of the devices is not told any more */
 	identity_clean_string(failure->text, peer->reason, sizeof(peer->reason));
 	peer_enter_state(peer, PEER_STATE_AWAY);
 }
