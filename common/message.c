@@ -8,21 +8,10 @@
 #include "line.h"
 
 static const char *const TYPE_NAMES[] = {
-	[MESSAGE_HELLO] = "hello",
-	[MESSAGE_SYNC] = "sync",
-	[MESSAGE_SYNCED] = "synced",
-	[MESSAGE_CONNECT] = "connect",
-	[MESSAGE_DISCONNECT] = "disconnect",
-	[MESSAGE_PING] = "ping",
-	[MESSAGE_PONG] = "pong",
-	[MESSAGE_ATTACHED] = "attached",
-	[MESSAGE_FAILED] = "failed",
-	[MESSAGE_DETACHED] = "detached",
-	[MESSAGE_REFUSED] = "refused",
-	[MESSAGE_RESYNC] = "resync",
-	[MESSAGE_SPARE] = "spare",
-	[MESSAGE_STREAM] = "stream",
-	[MESSAGE_UNKNOWN] = "unknown",
+	[MESSAGE_HELLO] = "hello",           [MESSAGE_SYNC] = "sync",     [MESSAGE_SYNCED] = "synced",     [MESSAGE_CONNECT] = "connect",
+	[MESSAGE_DISCONNECT] = "disconnect", [MESSAGE_BEAT] = "beat",     [MESSAGE_PING] = "ping",         [MESSAGE_PONG] = "pong",
+	[MESSAGE_ATTACHED] = "attached",     [MESSAGE_FAILED] = "failed", [MESSAGE_DETACHED] = "detached", [MESSAGE_REFUSED] = "refused",
+	[MESSAGE_RESYNC] = "resync",         [MESSAGE_SPARE] = "spare",   [MESSAGE_STREAM] = "stream",     [MESSAGE_UNKNOWN] = "unknown",
 };
 
 /* ---- reading: every field is checked before anything is copied ---- */
@@ -291,6 +280,7 @@ static int message_read_fields(const json_t *object, struct message *message, st
 		return read_id(object, type, "offer", message->id, failure);
 	case MESSAGE_UNKNOWN:
 		return read_string(object, type, "of", message->of, sizeof(message->of), failure);
+	case MESSAGE_BEAT:
 	case MESSAGE_RESYNC:
 	case MESSAGE_SPARE:
 	case MESSAGE_UNRECOGNIZED:
@@ -441,6 +431,7 @@ static json_t *message_to_json(const struct message *message)
 		return json_pack("{s:s}", "offer", message->id);
 	case MESSAGE_UNKNOWN:
 		return json_pack("{s:s}", "of", message->of);
+	case MESSAGE_BEAT:
 	case MESSAGE_RESYNC:
 	case MESSAGE_SPARE:
 		return json_object();

@@ -19,6 +19,18 @@
 #define MESSAGE_NODE_SIZE   128 /* "/dev/ttyUSB0" or a link; by-id links are long */
 #define DEFAULT_PATIENCE_MS 8000
 
+/* The Pi says something that often, so that a cut is noticed as one; in ms. */
+static inline uint32_t patience_to_beat(uint32_t patience_ms)
+{
+	return patience_ms / 5;
+}
+
+/* The silence after which either side acts alone; in ms. A cut as long as the patience may begin a beat after the last word, and end a retransmission before the next. */
+static inline uint32_t patience_to_limit(uint32_t patience_ms)
+{
+	return patience_ms + patience_ms * 3 / 16;
+}
+
 /* The reason in `detached` when the VM's owner took the device away: the Pi then keeps it. Any other reason leads to another offer. */
 #define DETACHED_BY_HAND "by hand on the VM"
 
@@ -28,6 +40,7 @@ enum message_type {
 	MESSAGE_SYNCED,
 	MESSAGE_CONNECT,
 	MESSAGE_DISCONNECT,
+	MESSAGE_BEAT,
 	MESSAGE_PING,
 	MESSAGE_PONG,
 	MESSAGE_ATTACHED,

@@ -14,6 +14,9 @@
 #include "machine.h"
 
 #define USEC_PER_SEC      UINT64_C(1000000)
+#define USEC_PER_MSEC     UINT64_C(1000)
+#define BEATS_PER_PING    5
+#define SILENT_RETRY_USEC (USEC_PER_SEC / 4)  /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
 #define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC) /* for a whole try, until UP */
 #define LINK_REFUSED_USEC (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
 
@@ -27,10 +30,11 @@ struct link {
 	struct connector *connector;                                               /* owned */
 	struct transport *transport;                                               /* owned */
 	struct control_channel *control;                                           /* owned */
-	sd_event_source *retry_timer, *attempt_timer, *ping_timer, *control_timer; /* owned */
+	sd_event_source *retry_timer, *attempt_timer, *beat_timer, *control_timer; /* owned */
 	struct backoff backoff, control_backoff;
-	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq;
+	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq, n_beats;
 	uint64_t rtt_usec;
+	bool is_silent;         /* the last try got no answer at all */
 	bool is_carrying;       /* there is something to lose with the connection */
 	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
 	char address[64];       /* of the VM, as connected */
@@ -61,7 +65,7 @@ static void link_drop_connection(struct link *link)
 	link->connector = connector_free(link->connector);
 	link->control = control_channel_free(link->control);
 	timer_disarm(link->attempt_timer);
-	timer_disarm(link->ping_timer);
+	timer_disarm(link->beat_timer);
 	timer_disarm(link->control_timer);
 	if (!had_transport)
 		return;
@@ -71,7 +75,6 @@ static void link_drop_connection(struct link *link)
 
 static int link_on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void *userdata);
-static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
 static void link_schedule_retry(struct link *link, uint64_t delay_usec)
 {
@@ -88,11 +91,6 @@ static void link_enter_refused(struct link *link)
 		link_schedule_retry(link, LINK_REFUSED_USEC);
 }
 
-static uint64_t link_ping_interval(const struct link *link)
-{
-	return (uint64_t)link->config.patience_ms * 1000 * 2 / 5; /* two and a half in the span of the patience */
-}
-
 static void link_enter_up(struct link *link)
 {
 	link->n_established++;
@@ -101,21 +99,21 @@ static void link_enter_up(struct link *link)
 	backoff_reset(&link->control_backoff);
 	link->control_lost_usec = 0;
 	timer_disarm(link->attempt_timer);
+	link->n_beats = 0;
 	link_ping(link);
-	timer_arm(link->event, &link->ping_timer, link_ping_interval(link), link_on_ping_timer, link);
 }
 
 static bool link_is_in_trouble(const struct link *link)
 {
-	bool is_trouble =
-		link->state == LINK_DOWN || link->state == LINK_REFUSED || (link->state == LINK_SYNCING && link->control_lost_usec);
+	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_CONNECTING || link->state == LINK_REFUSED ||
+			  (link->state == LINK_SYNCING && link->control_lost_usec);
 
 	return is_trouble && link->failure.code != FAILURE_NONE;
 }
 
 static void link_log_state(const struct link *link, enum link_state old)
 {
-	if (link_is_in_trouble(link))
+	if (link_is_in_trouble(link) && link->state != LINK_CONNECTING)
 		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s",
 			  link->config.host, STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
 	else
@@ -138,7 +136,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 		break;
 	case LINK_DOWN:
 		link_drop_connection(link);
-		link_schedule_retry(link, backoff_next(&link->backoff));
+		link_schedule_retry(link, link->is_silent ? SILENT_RETRY_USEC : backoff_next(&link->backoff));
 		break;
 	case LINK_CONNECTING:
 		timer_disarm(link->retry_timer);
@@ -269,6 +267,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 	case MESSAGE_SYNC:
 	case MESSAGE_CONNECT:
 	case MESSAGE_DISCONNECT:
+	case MESSAGE_BEAT:
 	case MESSAGE_PING:
 	case MESSAGE_SPARE:
 	case MESSAGE_STREAM:
@@ -295,7 +294,6 @@ static void link_on_control_closed(const struct failure *failure, void *userdata
 	bool is_foul = failure->code == FAILURE_BAD_REQUEST, is_late;
 
 	link->control = control_channel_free(link->control);
-	timer_disarm(link->ping_timer);
 	if (!link->control_lost_usec)
 		link->control_lost_usec = now;
 	is_late = now - link->control_lost_usec > (uint64_t)link->config.patience_ms * 2000;
@@ -324,6 +322,63 @@ static void link_open_control(struct link *link)
 		return;
 	}
 	timer_arm(link->event, &link->attempt_timer, LINK_ATTEMPT_USEC, link_on_attempt_timeout, link);
+}
+
+/* ---- heartbeat ---- */
+
+static void link_send_ping(struct link *link)
+{
+	struct message message = { .type = MESSAGE_PING, .seq = ++link->ping_seq };
+
+	link->ping_sent_usec = clock_now_usec();
+	link_send(link, &message);
+}
+
+void link_ping(struct link *link)
+{
+	link->rtt_usec = 0; /* what is asked for now is not answered by what was measured before */
+	link_send_ping(link);
+}
+
+static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void link_arm_beat(struct link *link)
+{
+	timer_arm(link->event, &link->beat_timer, patience_to_beat(link->config.patience_ms) * USEC_PER_MSEC, link_on_beat, link);
+}
+
+/* That the VM's kernel lives is what the transport watches. Its handler is asked now and then, and has twice the patience: after a cut that was long
+ * but not too long, the VM's TCP may find out that late. */
+static void link_check_handler(struct link *link)
+{
+	uint64_t silence = clock_now_usec() - link->heard_usec;
+	struct failure failure;
+
+	if (silence < link->config.patience_ms * 2 * USEC_PER_MSEC) {
+		link_send_ping(link);
+		return;
+	}
+	failure_set(&failure, FAILURE_TIMEOUT, "On the VM: systemctl restart usbpush-handler",
+		    "the handler on the VM has said nothing for %u s", (unsigned)(silence / USEC_PER_SEC));
+	link_fail(link, &failure);
+}
+
+static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	const struct message beat = { .type = MESSAGE_BEAT };
+	struct link *link = userdata;
+
+	(void)source;
+	(void)usec;
+	link_arm_beat(link);
+	transport_look(link->transport);
+	if (link->state != LINK_UP)
+		return 0;
+	if (++link->n_beats % BEATS_PER_PING != 0)
+		link_send(link, &beat);
+	else
+		link_check_handler(link);
+	return 0;
 }
 
 /* ---- connection ---- */
@@ -357,10 +412,14 @@ static void link_on_connected(int fd, const char *address, const struct failure 
 {
 	static const struct transport_handlers handlers = { .on_step = link_on_transport_step, .on_down = link_on_transport_down };
 	struct link *link = userdata;
-	const struct transport_options options = { link->config.user, link->key_path, link->config.host_key };
+	const struct transport_options options = { .user = link->config.user,
+						   .key_path = link->key_path,
+						   .host_key = link->config.host_key,
+						   .silence_msec = patience_to_limit(link->config.patience_ms) };
 	int r;
 
 	snprintf(link->address, sizeof(link->address), "%s", address);
+	link->is_silent = fd < 0 && connector_was_silence(link->connector);
 	if (fd < 0) {
 		link_fail(link, failure);
 		return;
@@ -373,6 +432,7 @@ static void link_on_connected(int fd, const char *address, const struct failure 
 		return;
 	}
 	link_enter_state(link, LINK_AUTHENTICATING);
+	link_arm_beat(link);
 }
 
 static void link_connect(struct link *link)
@@ -386,8 +446,7 @@ static void link_connect(struct link *link)
 	link->control_lost_usec = 0;
 	link_enter_state(link, LINK_CONNECTING);
 	timer_arm(link->event, &link->attempt_timer, LINK_ATTEMPT_USEC, link_on_attempt_timeout, link);
-	r = connector_new(link->event, link->jobs, link->config.host, link->config.port, link->config.patience_ms, link_on_connected, link,
-			  &link->connector);
+	r = connector_new(link->event, link->jobs, link->config.host, link->config.port, link_on_connected, link, &link->connector);
 	if (r < 0)
 		link_fail_with(link, FAILURE_INTERNAL, "out of memory");
 }
@@ -410,43 +469,6 @@ static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void 
 	failure_set(&failure, FAILURE_TIMEOUT, "Is the VM overloaded, or something else than sshd and usbpush-handler answering there?",
 		    "%s did not come up within 20 s (it got as far as %s)", link->config.host, STATE_NAMES[link->state]);
 	link_fail(link, &failure);
-	return 0;
-}
-
-/* ---- heartbeat ---- */
-
-static void link_send_ping(struct link *link)
-{
-	struct message message = { .type = MESSAGE_PING, .seq = ++link->ping_seq };
-
-	link->ping_sent_usec = clock_now_usec();
-	link_send(link, &message);
-}
-
-void link_ping(struct link *link)
-{
-	link->rtt_usec = 0; /* what is asked for now is not answered by what was measured before */
-	link_send_ping(link);
-}
-
-static int link_on_ping_timer(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct link *link = userdata;
-	struct failure failure;
-	uint64_t patience = (uint64_t)link->config.patience_ms * 1000, interval = link_ping_interval(link);
-	uint64_t silence = clock_now_usec() - link->heard_usec;
-
-	(void)source;
-	(void)usec;
-	if (silence >= patience) {
-		failure_set(&failure, FAILURE_TIMEOUT, NULL, "the VM has said nothing for %u s", (unsigned)(silence / USEC_PER_SEC));
-		link_fail(link, &failure);
-		return 0;
-	}
-	link_send_ping(link);
-	if (patience - silence < interval)
-		interval = patience - silence; /* the end of the patience comes before the next ping */
-	timer_arm(link->event, &link->ping_timer, interval, link_on_ping_timer, link);
 	return 0;
 }
 
@@ -481,7 +503,7 @@ struct link *link_free(struct link *link)
 	transport_free(link->transport);
 	sd_event_source_disable_unref(link->retry_timer);
 	sd_event_source_disable_unref(link->attempt_timer);
-	sd_event_source_disable_unref(link->ping_timer);
+	sd_event_source_disable_unref(link->beat_timer);
 	sd_event_source_disable_unref(link->control_timer);
 	free(link);
 	return NULL;

@@ -9,8 +9,12 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "daemon.h"
 #include "log.h"
+#include "tcp_watch.h"
 #include "transport_internal.h"
+
+#define TRANSPORT_LOOK_USEC 250000 /* between looks at the connection while bytes flow */
 
 /* A Pi 4 has no AES instructions: ChaCha20 is four times as fast there. */
 #define TRANSPORT_CIPHERS "chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr"
@@ -105,9 +109,25 @@ static void transport_step_login(struct transport *transport)
 		transport_fail_with_libssh(transport, FAILURE_UNREACHABLE, "SSH login failed");
 }
 
+void transport_look(struct transport *transport)
+{
+	if (transport->is_down)
+		return;
+	transport->looked_usec = clock_now_usec();
+	tcp_watch_look(transport->watch);
+}
+
+static void transport_on_dead(uint64_t silence_msec, void *userdata)
+{
+	transport_fail(userdata, FAILURE_TIMEOUT, NULL, "nothing has come from the VM for %u s", (unsigned)(silence_msec / 1000));
+}
+
 static void transport_step_up(struct transport *transport)
 {
 	int r = ssh_event_dopoll(transport->poll, 0);
+
+	if (clock_now_usec() - transport->looked_usec > TRANSPORT_LOOK_USEC)
+		transport_look(transport);
 
 	if (r == SSH_ERROR || !ssh_is_connected(transport->ssh)) {
 		transport_channels_step(transport); /* what came before the end still counts */
@@ -241,6 +261,9 @@ static int transport_init(struct transport *transport, const struct transport_op
 	if (r < 0)
 		return r;
 	ssh_set_blocking(transport->ssh, 0);
+	r = tcp_watch_new(transport->event, transport->fd, options->silence_msec, transport_on_dead, transport, &transport->watch);
+	if (r < 0)
+		return r;
 	r = sd_event_add_io(transport->event, &transport->io, transport->fd, EPOLLIN, transport_on_io, transport);
 	return r < 0 ? r : sd_event_source_set_prepare(transport->io, transport_on_prepare);
 }
@@ -285,6 +308,7 @@ static void transport_destroy(struct transport *transport)
 {
 	sd_event_source_disable_unref(transport->io);
 	sd_event_source_disable_unref(transport->work);
+	tcp_watch_free(transport->watch);
 	transport_channels_reap(transport, true);
 	if (transport->poll && transport->ssh)
 		ssh_event_remove_session(transport->poll, transport->ssh);

@@ -17,9 +17,10 @@ struct transport_channel;
 enum transport_step { TRANSPORT_HANDSHAKE, TRANSPORT_HOST_KEY, TRANSPORT_LOGIN, TRANSPORT_UP };
 
 struct transport_options {
-	const char *user;     /* login on the VM */
-	const char *key_path; /* the Pi's private key */
-	const char *host_key; /* pinned, "ssh-ed25519 AAAA..." */
+	const char *user;      /* login on the VM */
+	const char *key_path;  /* the Pi's private key */
+	const char *host_key;  /* pinned, "ssh-ed25519 AAAA..." */
+	uint32_t silence_msec; /* of the VM's kernel, while bytes wait for it: then the connection is given up */
 };
 
 struct transport_handlers {
@@ -34,6 +35,9 @@ int transport_new(sd_event *event, int tcp_fd, const struct transport_options *o
 
 /* Ends the connection at once, with every channel on it (their on_closed is not called; the channel objects are gone). Takes NULL. */
 struct transport *transport_free(struct transport *transport);
+
+/* Each heartbeat, before it is written: looks whether the connection is alive, and keeps a cut short (tcp_watch.h). */
+void transport_look(struct transport *transport);
 
 struct transport_channel_handlers {
 	void (*on_open)(void *userdata); /* the command runs */

@@ -31,14 +31,16 @@ struct transport_channel {
 TAILQ_HEAD(channel_list, transport_channel);
 
 struct transport {
-	sd_event *event;       /* borrowed: outlives us */
-	sd_event_source *io;   /* owned */
-	sd_event_source *work; /* owned: runs the steps outside libssh's callbacks */
-	int fd;                /* owned */
-	int given_fd;          /* its double, libssh's to close when it likes, and ours if it has not */
-	ssh_session ssh;       /* owned */
-	ssh_event poll;        /* owned */
-	ssh_key key, host_key; /* owned */
+	sd_event *event;         /* borrowed: outlives us */
+	sd_event_source *io;     /* owned */
+	sd_event_source *work;   /* owned: runs the steps outside libssh's callbacks */
+	struct tcp_watch *watch; /* owned */
+	uint64_t looked_usec;    /* when the watch last looked */
+	int fd;                  /* owned */
+	int given_fd;            /* its double, libssh's to close when it likes, and ours if it has not */
+	ssh_session ssh;         /* owned */
+	ssh_event poll;          /* owned */
+	ssh_key key, host_key;   /* owned */
 	enum transport_step step;
 	bool is_down;
 	struct failure failure; /* why it is down */

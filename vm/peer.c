@@ -49,7 +49,8 @@ const char *peer_state_to_string(enum peer_state state)
 
 static void peer_arm_deadline(struct peer *peer)
 {
-	if (timer_arm(peer->services->attachment->event, &peer->deadline, peer->patience_ms * MSEC_USEC, peer_on_deadline, peer) < 0)
+	if (timer_arm(peer->services->attachment->event, &peer->deadline, patience_to_limit(peer->patience_ms) * MSEC_USEC,
+		      peer_on_deadline, peer) < 0)
 		log_error("%s: out of memory, its heartbeat is not watched", peer->name);
 }
 
@@ -312,6 +313,8 @@ static int peer_handle(struct peer *peer, const struct message *message, struct 
 	case MESSAGE_DISCONNECT:
 		peer_on_disconnect(peer, message->id, message->reason);
 		return 0;
+	case MESSAGE_BEAT: /* to be heard was all it wanted */
+		return 0;
 	case MESSAGE_PING:
 		peer_report_send(peer->channel, &answer);
 		return 0;
@@ -378,7 +381,7 @@ static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userda
 	(void)usec;
 	snprintf(peer->reason, sizeof(peer->reason),
 		 peer->state == PEER_STATE_SYNCING ? "no sync came within %u ms" : "nothing was heard of the Pi for %u ms",
-		 peer->patience_ms);
+		 patience_to_limit(peer->patience_ms));
 	peer_enter_state(peer, PEER_STATE_AWAY);
 	return 0;
 }

@@ -23,8 +23,8 @@ LAST_WORDS = {
 }
 
 
-# Stories that take long, or are about the lab itself: told with --thorough (tests/run --thorough).
-THOROUGH = {"test_lab.py", "test_bad_vm.py", "test_bad_pi.py", "test_broken_kernel.py"}
+# Stories about the lab itself: told with --thorough (tests/run --thorough).
+THOROUGH = {"test_lab.py"}
 
 
 def pytest_addoption(parser):

@@ -137,7 +137,7 @@ def tell_connections(vm):
 def other_vm(product):
     """A function that gives the VM another host key, as if it had been set up anew; the old one is back at the end."""
     vm = product.vm
-    vm.sh(f"mkdir -p /root/kept; cp -p {HOST_KEY}* /root/kept/")
+    vm.sh(f"mkdir -p /root/kept-host-key; cp -p {HOST_KEY}* /root/kept-host-key/")
 
     def change():
         vm.sh(f"rm {HOST_KEY}*; ssh-keygen -q -t ed25519 -N '' -f {HOST_KEY}")
@@ -145,7 +145,7 @@ def other_vm(product):
         vm.sh("pkill -u usbpush -x sshd")
 
     yield change
-    vm.sh("cp -p /root/kept/* /etc/ssh/; rm -f /etc/ssh/sshd_config.d/00-tell.conf; systemctl restart ssh")
+    vm.sh("cp -p /root/kept-host-key/* /etc/ssh/; rm -f /etc/ssh/sshd_config.d/00-tell.conf; systemctl restart ssh")
     product.pair()
     product.wait_link("UP")
 

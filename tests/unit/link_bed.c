@@ -84,7 +84,8 @@ void link_bed_wait(struct link_bed *bed, enum link_state state)
 {
 	struct wanted wanted = { bed, state, NULL };
 
-	ck_assert_msg(loop_until(bed->event, is_in_state, &wanted), "not %s but: %s", link_state_to_string(state), bed->states);
+	ck_assert_msg(loop_until(bed->event, is_in_state, &wanted), "not %s but: %s; %s", link_state_to_string(state), bed->states,
+		      ssh_vm_describe(&bed->vm));
 }
 
 void link_bed_come_up(struct link_bed *bed)

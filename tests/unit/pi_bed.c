@@ -192,8 +192,8 @@ void pi_bed_wait_link(struct pi_bed *bed, const char *state)
 {
 	struct wanted wanted = { bed, NULL, state, NULL };
 
-	ck_assert_msg(loop_until(bed->daemon.event, is_link_in_state, &wanted), "the link is not %s but %s", state,
-		      link_state_to_string(link_get_state(exporter_link(bed->exporter))));
+	ck_assert_msg(loop_until(bed->daemon.event, is_link_in_state, &wanted), "the link is not %s but %s; %s", state,
+		      link_state_to_string(link_get_state(exporter_link(bed->exporter))), ssh_vm_describe(&bed->vm));
 }
 
 void pi_bed_wait_gone(struct pi_bed *bed, const char *busid)

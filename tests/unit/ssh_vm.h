@@ -67,6 +67,9 @@ const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind);
 /* How many channels of that kind were begun. */
 unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind);
 
+/* For a test that fails: the connections so far, their sshds, and the end of sshd's log. */
+const char *ssh_vm_describe(const struct ssh_vm *vm);
+
 /* A new host key of that type ("ed25519", "ecdsa"), known to the next sshd only. */
 void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type);
 

@@ -80,9 +80,9 @@ static void start(struct run *run, uid_t uid, const char *const *arguments)
 	ck_assert_int_eq(pipe2(outs, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(errs, O_CLOEXEC), 0);
 	run->pid = fork();
-	ck_assert_int_ge(run->pid, 0);
 	if (run->pid == 0)
 		run_child(argv, uid, outs[1], errs[1]);
+	ck_assert_int_ge(run->pid, 0);
 	close(outs[1]);
 	close(errs[1]);
 	run->out_fd = outs[0];
@@ -453,7 +453,7 @@ START_TEST(a_test_is_not_satisfied_by_an_earlier_round_trip)
 	pi_bed_wait_link(&bed, "SYNCING");
 	pi_bed_wait_link(&bed, "UP");
 	ck_assert_int_eq(usbpush("test"), 1);
-	expect_out("Stopped: the VM has said nothing");
+	expect_out("Stopped: the handler on the VM has said nothing");
 }
 END_TEST
 

@@ -66,13 +66,13 @@ static void start_relay(const char *id, const char *path)
 	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
 	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
 	relay = fork();
-	ck_assert_int_ge(relay, 0);
 	if (relay == 0) {
 		dup2(in[0], STDIN_FILENO);
 		dup2(out[1], STDOUT_FILENO);
 		execl(program, program, "--pi", id, "--socket", path, NULL);
 		_exit(127);
 	}
+	ck_assert_int_ge(relay, 0);
 	close(in[0]);
 	close(out[1]);
 	to_relay = in[1];
