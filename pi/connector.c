@@ -13,12 +13,11 @@
 #include "cleanup.h"
 #include "daemon.h"
 
-#define USEC_PER_MSEC    UINT64_C(1000)
-#define FIRST_ROUND_USEC (250 * USEC_PER_MSEC) /* between attempts: RFC 8305, section 5 */
-#define NEXT_ROUND_USEC  (500 * USEC_PER_MSEC)
-#define LIMIT_USEC       (6000 * USEC_PER_MSEC) /* for the whole race */
-#define MAX_ADDRESSES    16
-#define MAX_ATTEMPTS     8 /* the newest: each lives for some 4 s */
+#define USEC_PER_MSEC UINT64_C(1000)
+#define DELAY_USEC    (250 * USEC_PER_MSEC)  /* between attempts: RFC 8305, section 5 */
+#define LIMIT_USEC    (6000 * USEC_PER_MSEC) /* for the whole race */
+#define MAX_ADDRESSES 16
+#define MAX_ATTEMPTS  12 /* the newest: each lives for 3 s */
 
 struct lookup {
 	char host[256], port[8];
@@ -202,8 +201,7 @@ static void connector_start_next(struct connector *connector)
 		connector_note_error(connector, attempt->address, -r);
 		attempt_drop(attempt);
 	}
-	timer_arm(connector->event, &connector->timer, connector->n_started < connector->n_addresses ? FIRST_ROUND_USEC : NEXT_ROUND_USEC,
-		  connector_on_timer, connector);
+	timer_arm(connector->event, &connector->timer, DELAY_USEC, connector_on_timer, connector);
 }
 
 static void connector_give_up(struct connector *connector)

@@ -45,7 +45,7 @@ int device_new(const struct device_context *context, const struct busid *busid, 
 /* Ends what is under way and leaves the kernel as it is. Takes NULL, returns NULL. */
 struct device *device_free(struct device *device);
 
-/* It was just plugged in, and may turn out to be one to share: opens its stream ahead, while the kernel still reads it. */
+/* It was just plugged in and may turn out to be one to share, or the link is coming up and it will be offered: opens its stream ahead. */
 void device_prepare(struct device *device);
 
 /* The kernel's generic driver has it (uevent `bind`, or found so at start): look at it, decide, take it. */

@@ -111,7 +111,9 @@ static int device_open_stream(struct device *device)
 
 void device_prepare(struct device *device)
 {
-	if (device->state == DEVICE_SEEN && link_get_state(device->context->link) == LINK_UP)
+	bool is_soon_offered = device->state == DEVICE_SEEN || device->state == DEVICE_READY;
+
+	if (is_soon_offered && link_get_transport(device->context->link))
 		(void)device_open_stream(device); /* if it fails: it is opened with the offer */
 }
 

@@ -122,12 +122,21 @@ static void exporter_make_offer_id(char *buffer, size_t size, void *userdata)
 
 /* ---- what the link says ---- */
 
+/* The relays of the streams start beside that of the control channel. */
+static void exporter_prepare_streams(struct exporter *exporter)
+{
+	FOR_EACH_DEVICE(exporter, device)
+	device_prepare(device);
+}
+
 static void exporter_on_link_state(enum link_state state, void *userdata)
 {
 	struct exporter *exporter = userdata;
 	_cleanup_json_ json_t *link = link_to_json(exporter->link);
 	const char *why = json_string_value(json_object_get(json_object_get(link, "error"), "text"));
 
+	if (state == LINK_SYNCING)
+		exporter_prepare_streams(exporter);
 	if (state == LINK_UP)
 		spare_fill(exporter->spare, link_get_transport(exporter->link));
 	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");

@@ -172,7 +172,7 @@ static void link_fail_with(struct link *link, enum failure_code code, const char
 
 /* ---- control channel ---- */
 
-static void link_open_control(struct link *link);
+static bool link_open_control(struct link *link);
 
 static void link_send_hello(struct link *link)
 {
@@ -280,7 +280,7 @@ static int link_on_control_retry(sd_event_source *source, uint64_t usec, void *u
 {
 	(void)source;
 	(void)usec;
-	link_open_control(userdata);
+	(void)link_open_control(userdata);
 	return 0;
 }
 
@@ -308,7 +308,7 @@ static void link_on_control_closed(const struct failure *failure, void *userdata
 	timer_arm(link->event, &link->control_timer, backoff_next(&link->control_backoff), link_on_control_retry, link);
 }
 
-static void link_open_control(struct link *link)
+static bool link_open_control(struct link *link)
 {
 	static const struct control_channel_handlers handlers = {
 		.on_open = link_on_control_open,
@@ -319,9 +319,10 @@ static void link_open_control(struct link *link)
 
 	if (r < 0) {
 		link_fail_with(link, FAILURE_INTERNAL, "no control channel could be opened");
-		return;
+		return false;
 	}
 	timer_arm(link->event, &link->attempt_timer, LINK_ATTEMPT_USEC, link_on_attempt_timeout, link);
+	return true;
 }
 
 /* ---- heartbeat ---- */
@@ -397,8 +398,8 @@ static void link_on_transport_step(enum transport_step step, void *userdata)
 		break;
 	case TRANSPORT_UP:
 		link->step_usec[STEP_LOGIN] = clock_now_usec();
-		link_enter_state(link, LINK_SYNCING);
-		link_open_control(link);
+		if (link_open_control(link)) /* the first channel: those that on_state opens come behind it */
+			link_enter_state(link, LINK_SYNCING);
 		break;
 	}
 }
