@@ -33,11 +33,12 @@ struct attempt {
 };
 
 struct connector {
-	sd_event *event;            /* borrowed: outlives us */
-	sd_event_source *timer;     /* owned: the next attempt */
-	struct job *job;            /* under way while not NULL */
-	struct addrinfo *addresses; /* owned */
-	size_t n_addresses;         /* at most MAX_ADDRESSES */
+	sd_event *event;                                 /* borrowed: outlives us */
+	sd_event_source *timer;                          /* owned: the next attempt */
+	struct job *job;                                 /* under way while not NULL */
+	struct addrinfo *look_up;                        /* owned: its answer */
+	const struct addrinfo *addresses[MAX_ADDRESSES]; /* borrowed from it */
+	size_t n_addresses;
 	bool has_refused[MAX_ADDRESSES];
 	unsigned n_started;
 	uint64_t since_usec;
@@ -83,18 +84,9 @@ static void connector_finish(struct connector *connector, int fd)
 	connector->on_done(fd, connector->address, fd < 0 ? &connector->failure : NULL, connector->userdata);
 }
 
-static const struct addrinfo *connector_get_address(const struct connector *connector, size_t index)
-{
-	const struct addrinfo *address = connector->addresses;
-
-	while (index-- > 0)
-		address = address->ai_next;
-	return address;
-}
-
 static void connector_name_address(struct connector *connector, size_t index)
 {
-	const struct addrinfo *address = connector_get_address(connector, index);
+	const struct addrinfo *address = connector->addresses[index];
 
 	if (getnameinfo(address->ai_addr, address->ai_addrlen, connector->address, sizeof(connector->address), NULL, 0, NI_NUMERICHOST) !=
 	    0)
@@ -158,7 +150,7 @@ static int attempt_set_options(const struct attempt *attempt)
 
 static int attempt_start(struct attempt *attempt)
 {
-	const struct addrinfo *address = connector_get_address(attempt->connector, attempt->address);
+	const struct addrinfo *address = attempt->connector->addresses[attempt->address];
 	int r;
 
 	attempt->fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -240,9 +232,9 @@ static void connector_on_looked_up(int result, void *arg, void *userdata)
 		connector_finish(connector, -1);
 		return;
 	}
-	connector->addresses = TAKE_PTR(lookup->addresses);
-	for (const struct addrinfo *a = connector->addresses; a && connector->n_addresses < MAX_ADDRESSES; a = a->ai_next)
-		connector->n_addresses++;
+	connector->look_up = TAKE_PTR(lookup->addresses);
+	for (const struct addrinfo *a = connector->look_up; a && connector->n_addresses < MAX_ADDRESSES; a = a->ai_next)
+		connector->addresses[connector->n_addresses++] = a;
 	connector->since_usec = clock_now_usec();
 	connector_start_next(connector);
 }
@@ -287,8 +279,8 @@ struct connector *connector_free(struct connector *connector)
 	sd_event_source_disable_unref(connector->timer);
 	for (size_t i = 0; i < MAX_ATTEMPTS; i++)
 		attempt_drop(&connector->attempts[i]);
-	if (connector->addresses)
-		freeaddrinfo(connector->addresses);
+	if (connector->look_up)
+		freeaddrinfo(connector->look_up);
 	free(connector);
 	return NULL;
 }
