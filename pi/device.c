@@ -109,6 +109,21 @@ static void device_take_look(struct device *device, const struct device_job *job
 	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
 }
 
+/* One that flaps must stay for a moment first. Whether it is held up. */
+static bool device_hold_up(struct device *device)
+{
+	uint64_t now = clock_now_usec(), stays = now - device->seen_usec, hold;
+	unsigned n_lives;
+
+	hold = flap_list_get_hold(device->context->flaps, &device->busid, &device->identity, now, &n_lives);
+	if (hold <= stays)
+		return false;
+	device->n_short_lives = n_lives;
+	device_arm_timer(device, hold - stays);
+	device->context->on_change(device, device->context->userdata);
+	return true;
+}
+
 static void device_on_looked(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
@@ -133,7 +148,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_ignore_as_asked(device);
 	else if (link_get_state(device->context->link) == LINK_UNPAIRED)
 		device_ignore(device, "not paired with a VM");
-	else
+	else if (!device_hold_up(device))
 		device_enter_state(device, DEVICE_BINDING);
 }
 
@@ -327,6 +342,7 @@ void device_enter_state(struct device *device, enum device_state state)
 	enum device_state old = device->state;
 
 	device->state = state;
+	device->n_short_lives = 0;
 	timer_disarm(device->timer);
 	if (old != state || state == DEVICE_FAILED)
 		device_log_state(device, old);
@@ -382,6 +398,8 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 		device_try_again(device);
 		break;
 	case DEVICE_SEEN:
+		device_enter_state(device, DEVICE_BINDING); /* it has stayed */
+		break;
 	case DEVICE_IGNORED:
 	case DEVICE_READY:
 	case DEVICE_GONE:
@@ -488,8 +506,11 @@ void device_found_bound(struct device *device, bool is_ours)
 
 void device_remove(struct device *device)
 {
+	uint64_t now = clock_now_usec();
+
 	if (device->state == DEVICE_GONE)
 		return;
+	flap_list_note(device->context->flaps, &device->busid, &device->identity, now - device->seen_usec, device->n_attached > 0, now);
 	device_enter_state(device, DEVICE_GONE);
 	device_finish_if_gone(device);
 }
@@ -524,6 +545,8 @@ void device_share(struct device *device)
 			device_enter_state(device, DEVICE_BINDING);
 		else
 			device_start_look(device);
+	} else if (device->state == DEVICE_SEEN && device->n_short_lives) {
+		device_enter_state(device, DEVICE_BINDING); /* a person does not wait for it to stay */
 	} else {
 		device_offer_now(device);
 	}

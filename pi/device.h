@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 
 #include "busid.h"
+#include "flap.h"
 #include "job.h"
 #include "link.h"
 #include "policy.h"
@@ -33,6 +34,7 @@ struct device_context {
 	struct policy *policy;
 	struct link *link;
 	struct spare *spare;
+	struct flap_list *flaps;
 	void (*on_change)(struct device *device, void *userdata);   /* state or details changed */
 	void (*on_finished)(struct device *device, void *userdata); /* GONE, and nothing under way: free it */
 	void (*make_offer_id)(char *buffer, size_t size, void *userdata);

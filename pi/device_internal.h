@@ -35,6 +35,7 @@ struct device {
 	struct backoff backoff;
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
 	unsigned n_attached, n_failed;
+	unsigned n_short_lives; /* before this one, in a row: why it is held up in SEEN; else 0 */
 };
 
 #define USEC_PER_SEC UINT64_C(1000000)

@@ -19,7 +19,10 @@ void device_describe(const struct device *device, char *buffer, size_t size)
 
 	switch (device->state) {
 	case DEVICE_SEEN:
-		snprintf(buffer, size, "plugged in");
+		if (device->n_short_lives)
+			snprintf(buffer, size, "comes and goes, %u times in a row; shared once it stays", device->n_short_lives);
+		else
+			snprintf(buffer, size, "plugged in");
 		return;
 	case DEVICE_IGNORED:
 		snprintf(buffer, size, "stays here: %s", device->reason);

@@ -34,6 +34,7 @@ struct exporter {
 	struct device_context context;
 	struct vm_config config;
 	struct spare *spare;         /* owned */
+	struct flap_list *flaps;     /* owned */
 	struct device_list *devices; /* owned */
 	struct sync_entry *synced;   /* owned: the offers of the last sync */
 	size_t n_synced;
@@ -337,6 +338,8 @@ static int exporter_init_context(struct exporter *exporter)
 	if (r == 0)
 		r = spare_new(exporter->daemon->event, &exporter->spare);
 	if (r == 0)
+		r = flap_list_new(&exporter->flaps);
+	if (r == 0)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
 				exporter_share_all, exporter, &exporter->pairing);
 	exporter->context = (struct device_context){
@@ -346,6 +349,7 @@ static int exporter_init_context(struct exporter *exporter)
 		.policy = exporter->policy,
 		.link = exporter->link,
 		.spare = exporter->spare,
+		.flaps = exporter->flaps,
 		.on_change = exporter_on_device_change,
 		.on_finished = exporter_on_device_finished,
 		.make_offer_id = exporter_make_offer_id,
@@ -434,6 +438,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	uevent_monitor_free(exporter->monitor);
 	device_list_free(exporter->devices);
 	spare_free(exporter->spare);
+	flap_list_free(exporter->flaps);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
 	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */

@@ -209,6 +209,13 @@ START_TEST(a_device_pulled_and_pushed_in_one_breath_is_attached_anew)
 }
 END_TEST
 
+static bool is_not_seen(struct pi_bed *own)
+{
+	const char *state = pi_bed_field(own, "1-1", "state");
+
+	return *state && strcmp(state, "SEEN") != 0;
+}
+
 /* Not the one before it, whose attach may come in while the unplug waits to be read. */
 static bool is_ch340_attached(struct pi_bed *own)
 {
@@ -225,6 +232,64 @@ START_TEST(a_device_that_flaps_ends_as_what_it_is_at_last)
 	plug("1-1", &CH340);
 	pi_bed_until(&bed, is_ch340_attached, "CH340 to be attached");
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
+}
+END_TEST
+
+static bool is_held_up(struct pi_bed *own)
+{
+	return strstr(pi_bed_field(own, "1-1", "reason"), "comes and goes") != NULL;
+}
+
+/* Each life is too short to be of use; then it stays. Meanwhile another device is none the worse for it. */
+START_TEST(a_device_that_comes_and_goes_must_stay_before_it_is_taken)
+{
+	unsigned n_offers;
+
+	ssh_vm_answer_connect(&bed.vm, ""); /* none gets so far as to be of use */
+	for (unsigned i = 0; i < 4; i++) {
+		plug("1-1", &CP2102);
+		expect("1-1", "OFFERED");
+		unplug("1-1");
+		pi_bed_wait_gone(&bed, "1-1");
+	}
+	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
+	n_offers = count_heard("\"type\":\"connect\"");
+	plug("1-1", &CP2102);
+	pi_bed_until(&bed, is_held_up, "word that it comes and goes");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN");
+	plug("1-2", &FT232R);
+	expect("1-2", "ATTACHED");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN");
+	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), n_offers + 1);
+	expect("1-1", "ATTACHED");
+	/* It was of use: from now on it is as any other. */
+	unplug("1-1");
+	pi_bed_wait_gone(&bed, "1-1");
+	plug("1-1", &CP2102);
+	pi_bed_until(&bed, is_not_seen, "the next life not to be held up");
+	ck_assert(!is_held_up(&bed));
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_person_does_not_wait_for_a_device_to_stay)
+{
+	struct device *device;
+
+	ssh_vm_answer_connect(&bed.vm, "");
+	for (unsigned i = 0; i < 6; i++) {
+		plug("1-1", &CP2102);
+		expect("1-1", i < 4 ? "OFFERED" : "SEEN");
+		unplug("1-1");
+		pi_bed_wait_gone(&bed, "1-1");
+	}
+	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
+	plug("1-1", &CP2102);
+	pi_bed_until(&bed, is_held_up, "word that it comes and goes");
+	ck_assert_uint_eq(exporter_select(bed.exporter, "1-1", &device, 1), 1);
+	device_share(device);
+	ck_assert_str_ne(pi_bed_field(&bed, "1-1", "state"), "SEEN");
+	expect("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -283,6 +348,8 @@ int main(int argc, char **argv)
 	tcase_add_test(away, a_second_device_in_the_same_socket_is_not_exported);
 	tcase_add_test(away, a_device_pulled_and_pushed_in_one_breath_is_attached_anew);
 	tcase_add_test(away, a_device_that_flaps_ends_as_what_it_is_at_last);
+	tcase_add_test(away, a_device_that_comes_and_goes_must_stay_before_it_is_taken);
+	tcase_add_test(away, a_person_does_not_wait_for_a_device_to_stay);
 	tcase_add_test(away, ten_plugs_leave_no_entry_no_session_no_descriptor);
 	tcase_add_loop_test(away, an_unplug_at_any_moment_leaves_nothing_behind, 0, 6);
 	return check_program_run("pi_device", there, early, away, NULL);
