@@ -103,17 +103,21 @@ static void link_enter_up(struct link *link)
 	link_ping(link);
 }
 
+/* What was wrong last is told until the link is up. */
 static bool link_is_in_trouble(const struct link *link)
 {
-	bool is_trouble = link->state == LINK_DOWN || link->state == LINK_CONNECTING || link->state == LINK_REFUSED ||
-			  (link->state == LINK_SYNCING && link->control_lost_usec);
+	return link->state != LINK_UP && link->state != LINK_UNPAIRED && link->failure.code != FAILURE_NONE;
+}
 
-	return is_trouble && link->failure.code != FAILURE_NONE;
+/* Whether the state itself is the trouble, and not a new try after it. */
+static bool link_is_state_bad(const struct link *link)
+{
+	return link->state == LINK_DOWN || link->state == LINK_REFUSED || (link->state == LINK_SYNCING && link->control_lost_usec);
 }
 
 static void link_log_state(const struct link *link, enum link_state old)
 {
-	if (link_is_in_trouble(link) && link->state != LINK_CONNECTING)
+	if (link_is_in_trouble(link) && link_is_state_bad(link))
 		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s",
 			  link->config.host, STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
 	else
@@ -348,20 +352,19 @@ static void link_arm_beat(struct link *link)
 	timer_arm(link->event, &link->beat_timer, patience_to_beat(link->config.patience_ms) * USEC_PER_MSEC, link_on_beat, link);
 }
 
-/* That the VM's kernel lives is what the transport watches. Its handler is asked now and then, and has twice the patience: after a cut that was long
- * but not too long, the VM's TCP may find out that late. */
-static void link_check_handler(struct link *link)
+/* That the VM's kernel lives is what the transport watches. Its handler, which is asked at every fifth beat, has twice the patience: after a cut that was long
+ * but not too long, the VM's TCP may find out that late. Whether it is taken for dead. */
+static bool link_give_up_handler(struct link *link)
 {
 	uint64_t silence = clock_now_usec() - link->heard_usec;
 	struct failure failure;
 
-	if (silence < link->config.patience_ms * 2 * USEC_PER_MSEC) {
-		link_send_ping(link);
-		return;
-	}
+	if (silence < link->config.patience_ms * 2 * USEC_PER_MSEC)
+		return false;
 	failure_set(&failure, FAILURE_TIMEOUT, "On the VM: systemctl restart usbpush-handler",
 		    "the handler on the VM has said nothing for %u s", (unsigned)(silence / USEC_PER_SEC));
 	link_fail(link, &failure);
+	return true;
 }
 
 static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata)
@@ -373,12 +376,12 @@ static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)usec;
 	link_arm_beat(link);
 	transport_look(link->transport);
-	if (link->state != LINK_UP)
+	if (link->state != LINK_UP || link_give_up_handler(link))
 		return 0;
 	if (++link->n_beats % BEATS_PER_PING != 0)
 		link_send(link, &beat);
 	else
-		link_check_handler(link);
+		link_send_ping(link);
 	return 0;
 }
 

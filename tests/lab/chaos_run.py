@@ -1,0 +1,87 @@
+"""One run of chaos: bursts of faults, quiet spells, checks, a report."""
+import collections
+import os
+import pathlib
+import time
+
+from chaos_faults import Faults, let_pass
+from chaos_plan import SERIAL_SOCKETS, Planner
+from invariants import Invariants
+from line_pump import LinePump
+from product import Product
+from usbpush_lab import Lab
+
+QUIET = 15  # seconds in which everything must have come right
+RELEASE = pathlib.Path(__file__).resolve().parents[2] / "build/release"
+
+
+class ChaosRun:
+    def __init__(self, product, seed, log=print):
+        self.product, self.lab, self.seed, self._log = product, product.lab, seed, log
+        self.planner, self.faults = Planner(seed), Faults(product.lab)
+        self.counts = collections.Counter()
+        self.n_bursts = self.n_lines = 0
+
+    def run(self, minutes):
+        """Whether no invariant was broken for so long."""
+        self._invariants = Invariants(self.product)
+        end = time.monotonic() + minutes * 60
+        wrong = self._round(self.planner.first(), is_first=True)
+        while not wrong and time.monotonic() < end:
+            wrong = self._round(self.planner.burst())
+        if not wrong:
+            wrong = self._end()
+        self._report(wrong)
+        return not wrong
+
+    def _round(self, steps, is_first=False):
+        pumps = [] if is_first else self._start_pumps()
+        for step in steps:
+            self._log(step)
+            self.faults.do(step)
+            if not is_first and step.fault != "mend":
+                self.counts[step.fault] += 1
+        let_pass(QUIET)
+        self.n_bursts += not is_first
+        wrong = [*self._invariants.broken(list(self.faults.plugged.values())), *self._end_pumps(pumps)]
+        self._log("whole again" if not wrong else f"BROKEN: {wrong}")
+        return wrong
+
+    def _start_pumps(self):
+        """A program on the VM writes into each FT232's tty all the while."""
+        return [LinePump(self.product, self.faults.plugged[s], f"{self.n_bursts}-{s}") for s in SERIAL_SOCKETS if s in self.faults.plugged]
+
+    def _end_pumps(self, pumps):
+        wrong = []
+        for pump in pumps:
+            n, problem = pump.end()
+            self.n_lines += n
+            wrong += [problem] if problem else []
+        return wrong
+
+    def _end(self):
+        """Everything out: nothing may be left."""
+        self.lab.unplug_all()
+        self.faults.plugged.clear()
+        let_pass(QUIET)
+        return self._invariants.broken([])
+
+    def _report(self, wrong):
+        faults = ", ".join(f"{n} {name}" for name, n in sorted(self.counts.items()))
+        self._log(f"seed {self.seed}: {self.n_bursts} bursts, {sum(self.counts.values())} faults ({faults}); {self.n_lines} lines compared; "
+                  + ("no invariant broken" if not wrong else "BROKEN:\n  " + "\n  ".join(wrong)))
+
+
+def run_in_fresh_lab(seed, minutes):
+    """For the command line. The lab stays up when something was broken."""
+    lab = Lab()
+    lab.up(fresh=True)
+    for guest, name, pattern in ((lab.pi, "USBPUSH_PI_DEB", "usbpush-pi_*.deb"), (lab.vm, "USBPUSH_VM_DEB", "usbpush-vm_*.deb")):
+        guest.install(os.environ.get(name) or next(RELEASE.glob(pattern)))
+    product = Product(lab)
+    product.pair()
+    product.wait_link("UP")
+    is_whole = ChaosRun(product, seed, lambda text: print(text, flush=True)).run(minutes)
+    if is_whole:
+        lab.down()
+    return is_whole

@@ -1,0 +1,96 @@
+"""Much at once: more plugs than the VM can follow, hubs pulled with all that is in them, devices that look alike, more than the kernel holds."""
+from usbpush_lab import wait_until
+
+USBIP_HOST_MAX = 16  # MAX_BUSID in drivers/usb/usbip/stub_main.c
+
+
+def serials_on_vm(product):
+    return sorted(product.vm.sh("cat /sys/devices/platform/vhci_hcd.*/usb*/*-*/serial 2>/dev/null || true").split())
+
+
+def wait_serials(product, *serials, timeout=120):
+    wait_until(lambda: serials_on_vm(product) == sorted(serials), timeout, f"the VM to have {sorted(serials)}", interval=0.5, lab=product.lab)
+
+
+def wait_as_before(product, before):
+    wait_until(lambda: product.leftovers() == before, 60, f"everything to be as before: {before}", interval=0.5, lab=product.lab)
+
+
+def test_plugged_and_pulled_faster_than_the_vm_can_attach(product):
+    before = product.leftovers()
+    device = product.lab.plug("ft232", "A1", serial="QUICK")
+    for _ in range(15):
+        device.unplug()
+        device = device.plug_again()
+    product.wait_attached(device)
+    wait_serials(product, "QUICK")
+    assert len(product.used_ports()) == 1
+    for _ in range(15):
+        device.unplug()
+        device = device.plug_again()
+    device.unplug()
+    product.wait_nothing_attached()
+    wait_as_before(product, before)
+
+
+def test_the_same_device_from_socket_to_socket(product):
+    """However fast: in the end it is there once, from the socket that it is in."""
+    device = product.lab.plug("ft232", "A1", serial="MOVES")
+    for socket in ("A2", "B1", "C3", "A1", "A2"):
+        device.unplug()
+        device = device.plug_again(socket)
+    product.wait_attached(device)
+    wait_serials(product, "MOVES")
+    assert list(product.bound_busids()) == [device.busid]
+
+
+def test_two_devices_that_look_exactly_alike(product):
+    """Same vendor, product and serial number: each is its own, and goes by itself."""
+    twins = [product.lab.plug("ft232", socket, serial="TWIN") for socket in ("A1", "B1")]
+    nodes = product.wait_attached(*twins)
+    assert len(set(nodes)) == 2
+    for number, (twin, node) in enumerate(zip(twins, nodes)):
+        product.vm.sh(f"stty -F {node} 115200 raw -echo clocal; echo I am {number} > {node}")
+        assert twin.wire.read_until(b"\n") == b"I am %d\n" % number
+    twins[0].unplug()
+    wait_serials(product, "TWIN")
+    assert product.wait_attached(twins[1]) == [nodes[1]]
+    product.vm.sh(f"echo still here > {nodes[1]}")
+    assert twins[1].wire.read_until(b"\n") == b"still here\n"
+
+
+def test_a_hub_with_seven_devices_is_pulled_and_put_back(product):
+    before = product.leftovers()
+    hub = product.lab.plug("hub", "A3")
+    serials = [f"SEVEN{i}" for i in range(1, 8)]
+    devices = [product.lab.plug("ft232", f"A3.{i}", serial=serial) for i, serial in enumerate(serials, 1)]
+    product.wait_attached(*devices, timeout=180)
+    wait_serials(product, *serials)
+    for device in devices:
+        device.wire.close()
+    hub.unplug()
+    product.wait_nothing_attached()
+    wait_as_before(product, before)
+
+
+def test_more_devices_than_usbip_host_can_hold(product):
+    """Sixteen are shared; the others say why they are not; and one that leaves makes room for one that waits."""
+    before = product.leftovers()
+    sockets = [f"{letter}{n}" for letter in "AB" for n in range(1, 16)]
+    devices = [product.lab.plug("ft232", socket, serial=f"MANY{i}") for i, socket in enumerate(sockets)]
+
+    def states():
+        return [d["state"] for d in product.status().get("devices", [])]
+
+    wait_until(lambda: states().count("ATTACHED") == USBIP_HOST_MAX and states().count("FAILED") == len(devices) - USBIP_HOST_MAX, 300,
+               f"{USBIP_HOST_MAX} of {len(devices)} to be attached and the others told", interval=1, lab=product.lab)
+    assert len(serials_on_vm(product)) == USBIP_HOST_MAX
+    waiting = next(d for d in product.status()["devices"] if d["state"] == "FAILED")
+    assert waiting["error"]["code"] == "table-full" and "16" in waiting["error"]["text"]
+    attached = next(d for d in devices if product.device(d.busid)["state"] == "ATTACHED")
+    attached.unplug()
+    wait_until(lambda: attached.busid not in product.bound_busids() and states().count("ATTACHED") == USBIP_HOST_MAX, 120,
+               "one that waited to take the free place", interval=1, lab=product.lab)
+    product.lab.unplug_all()
+    product.wait_nothing_attached(timeout=180)
+    wait_as_before(product, before)
