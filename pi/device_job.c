@@ -43,6 +43,22 @@ static int job_read_speed(int device_fd, uint32_t *ret_speed)
 	return sysfs_read_uint(device_fd, "speed", 10, ret_speed);
 }
 
+/* It is 0 while the kernel resets the device, as it does at a session's end (hub_port_reset() in drivers/usb/core/hub.c). The reset holds the device's lock,
+ * and so does whoever reads bConfigurationValue: behind that it is over. */
+static int job_read_devnum(int device_fd, uint32_t *ret_devnum)
+{
+	char text[16];
+
+	for (unsigned i = 0; i < 3; i++) {
+		int r = sysfs_read_uint(device_fd, "devnum", 10, ret_devnum);
+
+		if (r < 0 || *ret_devnum != 0)
+			return r;
+		(void)sysfs_read(device_fd, "bConfigurationValue", text, sizeof(text));
+	}
+	return -EBUSY;
+}
+
 int device_job_look(void *arg)
 {
 	struct device_job *job = arg;
@@ -53,7 +69,7 @@ int device_job_look(void *arg)
 		return fd;
 	r = sysfs_read_uint(fd, "busnum", 10, &job->busnum);
 	if (r == 0)
-		r = sysfs_read_uint(fd, "devnum", 10, &job->devnum);
+		r = job_read_devnum(fd, &job->devnum);
 	if (r == 0)
 		r = job_read_speed(fd, &job->speed);
 	if (r == 0)

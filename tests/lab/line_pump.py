@@ -1,14 +1,12 @@
 """Numbered lines through an open tty on the VM, for as long as it stays open; what arrives behind the device is compared."""
 import re
 
-# Opens the tty of that serial number and writes until it is told off or the tty ends. (One way: see test_cut.Stream.)
+# Writes into a tty until it is told off or the tty ends. (One way: see test_cut.Stream.)
 PUMP = r"""
-import glob, os, sys, termios, time, tty
+import os, sys, time
 os.nice(19)
-session, serial = sys.argv[1:]
-(path,) = glob.glob("/dev/serial/by-id/*_" + serial + "-*")
+session, path = sys.argv[1:]
 fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
-tty.setraw(fd)
 print("open", flush=True)
 try:
     for n in range(1_000_000):
@@ -24,7 +22,9 @@ class LinePump:
         self._product, self._device, self._session = product, device, session
         device.wire.open()
         product.vm.write("/run/line_pump.py", PUMP)
-        self._program = product.vm.spawn(f"exec python3 /run/line_pump.py {session} {device.options['serial']}")
+        path = product.vm.sh(f"ls /dev/serial/by-id/*_{device.options['serial']}-*")
+        product.vm.sh(f"stty -F {path} 115200 raw -echo clocal")
+        self._program = product.vm.spawn(f"exec python3 /run/line_pump.py {session} {path}")
         product.lab.wait_until(lambda: self._program.out or not self._program.is_running(), 60, "the pump to open its tty")
         assert self._program.out, self._program.err.decode()
 

@@ -217,6 +217,20 @@ START_TEST(a_device_that_can_not_be_read_is_looked_at_again_and_not_taken_before
 }
 END_TEST
 
+/* As found by an exporter that starts while the kernel resets what its predecessor had shared. */
+START_TEST(a_device_without_a_number_is_not_offered_until_it_has_one)
+{
+	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "");
+	fake_kernel_set(&bed.kernel, "1-1", "devnum", "0\n");
+	fake_kernel_probe(&bed.kernel, "1-1");
+	expect("1-1", "FAILED");
+	fake_kernel_set(&bed.kernel, "1-1", "devnum", "2\n");
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), 1);
+	ck_assert_uint_eq(count_heard("\"devid\":65538"), 1);
+}
+END_TEST
+
 START_TEST(without_the_module_the_failure_says_so_and_nothing_is_touched)
 {
 	temp_tree_remove(&bed.kernel.tree, "sys/bus/usb/drivers/usbip-host");
@@ -349,6 +363,7 @@ int main(int argc, char **argv)
 	tcase_add_test(wrong, a_kernel_that_does_not_take_the_socket_is_a_failure);
 	tcase_add_test(wrong, a_device_with_more_interfaces_than_fit_is_never_taken);
 	tcase_add_test(wrong, a_device_that_can_not_be_read_is_looked_at_again_and_not_taken_before);
+	tcase_add_test(wrong, a_device_without_a_number_is_not_offered_until_it_has_one);
 	tcase_add_test(wrong, without_the_module_the_failure_says_so_and_nothing_is_touched);
 	tcase_add_test(hand, a_device_detached_here_stays_here_until_it_is_attached_again);
 	tcase_add_test(hand, a_device_detached_on_the_vm_by_hand_stays_with_the_pi);
