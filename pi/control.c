@@ -1,6 +1,8 @@
 #include "control.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +10,7 @@
 #include "cleanup.h"
 #include "local_server.h"
 #include "machine.h"
+#include "setup_code.h"
 
 #define CONTROL_MAX_CLIENTS 64
 #define SELECTION_LIST      8
@@ -15,6 +18,7 @@
 struct control {
 	struct exporter *exporter;   /* borrowed: outlives us */
 	struct local_server *server; /* owned */
+	const char *portal_user;     /* borrowed: outlives us */
 };
 
 static void control_refuse(struct local_client *client, enum failure_code code, const char *cure, const char *text)
@@ -215,13 +219,24 @@ static void control_test(struct control *control, struct local_client *client, c
 
 static const struct {
 	const char *name;
-	bool is_change; /* for root only */
+	bool is_change; /* for root and the portal */
 	void (*handle)(struct control *control, struct local_client *client, const json_t *arguments);
 } REQUESTS[] = {
 	{ "status", false, control_status }, { "watch", false, control_watch },  { "events", false, control_events },
 	{ "attach", true, control_attach },  { "detach", true, control_detach }, { "key", true, control_key },
 	{ "pair", true, control_pair },      { "unpair", true, control_unpair }, { "test", true, control_test },
 };
+
+/* The portal has asked its visitor for a password. Its user is looked up each time: the package makes it, maybe after our start. */
+static bool control_may_change(const struct control *control, uid_t uid)
+{
+	struct passwd entry, *found = NULL;
+	char buffer[1024];
+
+	if (uid == 0)
+		return true;
+	return getpwnam_r(control->portal_user, &entry, buffer, sizeof(buffer), &found) == 0 && found && found->pw_uid == uid;
+}
 
 static void control_on_request(struct local_client *client, const char *request, json_t *arguments, void *userdata)
 {
@@ -231,7 +246,7 @@ static void control_on_request(struct local_client *client, const char *request,
 	for (size_t i = 0; i < ARRAY_SIZE(REQUESTS); i++) {
 		if (strcmp(REQUESTS[i].name, request) != 0)
 			continue;
-		if (REQUESTS[i].is_change && local_client_uid(client) != 0)
+		if (REQUESTS[i].is_change && !control_may_change(control, local_client_uid(client)))
 			control_refuse(client, FAILURE_NOT_ALLOWED, "Run it with sudo.", "only root may do that");
 		else
 			REQUESTS[i].handle(control, client, arguments);
@@ -269,6 +284,7 @@ int control_new(sd_event *event, const char *path, struct exporter *exporter, st
 	if (!control)
 		return -ENOMEM;
 	control->exporter = exporter;
+	control->portal_user = PORTAL_USER;
 	r = local_server_new(event, path, 0666, CONTROL_MAX_CLIENTS, control_on_request, control_on_gone, control, &control->server);
 	if (r < 0) {
 		free(control);
@@ -277,6 +293,11 @@ int control_new(sd_event *event, const char *path, struct exporter *exporter, st
 	event_log_set_listener(exporter_events(exporter), control_on_event, control);
 	*ret_control = control;
 	return 0;
+}
+
+void control_set_portal_user(struct control *control, const char *name)
+{
+	control->portal_user = name;
 }
 
 struct control *control_free(struct control *control)
