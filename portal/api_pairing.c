@@ -1,0 +1,88 @@
+#include "api_pairing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api_action.h"
+#include "api_answer.h"
+
+#define PAIRING_BODY_MAX  8192
+#define PAIRING_STEP_USEC (UINT64_C(12) * 1000000) /* the exporter answers within 10 s */
+#define PAIRING_CODE_USEC (UINT64_C(65) * 1000000)
+#define PAIRING_LOOK_USEC 5000000
+
+/* PROTOCOL.md, "Requests of the VM": another table than that of the page's requests, and the exporter's answer goes out as it is. */
+static unsigned pairing_status_of_code(const char *code)
+{
+	static const struct {
+		const char *code;
+		unsigned status;
+	} statuses[] = {
+		{ "bad-request", 400 }, { "not-allowed", 403 }, { "wrong-code", 403 }, { "not-found", 404 },
+		{ "busy", 409 },        { "version", 409 },     { "timeout", 410 },    { "locked", 429 },
+	};
+
+	for (size_t i = 0; code && i < sizeof(statuses) / sizeof(statuses[0]); i++)
+		if (strcmp(statuses[i].code, code) == 0)
+			return statuses[i].status;
+	return 502;
+}
+
+static void pairing_on_answer(const json_t *answer, const struct failure *failure, void *userdata)
+{
+	struct http_request *request = userdata;
+	const char *code = json_string_value(json_object_get(json_object_get(answer, "error"), "code"));
+
+	if (answer)
+		api_reply(request, failure ? pairing_status_of_code(code) : 200, json_copy((json_t *)(uintptr_t)answer));
+	else
+		api_reply(request, 503,
+			  json_pack("{s:b, s:{s:s, s:s, s:s}}", "ok", 0, "error", "code", "unreachable", "text", failure->text, "cure",
+				    failure->cure));
+}
+
+void api_pairing_step(const struct api_call *call)
+{
+	static const struct api_error from_browser = { 403, "not-allowed", "this is for a VM's usbpush-vm pair, not for a browser", NULL };
+	static const struct api_error too_large = { 413, "too-large", "a step of a pairing has at most 8192 bytes", NULL };
+	json_t *request;
+	size_t size;
+
+	http_request_body(call->request, &size);
+	if (http_request_header(call->request, "Origin")) {
+		api_reply_error(call->request, &from_browser);
+		return;
+	}
+	if (size > PAIRING_BODY_MAX) {
+		api_reply_error(call->request, &too_large);
+		return;
+	}
+	request = json_pack("{s:s, s:s, s:s, s:O}", "request", "pairing", "step", call->parameter, "from", http_request_peer(call->request),
+			    "message", call->body);
+	if (upstream_ask(call->portal->upstream, request, PAIRING_STEP_USEC, pairing_on_answer, call->request) < 0)
+		api_reply(call->request, 500, NULL);
+}
+
+void api_get_pairings(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s}", "request", "pairings"), PAIRING_LOOK_USEC);
+}
+
+void api_pairing_code(const struct api_call *call)
+{
+	static const struct api_error missing = { 400, "bad-request", "the body has no string \"code\"",
+						  "Type the six digits that the VM shows." };
+	const char *code = json_string_value(json_object_get(call->body, "code"));
+
+	if (!code || strlen(code) > 32) {
+		api_reply_error(call->request, &missing);
+		return;
+	}
+	api_pass_on(call, json_pack("{s:s, s:s, s:s}", "request", "pairing-code", "session", call->parameter, "code", code),
+		    PAIRING_CODE_USEC);
+}
+
+void api_pairing_cancel(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s, s:s}", "request", "pairing-cancel", "session", call->parameter), PAIRING_LOOK_USEC);
+}
