@@ -18,6 +18,7 @@
 #define HTTP_CONNECTION_MEMORY ((size_t)12 * 1024) /* what libmicrohttpd has for one connection: also bounds the headers */
 #define HTTP_IDLE_LIMIT_SEC    20                  /* for a client that does not read its answer */
 #define HTTP_HARD_LIMIT_FACTOR 3                   /* where pushing out is not fast enough */
+#define HTTP_DISCARD_MAX       (UINT64_C(16) * 1024 * 1024)
 #define HTTP_STREAM_BLOCK      ((size_t)8 * 1024)
 #define HTTP_EXPIRE_USEC       1000000
 
@@ -31,6 +32,7 @@ struct http_request {
 	char *path; /* owned */
 	char *body; /* owned */
 	size_t body_size;
+	uint64_t received; /* of the body, kept or not */
 	bool is_too_large, is_dispatched, is_suspended;
 	struct MHD_Response *response; /* owned, until it is queued */
 	unsigned status;
@@ -321,6 +323,7 @@ static void http_request_add_body(struct http_request *request, const char *data
 {
 	char *grown;
 
+	request->received += size;
 	if (request->is_too_large || request->body_size + size > request->server->limits.max_body) {
 		request->is_too_large = true;
 		return;
@@ -336,12 +339,12 @@ static void http_request_add_body(struct http_request *request, const char *data
 	request->body[request->body_size] = '\0';
 }
 
-/* A body that is said to be too long is not waited for. */
+/* A body that is somewhat too long is read to its end, so that the client hears why it was in vain; one that is far too long is not waited for. */
 static bool http_request_announces_too_much(const struct http_request *request)
 {
 	const char *text = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
-	return text && strtoull(text, NULL, 10) > request->server->limits.max_body;
+	return text && strtoull(text, NULL, 10) > HTTP_DISCARD_MAX;
 }
 
 static enum MHD_Result http_request_queue(struct http_request *request)
@@ -388,7 +391,7 @@ static enum MHD_Result http_on_access(void *userdata, struct MHD_Connection *mhd
 	if (*size > 0) {
 		http_request_add_body(request, data, *size);
 		*size = 0;
-		return MHD_YES;
+		return request->received > HTTP_DISCARD_MAX ? MHD_NO : MHD_YES;
 	}
 	return http_request_dispatch(request);
 }
@@ -471,8 +474,11 @@ static int http_on_prepare(sd_event_source *source, void *userdata)
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
 	(void)source;
-	if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES)
-		return timer_arm(server->event, &server->timer, timeout_ms * 1000, http_on_timer, server);
+	if (MHD_get_timeout(server->mhd, &timeout_ms) == MHD_YES) {
+		if (timeout_ms > 0)
+			return timer_arm(server->event, &server->timer, timeout_ms * 1000, http_on_timer, server);
+		http_server_run_soon(server); /* a timer would be a millisecond late, at each request */
+	}
 	timer_disarm(server->timer);
 	return 0;
 }

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define HOST_MAX 256
+#define HOST_MAX     256
+#define HOST_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:"
 
 /* The name or address of "name:port", "[address]:port", without a dot at the end. False for what is neither. */
 static bool origin_split_host(const char *host, char *buffer)
@@ -28,7 +29,7 @@ static bool origin_split_host(const char *host, char *buffer)
 		return false;
 	memcpy(buffer, host, length);
 	buffer[length] = '\0';
-	return true;
+	return strspn(buffer, HOST_LETTERS) == length;
 }
 
 static bool origin_is_address(const char *name)

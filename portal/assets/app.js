@@ -2,7 +2,7 @@
 
 import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
 import { get, post } from '/api.js';
-import { changeCard, makeCard, nameOf, stateOf } from '/device.js';
+import { changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
 const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0 });
@@ -77,13 +77,13 @@ function showHeadline() {
 
 // ---- devices, VMs, events ----
 
-const ORDER = { FAILED: 0, ATTACHED: 2 };
-const byPlace = (a, b) => (ORDER[a.state] ?? 1) - (ORDER[b.state] ?? 1) || a.busid.localeCompare(b.busid, 'en', { numeric: true });
+const byPlace = (a, b) => a.busid.localeCompare(b.busid, 'en', { numeric: true });
 
 function showDevices() {
 	const devices = page.snapshot.status?.devices ?? [];
-	const shared = devices.filter((d) => d.state !== 'IGNORED').sort((a, b) => a.busid.localeCompare(b.busid, 'en', { numeric: true }));
-	const staying = devices.filter((d) => d.state === 'IGNORED').sort(byPlace);
+	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d);
+	const shared = devices.filter(isShared).sort(byPlace);
+	const staying = devices.filter((d) => !isShared(d)).sort(byPlace);
 	const change = (element, device) => changeCard(element, device, mayChange());
 	reconcile(parts.cards, shared, (d) => d.busid, makeCard, change);
 	reconcile(parts.staying, staying, (d) => d.busid, makeCard, change);

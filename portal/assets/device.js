@@ -14,7 +14,13 @@ const STATES = {
 	GONE: { word: 'Unplugged', color: 'grey', step: 0 },
 };
 
-export const stateOf = (device) => STATES[device.state] ?? { word: device.state, color: 'grey', step: 0 };
+const UNPAIRED = { word: 'Waits for a VM', color: 'grey', step: 0 };
+
+/** Whether it would be shared, were there a VM. */
+export const waitsForPairing = (device) => device.state === 'IGNORED' && /not paired/.test(device.reason ?? '');
+
+/** Its state as a word, a colour, and how far it is on the way. */
+export const stateOf = (device) => (waitsForPairing(device) ? UNPAIRED : STATES[device.state] ?? { word: device.state, color: 'grey', step: 0 });
 
 /** What a person calls it. */
 export function nameOf(device) {
@@ -69,6 +75,8 @@ function reasonOf(device) {
 		return sentence(device.error?.text ?? device.reason);
 	if (device.state === 'ATTACHED')
 		return device.vm?.nodes?.length ? '' : 'The VM has it, and made no device node: is its driver missing there?';
+	if (waitsForPairing(device))
+		return 'It goes to the VM as soon as this Pi is paired.';
 	return sentence(device.state === 'IGNORED' ? (device.reason ?? '').replace(/^stays here: /, '') : device.reason);
 }
 
@@ -103,15 +111,15 @@ function changeDetails(card) {
 
 /** A new card; changeCard() fills it. */
 export function makeCard() {
-	const card = { picture: h('span', { class: 'picture' }), name: h('h3'), state: h('span', { class: 'chip' }),
+	const card = { picture: h('span', { class: 'picture' }), name: h('h3'), state: h('p', { class: 'state' }),
 		nodes: h('div', { class: 'nodes' }), reason: h('p', { class: 'reason' }), cure: h('p', { class: 'cure' }),
 		track: h('div', { class: 'track', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'), h('i')),
 		identity: h('p', { class: 'identity' }), rows: h('dl') };
 	card.attach = button('Attach', () => act(card, 'attach'), { class: 'button small primary' });
 	card.detach = button('Detach', () => act(card, 'detach'), { class: 'button small' });
 	card.more = h('details', { class: 'more' }, h('summary', {}, 'Details'), card.rows);
-	const element = h('li', { class: 'card' }, h('div', { class: 'card-head' }, card.picture, h('div', { class: 'card-title' }, card.name, card.identity),
-		card.state), card.track, card.nodes, card.reason, card.cure,
+	const element = h('li', { class: 'card' }, h('div', { class: 'card-head' }, card.picture,
+		h('div', { class: 'card-title' }, card.state, card.name)), card.identity, card.track, card.nodes, card.reason, card.cure,
 	h('div', { class: 'card-foot' }, card.more, h('div', { class: 'actions' }, card.attach, card.detach)));
 	element.card = card;
 	return element;
@@ -134,7 +142,7 @@ export function changeCard(element, device, mayChange) {
 	}
 	setText(card.name, nameOf(device));
 	setText(card.state, state.word);
-	setText(card.identity, [`${device.vid}:${device.pid}`, device.serial, `socket ${device.busid}`].filter(Boolean).join(' · '));
+	reconcile(card.identity, [`${device.vid}:${device.pid}`, device.serial, `socket ${device.busid}`].filter(Boolean), (text) => text, (text) => h('span', {}, text), () => {});
 	changeNodes(card.nodes, device);
 	setText(card.reason, reasonOf(device));
 	setText(card.cure, device.state === 'FAILED' ? sentence(device.error?.cure) : '');

@@ -62,7 +62,7 @@ const MARKS = { done: 'check', failed: 'cross', open: 'dot' };
 
 function showSteps(list, steps, isRunning) {
 	reconcile(list, steps ?? [], (step) => step.name, () => h('li', {}, h('span', { class: 'mark' }), h('span', { class: 'step' }), h('span', { class: 'ms' })),
-		(row, step, ) => {
+		(row, step) => {
 			const isNext = isRunning && step.state === 'open' && (steps.find((s) => s.state !== 'done') === step);
 			row.dataset.state = isNext ? 'running' : step.state;
 			if (row.firstChild.dataset.mark !== step.state) {
@@ -70,7 +70,8 @@ function showSteps(list, steps, isRunning) {
 				row.firstChild.dataset.mark = step.state;
 			}
 			setText(row.children[1], step.text);
-			setText(row.children[2], step.ms == null ? '' : `${step.ms < 10 ? step.ms.toFixed(1) : Math.round(step.ms)} ms`);
+			const before = steps[steps.indexOf(step) - 1]?.ms ?? 0; // the exporter counts from the try's start
+			setText(row.children[2], step.ms == null ? '' : `${Math.max(step.ms - before, 0.1).toFixed(1)} ms`);
 		});
 }
 

@@ -113,6 +113,12 @@ export function toast(what) {
 	const isError = what instanceof Error;
 	const element = h('div', { class: isError ? 'toast toast-error' : 'toast' }, h('p', {}, sentence(isError ? what.message : what)),
 		isError && what.cure ? h('p', { class: 'cure' }, sentence(what.cure)) : null);
-	document.getElementById('toasts').append(element);
+	const toasts = document.getElementById('toasts');
+	toasts.append(element);
+	if (toasts.showPopover) { // above a dialog, too
+		if (toasts.matches(':popover-open'))
+			toasts.hidePopover();
+		toasts.showPopover();
+	}
 	setTimeout(() => element.remove(), isError ? 9000 : 4000);
 }
