@@ -1,5 +1,6 @@
 #include "api_session.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +95,7 @@ static bool api_may_try(const struct api_call *call)
 		throttle_count(call->portal->throttle, address, now);
 		return true;
 	}
-	snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)(wait / 1000000 + 1));
+	snprintf(seconds, sizeof(seconds), "%" PRIu64, wait / 1000000 + 1);
 	snprintf(cure, sizeof(cure), "Wait %s s and try again.", seconds);
 	slow.cure = cure;
 	http_request_add_header(call->request, "Retry-After", seconds);
