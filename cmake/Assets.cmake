@@ -14,12 +14,11 @@ if(NOT CMAKE_SCRIPT_MODE_FILE)
 	return()
 endif()
 
-set(types
-	html "text/html; charset=utf-8"
-	js "text/javascript; charset=utf-8"
-	css "text/css; charset=utf-8"
-	svg "image/svg+xml"
-	json "application/json")
+set(type_html "text/html; charset=utf-8")
+set(type_js "text/javascript; charset=utf-8")
+set(type_css "text/css; charset=utf-8")
+set(type_svg "image/svg+xml")
+set(type_json "application/json")
 
 # The bytes of a file as a C array.
 function(append_array name file)
@@ -36,9 +35,6 @@ set(at 0)
 foreach(file IN LISTS FILES)
 	get_filename_component(name ${file} NAME)
 	string(REGEX MATCH "[a-z]+$" extension ${name})
-	list(FIND types ${extension} found)
-	math(EXPR found "${found} + 1")
-	list(GET types ${found} type)
 	if(name STREQUAL "index.html")
 		set(path "/")
 	elseif(name STREQUAL "openapi.json")
@@ -52,7 +48,7 @@ foreach(file IN LISTS FILES)
 	execute_process(COMMAND gzip -9nc ${file} OUTPUT_FILE ${packed} COMMAND_ERROR_IS_FATAL ANY)
 	append_array(plain_${at} ${file})
 	append_array(packed_${at} ${packed})
-	string(APPEND table "\t{ \"${path}\", \"${type}\", plain_${at}, packed_${at}, sizeof(plain_${at}), sizeof(packed_${at}), \"\\\"${tag}\\\"\" },\n")
+	string(APPEND table "\t{ \"${path}\", \"${type_${extension}}\", plain_${at}, packed_${at}, sizeof(plain_${at}), sizeof(packed_${at}), \"\\\"${tag}\\\"\" },\n")
 	math(EXPR at "${at} + 1")
 endforeach()
 string(APPEND source "const struct asset ASSETS[] = {\n${table}};\nconst size_t ASSETS_COUNT = sizeof(ASSETS) / sizeof(ASSETS[0]);\n")
