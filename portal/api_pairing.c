@@ -7,6 +7,7 @@
 #include "api_answer.h"
 
 #define PAIRING_BODY_MAX  8192
+#define PAIRING_MAX_STEPS 8
 #define PAIRING_STEP_USEC (UINT64_C(12) * 1000000) /* the exporter answers within 10 s */
 #define PAIRING_CODE_USEC (UINT64_C(65) * 1000000)
 #define PAIRING_LOOK_USEC 5000000
@@ -28,11 +29,20 @@ static unsigned pairing_status_of_code(const char *code)
 	return 502;
 }
 
+/* A VM's request that waits for the exporter. */
+struct pairing_step {
+	struct portal *portal;        /* borrowed: outlives us */
+	struct http_request *request; /* ours until it is answered */
+};
+
 static void pairing_on_answer(const json_t *answer, const struct failure *failure, void *userdata)
 {
-	struct http_request *request = userdata;
+	struct pairing_step step = *(struct pairing_step *)userdata;
+	struct http_request *request = step.request;
 	const char *code = json_string_value(json_object_get(json_object_get(answer, "error"), "code"));
 
+	free(userdata);
+	step.portal->n_pairing_steps--;
 	if (answer)
 		api_reply(request, failure ? pairing_status_of_code(code) : 200, json_copy((json_t *)(uintptr_t)answer));
 	else
@@ -41,26 +51,43 @@ static void pairing_on_answer(const json_t *answer, const struct failure *failur
 				    failure->cure));
 }
 
-void api_pairing_step(const struct api_call *call)
+/* Why this step is not passed on; NULL: it is. */
+static const struct api_error *pairing_check_step(const struct api_call *call)
 {
 	static const struct api_error from_browser = { 403, "not-allowed", "this is for a VM's usbpush-vm pair, not for a browser", NULL };
 	static const struct api_error too_large = { 413, "too-large", "a step of a pairing has at most 8192 bytes", NULL };
-	json_t *request;
+	static const struct api_error busy = { 409, "busy", "too many VMs want to be paired at once", "Try again in a moment." };
 	size_t size;
 
 	http_request_body(call->request, &size);
-	if (http_request_header(call->request, "Origin")) {
-		api_reply_error(call->request, &from_browser);
+	if (http_request_header(call->request, "Origin"))
+		return &from_browser;
+	if (size > PAIRING_BODY_MAX)
+		return &too_large;
+	return call->portal->n_pairing_steps < PAIRING_MAX_STEPS ? NULL : &busy;
+}
+
+void api_pairing_step(const struct api_call *call)
+{
+	const struct api_error *error = pairing_check_step(call);
+	struct pairing_step *step;
+
+	if (error) {
+		api_reply_error(call->request, error);
 		return;
 	}
-	if (size > PAIRING_BODY_MAX) {
-		api_reply_error(call->request, &too_large);
-		return;
-	}
-	request = json_pack("{s:s, s:s, s:s, s:O}", "request", "pairing", "step", call->parameter, "from", http_request_peer(call->request),
-			    "message", call->body);
-	if (upstream_ask(call->portal->upstream, request, PAIRING_STEP_USEC, pairing_on_answer, call->request) < 0)
+	step = calloc(1, sizeof(*step));
+	if (step)
+		*step = (struct pairing_step){ call->portal, call->request };
+	if (!step || upstream_ask(call->portal->upstream,
+				  json_pack("{s:s, s:s, s:s, s:O}", "request", "pairing", "step", call->parameter, "from",
+					    http_request_peer(call->request), "message", call->body),
+				  PAIRING_STEP_USEC, pairing_on_answer, step) < 0) {
+		free(step);
 		api_reply(call->request, 500, NULL);
+		return;
+	}
+	call->portal->n_pairing_steps++;
 }
 
 void api_get_pairings(const struct api_call *call)

@@ -156,9 +156,9 @@ export function openPairing(page) {
 			const live = pairings.filter((p) => p.state !== 'FAILED' && p.state !== 'BEGUN');
 			reconcile(list, live.filter((p) => p.state === 'WAITING' || list.querySelector(`[data-key="${p.session}"]`)), (p) => p.session,
 				(p) => waitingPart(p, () => dialog), () => {});
-			const busy = live.find((p) => PAIRING_WORDS[p.state]);
+			const busy = live.find((p) => PAIRING_WORDS[p.state]), lost = pairings.findLast((p) => p.state === 'FAILED' && p.error);
 			setText(state, lockedMs > 0 ? `Too many wrong codes. Wait ${Math.ceil(lockedMs / 60000)} min.` : busy ? PAIRING_WORDS[busy.state] :
-				live.length ? '' : 'Waiting for the VM to ask …');
+				live.length ? '' : lost ? `${sentence(lost.error.text)} Waiting for the VM to ask again …` : 'Waiting for the VM to ask …');
 			state.hidden = !state.textContent;
 		} catch (error) {
 			setText(state, error.code === 'bad-request' ? 'This exporter does not pair by code. Use the host key.' : sentence(error.message));

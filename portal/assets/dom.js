@@ -82,12 +82,12 @@ export function span(ms) {
 	return s < 48 * 3600 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`;
 }
 
-/** A sentence that ends like one. */
+/** A sentence that begins and ends like one; a name stays as it is. */
 export function sentence(text) {
 	const trimmed = (text ?? '').trim();
 	if (!trimmed)
 		return '';
-	return trimmed[0].toUpperCase() + trimmed.slice(1) + (/[.!?)]$/.test(trimmed) ? '' : '.');
+	return (/^[a-z]+(\s|$)/.test(trimmed) ? trimmed[0].toUpperCase() + trimmed.slice(1) : trimmed) + (/[.!?)]$/.test(trimmed) ? '' : '.');
 }
 
 /** A button that shows that its work is under way, and takes no second click meanwhile. */

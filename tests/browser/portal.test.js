@@ -302,7 +302,7 @@ describe('dialogs', () => {
 		await page.getByLabel('Address of the VM').fill('nowhere.example');
 		await page.getByLabel('Its SSH host key').fill('ssh-ed25519 AAAA');
 		await page.getByRole('dialog').getByRole('button', { name: 'Pair', exact: true }).click();
-		await page.getByText('Nowhere.example is not to be found.').waitFor();
+		await page.getByText('nowhere.example is not to be found.').waitFor();
 		await page.getByLabel('Address of the VM').fill('bench-vm.example');
 		await page.keyboard.press('Enter');
 		await page.getByText('Paired with bench-vm.example').waitFor();

@@ -222,6 +222,24 @@ START_TEST(a_vms_step_is_passed_on_as_it_is)
 }
 END_TEST
 
+START_TEST(vms_that_wait_do_not_keep_the_owner_out)
+{
+	int fds[24];
+	static const char request[] = "POST /api/v1/pairing/exchange HTTP/1.1\r\n" HOST JSON "Content-Length: 2\r\n\r\n{}";
+
+	bed.is_silent = true;
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = portal_bed_connect(&bed);
+		ck_assert_int_eq(write(fds[i], request, sizeof(request) - 1), sizeof(request) - 1);
+	}
+	portal_bed_hear(&bed, fds[ARRAY_SIZE(fds) - 1], "\"busy\"");
+	bed.is_silent = false;
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+END_TEST
+
 START_TEST(without_the_exporter_it_says_so_and_finds_it_again)
 {
 	portal_bed_stop_exporter(&bed);
@@ -353,6 +371,7 @@ int main(void)
 	tcase_add_test(claimed, every_error_is_json_with_a_code);
 	tcase_add_test(claimed, what_the_exporter_says_is_passed_on);
 	tcase_add_test(fresh, a_vms_step_is_passed_on_as_it_is);
+	tcase_add_test(claimed, vms_that_wait_do_not_keep_the_owner_out);
 	tcase_add_test(claimed, without_the_exporter_it_says_so_and_finds_it_again);
 	tcase_add_test(claimed, many_questions_are_one_for_the_exporter);
 	tcase_add_test(claimed, a_page_hears_of_each_change_until_its_login_ends);
