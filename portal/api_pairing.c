@@ -51,6 +51,14 @@ static void pairing_on_answer(const json_t *answer, const struct failure *failur
 				    failure->cure));
 }
 
+/* The exporter sees the VM's end in the end of our connection; the pairing goes on until its own limit. */
+static void pairing_on_gone(void *userdata)
+{
+	struct pairing_step *step = userdata;
+
+	upstream_cancel(step->portal->upstream, step);
+}
+
 /* Why this step is not passed on; NULL: it is. */
 static const struct api_error *pairing_check_step(const struct api_call *call)
 {
@@ -88,6 +96,7 @@ void api_pairing_step(const struct api_call *call)
 		return;
 	}
 	call->portal->n_pairing_steps++;
+	http_request_watch_client(call->request, pairing_on_gone, step);
 }
 
 void api_get_pairings(const struct api_call *call)

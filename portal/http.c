@@ -36,6 +36,8 @@ struct http_request {
 	bool is_too_large, is_dispatched, is_suspended;
 	struct MHD_Response *response; /* owned, until it is queued */
 	unsigned status;
+	void (*on_gone)(void *userdata); /* NULL: nobody asks */
+	void *userdata;                  /* borrowed */
 };
 
 struct http_request_headers {
@@ -206,6 +208,12 @@ const char *http_request_peer(const struct http_request *request)
 	return connection_peer(request->connection);
 }
 
+void http_request_watch_client(struct http_request *request, void (*on_gone)(void *userdata), void *userdata)
+{
+	request->on_gone = on_gone;
+	request->userdata = userdata;
+}
+
 void http_request_add_header(struct http_request *request, const char *name, const char *value)
 {
 	struct http_request_headers *header = calloc(1, sizeof(*header));
@@ -309,12 +317,36 @@ void http_stream_wake(struct http_stream *stream)
 	http_server_run_soon(stream->server);
 }
 
+/* libmicrohttpd does not look at a connection that is suspended. */
+static bool http_client_is_gone(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	char byte;
+	ssize_t n = info ? recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) : -1;
+
+	return n == 0 || (info && n < 0 && errno == ECONNRESET);
+}
+
 bool http_stream_is_dead(const struct http_stream *stream)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(stream->mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-	char byte;
+	return http_client_is_gone(stream->mhd);
+}
 
-	return info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+/* One at a time: what it leads to may change the list. False when there is none any more. */
+static bool http_server_tell_gone(struct http_server *server)
+{
+	struct http_request *request;
+
+	LIST_FOREACH(request, &server->requests, entry) {
+		void (*on_gone)(void *userdata) = request->on_gone;
+
+		if (!on_gone || !request->is_suspended || !http_client_is_gone(request->mhd))
+			continue;
+		request->on_gone = NULL;
+		on_gone(request->userdata);
+		return true;
+	}
+	return false;
 }
 
 /* ---- libmicrohttpd's callbacks ---- */
@@ -490,6 +522,8 @@ static int http_on_expire(sd_event_source *source, uint64_t usec, void *userdata
 	(void)source;
 	(void)usec;
 	connection_table_expire(server->connections);
+	while (http_server_tell_gone(server))
+		;
 	return timer_arm(server->event, &server->expire_timer, HTTP_EXPIRE_USEC, http_on_expire, server);
 }
 

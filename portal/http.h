@@ -59,6 +59,10 @@ const char *http_request_address(const struct http_request *request);
 /* The client's own address, with its scope. */
 const char *http_request_peer(const struct http_request *request);
 
+/* While the request waits for its answer: on_gone is called, within some two seconds and once, when its client has closed the connection. The request is still to
+ * be answered. */
+void http_request_watch_client(struct http_request *request, void (*on_gone)(void *userdata), void *userdata);
+
 /* Adds a header to the answer; before the answer itself. */
 void http_request_add_header(struct http_request *request, const char *name, const char *value);
 

@@ -301,3 +301,15 @@ int upstream_ask(struct upstream *upstream, json_t *request, uint64_t timeout_us
 {
 	return upstream_subscribe(upstream, request, timeout_usec, on_answer, NULL, userdata);
 }
+
+void upstream_cancel(struct upstream *upstream, const void *userdata)
+{
+	struct upstream_request *request;
+
+	LIST_FOREACH(request, &upstream->requests, entry) {
+		if (request->userdata != userdata)
+			continue;
+		upstream_request_end(request, -ECANCELED);
+		return;
+	}
+}

@@ -30,3 +30,6 @@ int upstream_ask(struct upstream *upstream, json_t *request, uint64_t timeout_us
  * at most. */
 int upstream_subscribe(struct upstream *upstream, json_t *request, uint64_t timeout_usec, upstream_answer_fn on_answer,
 		       upstream_event_fn on_event, void *userdata);
+
+/* Ends the request that was asked with this userdata: its on_answer is told. Nothing without one. */
+void upstream_cancel(struct upstream *upstream, const void *userdata);

@@ -1,5 +1,6 @@
 // What every browser test stands on: the real portal on a scripted exporter, and a Chromium.
 
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -98,6 +99,16 @@ export async function openPage(browser, bed, options = DESKTOP) {
 
 /** Waits for the end of all animations that have one. */
 const settle = (page) => until(() => page.evaluate(() => document.getAnimations().every((a) => a.effect.getTiming().iterations === Infinity || a.playState === 'finished')), 'the animations');
+
+/** No page was left with something to complain about. */
+export function checkComplaints(...pages) {
+	for (const page of pages)
+		assert.deepEqual(page.complaints, []);
+}
+
+export async function close(...pages) {
+	await Promise.all(pages.map((page) => page.context().close()));
+}
 
 /** What axe-core has against the page as it is. */
 export async function violations(page) {

@@ -119,3 +119,12 @@ export class Exporter {
 		this.tell('link', null, state, text);
 	}
 }
+
+/** A VM, two devices on it, and two that stay. */
+export function plugAll(exporter) {
+	exporter.setLink(UP);
+	exporter.setDevice(HUB);
+	exporter.setDevice(KEYBOARD);
+	exporter.setDevice(attached(FTDI, '/dev/ttyUSB0'));
+	exporter.setDevice(attached(ARDUINO, '/dev/ttyACM0', 1));
+}

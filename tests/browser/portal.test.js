@@ -1,32 +1,14 @@
-// The portal as its owner sees it: the real program, a scripted exporter, a real Chromium. Screenshots of every state go to USBPUSH_SHOTS.
+// The portal as its owner sees it: the real program, a scripted exporter, a real Chromium.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
-import { Bed, CODE, DESKTOP, PASSWORD, PHONE, launch, openPage, shoot, until, violations } from './bed.js';
-import { ARDUINO, CP2102, DOWN, ESP32, FTDI, HUB, KEYBOARD, REFUSED, UP, attached, failed, offered } from './exporter.js';
+import { Bed, CODE, DESKTOP, PASSWORD, PHONE, checkComplaints, close, launch, openPage, shoot, until, violations } from './bed.js';
+import { ARDUINO, CP2102, DOWN, ESP32, FTDI, UP, attached, failed, offered, plugAll } from './exporter.js';
 
 let browser, bed, page;
-
-/** No page was left with something to complain about. */
-function checkComplaints(...pages) {
-	for (const p of pages)
-		assert.deepEqual(p.complaints, []);
-}
-
-async function close(...pages) {
-	await Promise.all(pages.map((p) => p.context().close()));
-}
-
-function plugAll() {
-	bed.exporter.setLink(UP);
-	bed.exporter.setDevice(HUB);
-	bed.exporter.setDevice(KEYBOARD);
-	bed.exporter.setDevice(attached(FTDI, '/dev/ttyUSB0'));
-	bed.exporter.setDevice(attached(ARDUINO, '/dev/ttyACM0', 1));
-}
 
 before(async () => { browser = await launch(['--host-resolver-rules=MAP evil.example 127.0.0.1']); });
 after(() => browser.close());
@@ -89,7 +71,7 @@ describe('owner and login', () => {
 		await bed.stop();
 		bed = await Bed.start({ config: 'PORTAL_PUBLIC_STATUS=yes\n' });
 		await bed.claim();
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed, { ...DESKTOP, loggedIn: false });
 		await page.getByText('It works: 2 devices').waitFor();
 		assert.equal(await page.getByRole('button', { name: /Detach|Disconnect|Test/ }).count(), 0);
@@ -98,51 +80,6 @@ describe('owner and login', () => {
 		checkComplaints(page);
 		await close(page);
 	});
-});
-
-describe('every state', () => {
-	/** A state: what makes it, and what then stands there. */
-	const STATES = {
-		claim: { text: 'Make this portal yours', isOpen: true },
-		login: { text: 'Log in to', isOpen: true, make: async () => { await bed.claim(); bed.cookie = null; } },
-		unpaired: { text: 'Not paired with a VM yet', make: () => bed.exporter.setDevice({ ...ESP32, state: 'IGNORED', reason: 'stays here: not paired with a VM' }) },
-		ready: { text: 'Ready: bench-vm is connected', make: () => bed.exporter.setLink(UP) },
-		works: { text: 'It works: 2 devices on bench-vm', make: plugAll },
-		busy: { text: '1 device on the way to bench-vm', make: () => { plugAll(); bed.exporter.setDevice(offered(ESP32)); } },
-		failed: { text: '1 device could not be attached', make: () => {
-			plugAll();
-			bed.exporter.setDevice(offered(ESP32));
-			bed.exporter.setDevice(failed(CP2102, 'no-free-port', 'The VM has no free high-speed port (8 of 8 in use).', 'Detach a device there.'));
-			bed.exporter.status.vms = [{ id: '1', name: 'bench-vm', host: 'bench-vm.local', address: '192.0.2.7', port: 22, fingerprint: 'SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8', is_paired: true },
-				{ id: '2', name: 'rack-vm', host: 'rack-vm.local', address: '192.0.2.9', port: 2222, fingerprint: 'SHA256:br9IjFspm1vxR3iA35FWE+4VTyz1hYVLIE2t1/CeyWQ', is_paired: false }];
-		} },
-		connecting: { text: 'Connecting to bench-vm', make: () => bed.exporter.setLink({ ...UP, state: 'AUTHENTICATING', rtt_ms: null, steps_ms: { tcp: 11 } }) },
-		down: { text: 'No connection to bench-vm.example', make: () => bed.exporter.setLink(DOWN) },
-		refused: { text: 'The link waits for you', make: () => bed.exporter.setLink(REFUSED) },
-		problem: { text: 'The kernel module usbip-host is not loaded', make: () => {
-			bed.exporter.status.problem = { code: 'no-module', text: 'the kernel module usbip-host is not loaded', cure: 'Load it: modprobe usbip-host' };
-			bed.exporter.setLink(UP);
-		} },
-		'exporter-away': { text: 'The exporter does not answer', make: async () => { await until(() => bed.exporter.subscribers.size, 'the portal listens'); await bed.exporter.close(); } },
-	};
-	const LOOKS = { desktop: DESKTOP, 'phone-dark': { ...PHONE, colorScheme: 'dark' } };
-	const MORE_LOOKS = { dark: { ...DESKTOP, colorScheme: 'dark' }, phone: PHONE }; // of the state that has something of everything
-
-	for (const [name, state] of Object.entries(STATES))
-		it(`${name} is told, and axe-core finds nothing in it, large and small, light and dark`, async () => {
-			if (!state.isOpen)
-				await bed.claim();
-			await state.make?.();
-			for (const [look, options] of Object.entries(name === 'failed' ? { ...LOOKS, ...MORE_LOOKS } : LOOKS)) {
-				page = await openPage(browser, bed, options);
-				await page.getByRole('heading', { level: 1, name: state.text }).waitFor();
-				await shoot(page, `${name}-${look}`, { fullPage: true });
-				assert.deepEqual(await violations(page), [], `${name} ${look}`);
-				assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} ${look} scrolls sideways`);
-				checkComplaints(page);
-				await close(page);
-			}
-		});
 });
 
 describe('live', () => {
@@ -167,7 +104,7 @@ describe('live', () => {
 	});
 
 	it('keeps focus, scroll and what was unfolded', async () => {
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed, { viewport: { width: 700, height: 420 } });
 		await page.locator('.card', { hasText: 'FT232R' }).getByText('Details').click();
 		await page.getByRole('button', { name: 'Detach FTDI FT232R USB UART' }).focus();
@@ -195,7 +132,7 @@ describe('live', () => {
 	});
 
 	it('outlives the exporter and the portal', async () => {
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
 		await page.getByText('It works: 2 devices').waitFor();
 		await bed.exporter.close();
@@ -212,7 +149,7 @@ describe('live', () => {
 	});
 
 	it('works by keyboard alone', async () => {
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
 		await page.getByText('It works: 2 devices').waitFor();
 		for (let i = 0; i < 30 && await page.evaluate(() => document.activeElement.getAttribute('aria-label')) !== 'Detach Arduino Uno'; i++)
@@ -230,7 +167,7 @@ describe('live', () => {
 	});
 
 	it('is small and quick', async () => {
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
 		await page.getByText('It works: 2 devices').waitFor();
 		const { bytes, loaded } = await page.evaluate(() => ({ bytes: performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0),
@@ -246,7 +183,7 @@ describe('dialogs', () => {
 	beforeEach(() => bed.claim());
 
 	it('shows where a test of the link stopped', async () => {
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
 		bed.exporter.answers.test = () => {
 			bed.exporter.setLink({ ...UP, state: 'CONNECTING', rtt_ms: null, steps_ms: {} });
@@ -311,7 +248,7 @@ describe('dialogs', () => {
 	});
 
 	it('disconnects only after a question', async () => {
-		plugAll();
+		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
 		await page.getByRole('button', { name: 'Disconnect' }).click();
 		await shoot(page, 'disconnect');
@@ -354,7 +291,7 @@ describe('foreign hands', () => {
 
 	it('changes nothing for another web site', async () => {
 		await bed.claim();
-		plugAll();
+		plugAll(bed.exporter);
 		const evil = http.createServer((request, response) => {
 			response.setHeader('Content-Type', 'text/html');
 			response.end('<form method="post" enctype="text/plain" action=""><input name=\'{"a":"\' value=\'"}\'></form>');

@@ -53,9 +53,17 @@ static void bed_on_request(struct local_client *client, const char *request, jso
 	}
 }
 
+static void bed_on_gone(struct local_client *client, void *userdata)
+{
+	struct portal_bed *bed = userdata;
+
+	(void)client;
+	bed->n_gone++;
+}
+
 void portal_bed_start_exporter(struct portal_bed *bed)
 {
-	ck_assert_int_eq(local_server_new(bed->event, bed->control_path, 0600, 64, bed_on_request, NULL, bed, &bed->exporter), 0);
+	ck_assert_int_eq(local_server_new(bed->event, bed->control_path, 0600, 64, bed_on_request, bed_on_gone, bed, &bed->exporter), 0);
 }
 
 void portal_bed_stop_exporter(struct portal_bed *bed)

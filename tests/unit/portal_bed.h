@@ -17,11 +17,11 @@ struct portal_bed {
 	struct portal_options options;
 	char control_path[128], state_dir[128], code_path[128];
 	uint16_t port;
-	json_t *status; /* what the exporter says */
-	char last[512]; /* its last request that was no question for status or events */
-	unsigned n_status_asked;
-	const char *refusal; /* the code that changes are refused with; NULL: they are done */
-	bool is_silent;      /* changes get no answer */
+	json_t *status;                  /* what the exporter says */
+	char last[512];                  /* its last request that was no question for status or events */
+	unsigned n_status_asked, n_gone; /* questions; connections to it that ended */
+	const char *refusal;             /* the code that changes are refused with; NULL: they are done */
+	bool is_silent;                  /* changes get no answer */
 	char cookie[128], csrf[80];
 };
 

@@ -240,6 +240,29 @@ START_TEST(vms_that_wait_do_not_keep_the_owner_out)
 }
 END_TEST
 
+static bool exporter_lost_a_client(void *userdata)
+{
+	(void)userdata;
+	return bed.n_gone > 0;
+}
+
+START_TEST(a_vm_that_goes_away_is_not_waited_for)
+{
+	static const char request[] = "POST /api/v1/pairing/exchange HTTP/1.1\r\n" HOST JSON "Content-Length: 2\r\n\r\n{}";
+	int fd = portal_bed_connect(&bed);
+
+	bed.is_silent = true;
+	ck_assert_int_eq(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	loop_for(bed.event, 200000);
+	ck_assert_str_ne(bed.last, "");
+	bed.n_gone = 0;
+	close(fd);
+	ck_assert(loop_until(bed.event, exporter_lost_a_client, NULL));
+	bed.is_silent = false;
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200);
+}
+END_TEST
+
 START_TEST(without_the_exporter_it_says_so_and_finds_it_again)
 {
 	portal_bed_stop_exporter(&bed);
@@ -372,6 +395,7 @@ int main(void)
 	tcase_add_test(claimed, what_the_exporter_says_is_passed_on);
 	tcase_add_test(fresh, a_vms_step_is_passed_on_as_it_is);
 	tcase_add_test(claimed, vms_that_wait_do_not_keep_the_owner_out);
+	tcase_add_test(claimed, a_vm_that_goes_away_is_not_waited_for);
 	tcase_add_test(claimed, without_the_exporter_it_says_so_and_finds_it_again);
 	tcase_add_test(claimed, many_questions_are_one_for_the_exporter);
 	tcase_add_test(claimed, a_page_hears_of_each_change_until_its_login_ends);
