@@ -14,12 +14,13 @@
 #define MODEL_FRESH_USEC   1000000
 #define MODEL_LOOK_USEC    2000000
 #define MODEL_TIMEOUT_USEC 5000000
-#define MODEL_MAX_WAITING  64
+#define MODEL_MAX_WAITING  400 /* more than there can be connections */
 
 struct model_waiter {
 	STAILQ_ENTRY(model_waiter) entry;
 	model_fresh_fn on_fresh;
-	void *userdata; /* borrowed */
+	void *userdata;      /* borrowed */
+	uint64_t since_usec; /* the status must have been asked for after that */
 };
 
 STAILQ_HEAD(model_waiter_list, model_waiter);
@@ -42,17 +43,14 @@ struct model {
 
 static void model_subscribe(struct model *model);
 
-/* Those who are called may ask anew. */
+/* Those whose question the answer is, in order. Who is called may ask anew. */
 static void model_tell_waiters(struct model *model)
 {
-	struct model_waiter_list waiters;
 	struct model_waiter *waiter;
 
-	STAILQ_INIT(&waiters);
-	STAILQ_CONCAT(&waiters, &model->waiters);
-	model->n_waiters = 0;
-	while ((waiter = STAILQ_FIRST(&waiters))) {
-		STAILQ_REMOVE_HEAD(&waiters, entry);
+	while ((waiter = STAILQ_FIRST(&model->waiters)) && waiter->since_usec <= model->refreshed_usec) {
+		STAILQ_REMOVE_HEAD(&model->waiters, entry);
+		model->n_waiters--;
 		waiter->on_fresh(waiter->userdata);
 		free(waiter);
 	}
@@ -86,8 +84,11 @@ void model_refresh(struct model *model)
 	model->asked_usec = clock_now_usec();
 	model->is_asking =
 		upstream_ask(model->upstream, json_pack("{s:s}", "request", "status"), MODEL_TIMEOUT_USEC, model_on_status, model) == 0;
-	if (!model->is_asking)
-		log_debug("the status can't be asked for: at the end, or out of memory");
+	if (model->is_asking)
+		return;
+	log_debug("the status can't be asked for: at the end, or out of memory");
+	model->refreshed_usec = model->asked_usec;
+	model_tell_waiters(model); /* what was known before is all there is */
 }
 
 static int model_on_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -179,20 +180,21 @@ struct model *model_free(struct model *model)
 
 int model_when_fresh(struct model *model, model_fresh_fn on_fresh, void *userdata)
 {
+	uint64_t now = clock_now_usec();
 	struct model_waiter *waiter;
 
-	if (model->refreshed_usec && clock_now_usec() - model->refreshed_usec < MODEL_FRESH_USEC && !model->is_dirty) {
+	/* While it is being asked for something has happened, or it is old. */
+	if (model->refreshed_usec && now - model->refreshed_usec < MODEL_FRESH_USEC && !model->is_asking) {
 		on_fresh(userdata);
 		return 0;
 	}
 	waiter = model->n_waiters < MODEL_MAX_WAITING ? calloc(1, sizeof(*waiter)) : NULL;
 	if (!waiter)
 		return -ENOMEM;
-	*waiter = (struct model_waiter){ .on_fresh = on_fresh, .userdata = userdata };
+	*waiter = (struct model_waiter){ .on_fresh = on_fresh, .userdata = userdata, .since_usec = now };
 	STAILQ_INSERT_TAIL(&model->waiters, waiter, entry);
 	model->n_waiters++;
-	if (!model->is_asking)
-		model_refresh(model);
+	model_refresh(model);
 	return 0;
 }
 

@@ -82,25 +82,44 @@ void portal_bed_tell(struct portal_bed *bed, const char *state)
 
 /* ---- the portal ---- */
 
-void portal_bed_setup(struct portal_bed *bed)
+static void bed_make_tree(struct portal_bed *bed)
 {
-	*bed = (struct portal_bed){ .port = 0 };
 	temp_tree_new(&bed->tree);
 	temp_tree_make_dir(&bed->tree, "state");
 	temp_tree_put(&bed->tree, "code", "ABCD-EFGH\n");
 	snprintf(bed->control_path, sizeof(bed->control_path), "%s/control.sock", bed->tree.path);
 	snprintf(bed->state_dir, sizeof(bed->state_dir), "%s/state", bed->tree.path);
 	snprintf(bed->code_path, sizeof(bed->code_path), "%s/code", bed->tree.path);
-	ck_assert_int_ge(sd_event_new(&bed->event), 0);
-	bed->status = json_pack("{s:s, s:s, s:{s:s, s:n, s:{}, s:n}, s:[], s:[{s:s}]}", "software", "0", "name", "pi", "link", "state",
-				"UP", "rtt_ms", "steps_ms", "error", "devices", "vms", "name", "bench-vm");
-	portal_bed_start_exporter(bed);
+}
+
+static void bed_start_portal(struct portal_bed *bed)
+{
 	bed->options =
 		(struct portal_options){ .control_path = bed->control_path, .state_dir = bed->state_dir, .code_path = bed->code_path };
 	bed->options.listen_fd = http_listen("127.0.0.1", 0);
 	ck_assert_int_ge(bed->options.listen_fd, 0);
 	bed->port = http_listen_port(bed->options.listen_fd);
 	ck_assert_int_eq(portal_new(bed->event, &bed->options, &bed->portal), 0);
+}
+
+void portal_bed_setup(struct portal_bed *bed)
+{
+	*bed = (struct portal_bed){ .port = 0 };
+	bed_make_tree(bed);
+	ck_assert_int_ge(sd_event_new(&bed->event), 0);
+	bed->status = json_pack("{s:s, s:s, s:{s:s, s:n, s:{}, s:n}, s:[], s:[{s:s}]}", "software", "0", "name", "pi", "link", "state",
+				"UP", "rtt_ms", "steps_ms", "error", "devices", "vms", "name", "bench-vm");
+	portal_bed_start_exporter(bed);
+	bed_start_portal(bed);
+}
+
+void portal_bed_setup_on(struct portal_bed *bed, sd_event *event, const char *control_path)
+{
+	*bed = (struct portal_bed){ .port = 0 };
+	bed_make_tree(bed);
+	bed->event = sd_event_ref(event);
+	snprintf(bed->control_path, sizeof(bed->control_path), "%s", control_path);
+	bed_start_portal(bed);
 }
 
 void portal_bed_teardown(struct portal_bed *bed)

@@ -27,6 +27,9 @@ struct portal_bed {
 
 /* An exporter, and a portal that nobody owns. */
 void portal_bed_setup(struct portal_bed *bed);
+
+/* The same on another exporter's socket, in that loop (borrowed). */
+void portal_bed_setup_on(struct portal_bed *bed, sd_event *event, const char *control_path);
 void portal_bed_teardown(struct portal_bed *bed);
 
 void portal_bed_start_exporter(struct portal_bed *bed);
