@@ -250,8 +250,11 @@ START_TEST(the_steps_tell_how_far_it_came_and_where_it_stopped)
 {
 	expect_steps("{}", "open open open open open ");
 	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":null}", "done done open open open ");
-	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":{\"code\":\"login\"}}", "done done failed open open ");
-	expect_steps("{\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "failed open open open open ");
+	expect_steps("{\"state\":\"REFUSED\",\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":{\"code\":\"login\"}}",
+		     "done done failed open open ");
+	/* what was wrong at the last try is no verdict on this one */
+	expect_steps("{\"state\":\"CONNECTING\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "open open open open open ");
+	expect_steps("{\"state\":\"DOWN\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "failed open open open open ");
 	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2,\"login\":3,\"handler\":4,\"sync\":5},\"error\":null}",
 		     "done done done done done ");
 }
