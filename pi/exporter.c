@@ -11,6 +11,7 @@
 #include "held_file.h"
 #include "log.h"
 #include "machine.h"
+#include "pair_desk.h"
 #include "pairing.h"
 #include "selection.h"
 
@@ -28,6 +29,7 @@ struct exporter {
 	struct policy *policy;          /* owned */
 	struct link *link;              /* owned */
 	struct pairing *pairing;        /* owned */
+	struct pair_desk *desk;         /* owned */
 	struct event_log *events;       /* owned */
 	struct uevent_monitor *monitor; /* owned */
 	sd_event_source *stop_timer;    /* owned */
@@ -342,6 +344,9 @@ static int exporter_init_context(struct exporter *exporter)
 	if (r == 0)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
 				exporter_share_all, exporter, &exporter->pairing);
+	if (r == 0)
+		r = pair_desk_new(exporter->daemon->event, exporter->pairing, exporter->events, exporter->key_path,
+				  exporter->options.pair_limits, &exporter->desk);
 	exporter->context = (struct device_context){
 		.event = exporter->daemon->event,
 		.jobs = exporter->jobs,
@@ -435,6 +440,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 
 	if (!exporter)
 		return NULL;
+	pair_desk_free(exporter->desk); /* a try that ends goes back over the link */
 	uevent_monitor_free(exporter->monitor);
 	device_list_free(exporter->devices);
 	spare_free(exporter->spare);
@@ -479,11 +485,7 @@ void exporter_stop(struct exporter *exporter)
 
 int exporter_pair(struct exporter *exporter, const struct vm_config *config, exporter_pair_fn on_done, void *userdata)
 {
-	struct vm_config trial = *config;
-
-	if (exporter->config.patience_ms) /* what no pairing changes */
-		trial.patience_ms = exporter->config.patience_ms;
-	return pairing_start(exporter->pairing, &trial, on_done, userdata);
+	return pairing_start(exporter->pairing, config, on_done, userdata);
 }
 
 void exporter_pair_forget(struct exporter *exporter, void *userdata)
@@ -523,6 +525,11 @@ void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *devi
 
 	FOR_EACH_DEVICE(exporter, device)
 	fn(device, userdata);
+}
+
+struct pair_desk *exporter_pair_desk(struct exporter *exporter)
+{
+	return exporter->desk;
 }
 
 struct link *exporter_link(struct exporter *exporter)

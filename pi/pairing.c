@@ -8,7 +8,7 @@
 
 #include "log.h"
 
-enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED };
+enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED, PAIRING_HELD };
 
 struct pairing {
 	struct link *link;         /* borrowed: outlives us */
@@ -17,6 +17,7 @@ struct pairing {
 	struct vm_config trial;
 	enum pairing_state state;
 	bool is_up;
+	bool is_to_be_held; /* the caller decides when the link is up */
 	struct failure failure;
 	sd_event_source *decider; /* owned: acts from the loop, not from within the link's transition */
 	pairing_done_fn on_done;
@@ -46,6 +47,12 @@ static int pairing_on_decided(sd_event_source *source, void *userdata)
 	pairing_done_fn on_done = pairing->on_done;
 
 	(void)source;
+	if (pairing->is_up && pairing->is_to_be_held) {
+		pairing->state = PAIRING_HELD;
+		if (on_done)
+			on_done(NULL, pairing->waiter);
+		return 0;
+	}
 	if (pairing->is_up)
 		pairing_keep(pairing);
 	pairing->state = PAIRING_IDLE;
@@ -89,16 +96,53 @@ struct pairing *pairing_free(struct pairing *pairing)
 	return NULL;
 }
 
-int pairing_start(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata)
+static int pairing_try(struct pairing *pairing, const struct vm_config *config, bool is_to_be_held, pairing_done_fn on_done, void *userdata)
 {
 	if (pairing->state != PAIRING_IDLE)
 		return -EBUSY;
 	pairing->trial = *config;
+	if (pairing->current->patience_ms)
+		pairing->trial.patience_ms = pairing->current->patience_ms;
 	pairing->state = PAIRING_TRYING;
+	pairing->is_to_be_held = is_to_be_held;
 	pairing->on_done = on_done;
 	pairing->waiter = userdata;
-	link_configure(pairing->link, config);
+	link_configure(pairing->link, &pairing->trial);
 	return 0;
+}
+
+int pairing_start(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata)
+{
+	return pairing_try(pairing, config, false, on_done, userdata);
+}
+
+int pairing_start_held(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata)
+{
+	return pairing_try(pairing, config, true, on_done, userdata);
+}
+
+int pairing_commit(struct pairing *pairing, struct failure *ret_failure)
+{
+	if (pairing->state != PAIRING_HELD)
+		return -EINVAL;
+	pairing_keep(pairing);
+	pairing->state = PAIRING_IDLE;
+	pairing->on_done = NULL;
+	if (pairing->is_up)
+		return 0;
+	link_configure(pairing->link, pairing->current);
+	*ret_failure = pairing->failure;
+	return -EIO;
+}
+
+void pairing_revert(struct pairing *pairing)
+{
+	if (pairing->state == PAIRING_IDLE)
+		return;
+	pairing->state = PAIRING_IDLE;
+	pairing->on_done = NULL;
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF);
+	link_configure(pairing->link, pairing->current);
 }
 
 void pairing_cancel(struct pairing *pairing)
@@ -119,7 +163,9 @@ void pairing_forget(struct pairing *pairing, void *userdata)
 
 void pairing_handle_link_state(struct pairing *pairing, enum link_state state, const json_t *link)
 {
-	if (pairing->state != PAIRING_TRYING || (state != LINK_UP && state != LINK_DOWN && state != LINK_REFUSED))
+	if (state != LINK_UP && state != LINK_DOWN && state != LINK_REFUSED)
+		return;
+	if (pairing->state != PAIRING_TRYING && (pairing->state != PAIRING_HELD || state == LINK_UP))
 		return;
 	pairing->is_up = state == LINK_UP;
 	failure_from_json(json_object_get(link, "error"), &pairing->failure);

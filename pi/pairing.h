@@ -17,8 +17,18 @@ int pairing_new(sd_event *event, struct link *link, const char *config_path, str
 /* A try under way is dropped, without a word to who waits. Takes NULL, returns NULL. */
 struct pairing *pairing_free(struct pairing *pairing);
 
-/* Starts a try; on_done tells its end. -EBUSY while another runs. */
+/* Starts a try; on_done tells its end. -EBUSY while another runs. What no pairing changes (the patience) stays as it is. */
 int pairing_start(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata);
+
+/* The same, but when the link is up nothing is written yet: on_done says so (failure NULL), and the caller decides with pairing_commit() or
+ * pairing_revert(). A link that goes down before that ends the try: on_done is called again, with the failure. */
+int pairing_start_held(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata);
+
+/* Writes down what was held. On failure the old pairing is back. -EINVAL if nothing is held. */
+int pairing_commit(struct pairing *pairing, struct failure *ret_failure);
+
+/* Drops the try under way, or what is held, without a word to who waits: the old pairing is back. */
+void pairing_revert(struct pairing *pairing);
 
 /* The configuration was changed by other means (current is that already): a try under way fails, and says why. */
 void pairing_cancel(struct pairing *pairing);

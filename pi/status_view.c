@@ -37,8 +37,7 @@ static void print_link_words(const json_t *link, FILE *stream)
 	const json_t *error = json_object_get(link, "error"), *next = json_object_get(link, "next_try_ms");
 
 	if (strcmp(state, "UNPAIRED") == 0) {
-		fprintf(stream,
-			"not paired with a VM. On the VM: usbpush-vm authorize; then here: usbpush pair --host VM --host-key KEY\n");
+		fprintf(stream, "not paired with a VM. On the VM: sudo usbpush-vm pair; then here: sudo usbpush pair\n");
 		return;
 	}
 	if (strcmp(state, "UP") == 0) {

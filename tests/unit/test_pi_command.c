@@ -170,7 +170,7 @@ START_TEST(a_fresh_pi_is_told_what_to_do_next)
 {
 	ck_assert_int_eq(usbpush("status"), 0);
 	expect_out("not paired with a VM");
-	expect_out("usbpush pair --host VM --host-key KEY");
+	expect_out("sudo usbpush-vm pair; then here: sudo usbpush pair");
 	expect_out("No USB device is plugged in");
 }
 END_TEST
@@ -493,7 +493,6 @@ static const char *const USAGE[][5] = {
 	{ "detach" },
 	{ "detach", "--all" },
 	{ "key", "x" },
-	{ "pair" },
 	{ "pair", "--host", "vm" },
 	{ "pair", "--host" },
 	{ "pair", "--port", "ssh" },
