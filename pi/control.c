@@ -98,8 +98,7 @@ static void control_attach(struct control *control, struct local_client *client,
 	struct device *device;
 
 	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
-		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair.",
-			       "this Pi is not paired with a VM");
+		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair.", "this Pi is not paired with a VM");
 		return;
 	}
 	link_kick(exporter_link(control->exporter), true);
