@@ -1,17 +1,20 @@
 #include "control.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "follow.h"
 #include "local_server.h"
 #include "machine.h"
 #include "pair_desk.h"
 
 #define CONTROL_MAX_CLIENTS 64
 #define SELECTION_LIST      8
+#define MDNS_USER           "usbpush-mdns"
 
 struct control {
 	struct exporter *exporter;   /* borrowed: outlives us */
@@ -252,6 +255,43 @@ static void control_pairing_cancel(struct control *control, struct local_client 
 		local_client_reply(client, NULL);
 }
 
+/* ---- what usbpush-mdns tells ---- */
+
+static bool control_is_mdns(const struct local_client *client)
+{
+	const struct passwd *user = getpwnam(MDNS_USER);
+
+	return local_client_uid(client) == 0 || (user && local_client_uid(client) == user->pw_uid);
+}
+
+static void control_vm_found(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+
+	if (!control_is_mdns(client)) {
+		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
+		return;
+	}
+	local_client_set_data(client, control); /* what it told goes with it */
+	if (follow_vm_found(exporter_follow(control->exporter), arguments, &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+static void control_vm_lost(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *key = json_string_value(json_object_get(arguments, "key"));
+
+	if (!control_is_mdns(client)) {
+		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
+		return;
+	}
+	if (key)
+		follow_vm_lost(exporter_follow(control->exporter), key);
+	local_client_reply(client, NULL);
+}
+
 /* The link, end to end: a try now if it is down, a ping if it is up. The caller watches the status for what comes of it. */
 static void control_test(struct control *control, struct local_client *client, const json_t *arguments)
 {
@@ -277,6 +317,8 @@ static const struct {
 	{ "pair", true, control_pair },
 	{ "unpair", true, control_unpair },
 	{ "test", true, control_test },
+	{ "vm-found", false, control_vm_found },
+	{ "vm-lost", false, control_vm_lost },
 	{ "pairing", false, control_pairing },
 	{ "pairings", true, control_pairings },
 	{ "pairing-code", true, control_pairing_code },
@@ -308,6 +350,8 @@ static void control_on_gone(struct local_client *client, void *userdata)
 
 	exporter_pair_forget(control->exporter, client);
 	pair_desk_forget(exporter_pair_desk(control->exporter), client);
+	if (local_client_get_data(client))
+		follow_forget(exporter_follow(control->exporter));
 }
 
 static void control_on_event(json_t *event, void *userdata)

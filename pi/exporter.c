@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "device_list.h"
+#include "follow.h"
 #include "held_file.h"
 #include "log.h"
 #include "machine.h"
@@ -29,6 +30,7 @@ struct exporter {
 	struct policy *policy;          /* owned */
 	struct link *link;              /* owned */
 	struct pairing *pairing;        /* owned */
+	struct follow *follow;          /* owned */
 	struct pair_desk *desk;         /* owned */
 	struct event_log *events;       /* owned */
 	struct uevent_monitor *monitor; /* owned */
@@ -145,6 +147,7 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
 	exporter_count_attached(exporter);
 	pairing_handle_link_state(exporter->pairing, state, link);
+	follow_handle_link_state(exporter->follow, state);
 }
 
 static void exporter_on_sync_wanted(void *userdata)
@@ -345,6 +348,9 @@ static int exporter_init_context(struct exporter *exporter)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
 				exporter_share_all, exporter, &exporter->pairing);
 	if (r == 0)
+		r = follow_new(exporter->daemon->event, exporter->link, exporter->pairing, exporter->events, &exporter->config,
+			       exporter->options.config_path, &exporter->follow);
+	if (r == 0)
 		r = pair_desk_new(exporter->daemon->event, exporter->pairing, exporter->events, exporter->key_path,
 				  exporter->options.pair_limits, &exporter->desk);
 	exporter->context = (struct device_context){
@@ -445,6 +451,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	device_list_free(exporter->devices);
 	spare_free(exporter->spare);
 	flap_list_free(exporter->flaps);
+	follow_free(exporter->follow);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
 	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */
@@ -527,6 +534,11 @@ void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *devi
 	fn(device, userdata);
 }
 
+struct follow *exporter_follow(struct exporter *exporter)
+{
+	return exporter->follow;
+}
+
 struct pair_desk *exporter_pair_desk(struct exporter *exporter)
 {
 	return exporter->desk;
@@ -563,6 +575,7 @@ json_t *exporter_to_json(struct exporter *exporter)
 	exporter_for_each(exporter, exporter_append_device, devices);
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices);
+	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
 	json_object_set_new(object, "problem", usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
 	return object;
 }

@@ -12,6 +12,7 @@
 /* The Pi's daemon: which devices there are, where they are on their way, and the link to the VM. It owns them all and passes on what happens
  * between them. */
 struct exporter;
+struct follow;
 struct pair_desk;
 struct pair_limits;
 
@@ -60,6 +61,9 @@ void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *devi
 
 /* Where VMs that show six digits are received; borrowed. */
 struct pair_desk *exporter_pair_desk(struct exporter *exporter);
+
+/* The VMs on the network; borrowed. */
+struct follow *exporter_follow(struct exporter *exporter);
 
 /* The link; borrowed. */
 struct link *exporter_link(struct exporter *exporter);

@@ -155,6 +155,11 @@ void pairing_cancel(struct pairing *pairing)
 	sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
 }
 
+bool pairing_is_busy(const struct pairing *pairing)
+{
+	return pairing->state != PAIRING_IDLE;
+}
+
 void pairing_forget(struct pairing *pairing, void *userdata)
 {
 	if (pairing->waiter == userdata)

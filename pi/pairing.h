@@ -1,6 +1,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "link.h"
 #include "vm_config.h"
@@ -32,6 +33,9 @@ void pairing_revert(struct pairing *pairing);
 
 /* The configuration was changed by other means (current is that already): a try under way fails, and says why. */
 void pairing_cancel(struct pairing *pairing);
+
+/* Whether a try is under way, or held. */
+bool pairing_is_busy(const struct pairing *pairing);
 
 /* Whoever waits with this userdata has gone; the try goes on. */
 void pairing_forget(struct pairing *pairing, void *userdata);

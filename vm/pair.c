@@ -41,7 +41,7 @@ static const struct pair_patience PATIENCE = { 15 * USEC_PER_SEC, 10 * USEC_PER_
 static const struct pair_patience HURRY = { 3 * USEC_PER_SEC, 3 * USEC_PER_SEC, 5 * USEC_PER_SEC }; /* for tests */
 
 struct pair_options {
-	const char *root, *socket_path, *user; /* for tests */
+	const char *root, *socket_path, *user, *finder; /* for tests */
 	const char *pi, *address, *name;
 	unsigned long ssh_port, pi_port;
 	const struct pair_patience *patience; /* borrowed */
@@ -435,7 +435,7 @@ static int pair_open(struct pair *pair, struct failure *failure)
 	if (!host) {
 		printf("Looking for a Pi on this network ...\n");
 		fflush(stdout);
-		err = pair_find(&is_stopped, found, failure);
+		err = pair_find(options->finder, &is_stopped, found, failure);
 		if (err < 0)
 			return err;
 		host = found;
@@ -500,15 +500,11 @@ static int parse_port(const char *text, unsigned long *ret_port)
 static int parse_options(int argc, char **argv, struct pair_options *options)
 {
 	static const struct option known[] = {
-		{ "address", required_argument, NULL, 'a' },
-		{ "port", required_argument, NULL, 'p' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "root", required_argument, NULL, 'r' },
-		{ "pi-port", required_argument, NULL, 'P' },
-		{ "user", required_argument, NULL, 'u' },
-		{ "hurry", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "address", required_argument, NULL, 'a' }, { "port", required_argument, NULL, 'p' },
+		{ "name", required_argument, NULL, 'n' },    { "socket", required_argument, NULL, 's' },
+		{ "root", required_argument, NULL, 'r' },    { "pi-port", required_argument, NULL, 'P' },
+		{ "user", required_argument, NULL, 'u' },    { "hurry", no_argument, NULL, 'h' },
+		{ "finder", required_argument, NULL, 'f' },  { NULL, 0, NULL, 0 },
 	};
 	int option, err = 0;
 
@@ -524,6 +520,8 @@ static int parse_options(int argc, char **argv, struct pair_options *options)
 			options->root = optarg;
 		else if (option == 'h')
 			options->patience = &HURRY;
+		else if (option == 'f')
+			options->finder = optarg;
 		else if (option == 'u')
 			options->user = optarg;
 		else if (option == 'p')

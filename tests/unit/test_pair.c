@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "authorized_keys.h"
@@ -449,6 +450,53 @@ START_TEST(a_pi_that_connects_elsewhere_is_no_pairing)
 }
 END_TEST
 
+/* A finder that says what it found, as usbpush-mdns does. */
+static void start_vm_finding(const char *said)
+{
+	char port[8];
+	const char *finder = temp_tree_path(&root, "finder");
+	const char *arguments[] = { "pair", "--socket", handler_path, "--root", root.path, "--finder", finder, "--pi-port", port, NULL };
+	char script[2048];
+
+	snprintf(port, sizeof(port), "%u", pair_portal_port(portal));
+	snprintf(script, sizeof(script), "#!/bin/sh\n%s\n", said);
+	temp_tree_put(&root, "finder", script);
+	ck_assert_int_eq(chmod(finder, 0755), 0);
+	ck_assert_int_eq(chmod(root.path, 0755), 0); /* it runs as nobody */
+	program_start(&vm, bed.daemon.event, "usbpush-vm", arguments);
+}
+
+#define FOUND(id, address) "echo '{\"id\":\"" id "\",\"name\":\"a pi\",\"address\":\"" address "\"}'\n"
+
+START_TEST(a_pi_with_several_addresses_is_found_and_is_one)
+{
+	start_vm_finding(FOUND("aa", "fe80::9%lo") FOUND("aa", "127.0.0.1") FOUND("aa", "2001:db8::1"));
+	program_wait_for(&vm, "Found 127.0.0.1");
+	program_wait_for(&vm, "digits on the Pi:");
+	program_signal(&vm, SIGINT);
+	ck_assert_int_eq(program_finish(&vm), 1);
+}
+END_TEST
+
+static const struct {
+	const char *finder, *said;
+} FINDERS[] = {
+	{ "true", "no Pi with usbpush was found" },
+	{ "exit 127", "can't be run" },
+	{ "echo nonsense; echo '{}'; echo '[]'; echo '{\"id\":7,\"name\":8,\"address\":9}'", "no Pi with usbpush was found" },
+	{ FOUND("aa", "-oProxyCommand=x"), "no Pi with usbpush was found" },
+	{ FOUND("aa", "10.0.0.1") FOUND("bb", "10.0.0.2"), "10.0.0.1 (a pi), 10.0.0.2 (a pi)" },
+	{ "while :; do " FOUND("aa", "10.0.0.1 ") "done", "no Pi with usbpush was found" },
+};
+
+START_TEST(what_the_finder_says_is_only_a_hint)
+{
+	start_vm_finding(FINDERS[_i].finder);
+	ck_assert_int_eq(program_finish(&vm), 1);
+	ck_assert_msg(strstr(vm.out, FINDERS[_i].said) != NULL, "%s", vm.out);
+}
+END_TEST
+
 START_TEST(two_pairings_at_once_on_one_vm_are_refused)
 {
 	struct program second;
@@ -509,6 +557,8 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(bad, something_else_that_answers_is_told_as_such, 0, ARRAY_SIZE(OTHERS));
 	tcase_add_loop_test(bad, a_pi_that_is_not_there_is_told_as_such, 0, ARRAY_SIZE(HOSTS));
 	tcase_add_test(bad, a_pi_that_connects_elsewhere_is_no_pairing);
+	tcase_add_test(good, a_pi_with_several_addresses_is_found_and_is_one);
+	tcase_add_loop_test(bad, what_the_finder_says_is_only_a_hint, 0, ARRAY_SIZE(FINDERS));
 	tcase_add_test(bad, two_pairings_at_once_on_one_vm_are_refused);
 	tcase_add_test(bad, the_pi_gives_up_on_what_is_no_code);
 	tcase_add_loop_test(bad, a_wrong_call_is_a_usage_error, 0, ARRAY_SIZE(USAGE));
