@@ -19,6 +19,7 @@ static const struct pair_limits DEFAULTS = {
 	.confirm_usec = 15 * USEC_PER_SEC,
 	.link_usec = 25 * USEC_PER_SEC,
 	.finish_usec = 10 * USEC_PER_SEC,
+	.settle_usec = 60 * USEC_PER_SEC,
 	.poll_usec = 5 * USEC_PER_SEC,
 	.keep_usec = 60 * USEC_PER_SEC,
 	.lock_usec = 600 * USEC_PER_SEC,
@@ -58,8 +59,9 @@ static void desk_remove(struct pair_desk *desk, size_t i)
 {
 	struct pair_session *session = desk->sessions[i];
 
-	memmove(&desk->sessions[i], &desk->sessions[i + 1], (desk->n - i - 1) * sizeof(desk->sessions[0]));
 	desk->n--;
+	for (; i < desk->n; i++)
+		desk->sessions[i] = desk->sessions[i + 1];
 	pair_session_free(session);
 }
 

@@ -368,7 +368,7 @@ static void session_handle_finish(struct pair_session *session, const json_t *me
 		pair_session_fail(session, &failure);
 		return;
 	}
-	if (pairing_commit(session->pairing, &failure) < 0) {
+	if (pairing_commit(session->pairing, session->limits->settle_usec, &failure) < 0) {
 		json_decref(answer);
 		session->failure = failure;
 		session_enter(session, PAIR_FAILED);

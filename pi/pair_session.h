@@ -25,9 +25,10 @@ struct pair_limits {
 	uint64_t confirm_usec; /* from the digits to `confirm` */
 	uint64_t link_usec;
 	uint64_t finish_usec;
-	uint64_t poll_usec; /* a request of the VM is answered after that, be it with "not yet" */
-	uint64_t keep_usec; /* how long one that ended is still shown */
-	uint64_t lock_usec; /* after max_wrong codes in a row */
+	uint64_t settle_usec; /* after which a VM that lets the Pi in has not gone back */
+	uint64_t poll_usec;   /* a request of the VM is answered after that, be it with "not yet" */
+	uint64_t keep_usec;   /* how long one that ended is still shown */
+	uint64_t lock_usec;   /* after max_wrong codes in a row */
 	unsigned max_wrong;
 	unsigned max_waiting;
 };

@@ -6,15 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon.h"
 #include "log.h"
 
 enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED, PAIRING_HELD };
 
 struct pairing {
+	sd_event *event;           /* borrowed: outlives us */
 	struct link *link;         /* borrowed: outlives us */
 	const char *config_path;   /* borrowed: outlives us */
 	struct vm_config *current; /* borrowed: outlives us */
 	struct vm_config trial;
+	struct vm_config former;       /* what the VM's going back leads to */
+	sd_event_source *settle_timer; /* owned; running: too early to say that the VM has not gone back */
+	bool is_settling;              /* the VM may have gone back */
 	enum pairing_state state;
 	bool is_up;
 	bool is_to_be_held; /* the caller decides when the link is up */
@@ -41,12 +46,53 @@ static void pairing_keep(struct pairing *pairing)
 	pairing->on_paired(pairing->userdata);
 }
 
+/* ---- the VM that goes back ---- */
+
+static void pairing_check_settled(struct pairing *pairing, enum link_state state)
+{
+	int is_early = SD_EVENT_OFF;
+
+	if (pairing->settle_timer)
+		(void)sd_event_source_get_enabled(pairing->settle_timer, &is_early);
+	if (state == LINK_UP && is_early == SD_EVENT_OFF)
+		pairing->is_settling = false;
+}
+
+static int pairing_on_settle(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct pairing *pairing = userdata;
+
+	(void)source;
+	(void)usec;
+	pairing_check_settled(pairing, link_get_state(pairing->link));
+	return 0;
+}
+
+/* From the loop: the link is no longer in its transition. */
+static void pairing_go_back(struct pairing *pairing)
+{
+	int r = vm_config_save(pairing->config_path, &pairing->former);
+
+	pairing->is_settling = false;
+	log_warning("%s went back to before the pairing: it never heard that it was done. So does this Pi; pair again.",
+		    pairing->current->host);
+	if (r < 0)
+		log_error("%s can't be written: %s", pairing->config_path, strerror(-r));
+	*pairing->current = pairing->former;
+	link_configure(pairing->link, pairing->current);
+}
+
 static int pairing_on_decided(sd_event_source *source, void *userdata)
 {
 	struct pairing *pairing = userdata;
 	pairing_done_fn on_done = pairing->on_done;
 
 	(void)source;
+	if (pairing->state == PAIRING_IDLE) {
+		if (pairing->is_settling)
+			pairing_go_back(pairing);
+		return 0;
+	}
 	if (pairing->is_up && pairing->is_to_be_held) {
 		pairing->state = PAIRING_HELD;
 		if (on_done)
@@ -72,6 +118,7 @@ int pairing_new(sd_event *event, struct link *link, const char *config_path, str
 
 	if (!pairing)
 		return -ENOMEM;
+	pairing->event = event;
 	pairing->link = link;
 	pairing->config_path = config_path;
 	pairing->current = current;
@@ -92,6 +139,7 @@ struct pairing *pairing_free(struct pairing *pairing)
 	if (!pairing)
 		return NULL;
 	sd_event_source_disable_unref(pairing->decider);
+	sd_event_source_disable_unref(pairing->settle_timer);
 	free(pairing);
 	return NULL;
 }
@@ -101,6 +149,7 @@ static int pairing_try(struct pairing *pairing, const struct vm_config *config, 
 	if (pairing->state != PAIRING_IDLE)
 		return -EBUSY;
 	pairing->trial = *config;
+	pairing->is_settling = false;
 	if (pairing->current->patience_ms)
 		pairing->trial.patience_ms = pairing->current->patience_ms;
 	pairing->state = PAIRING_TRYING;
@@ -121,11 +170,16 @@ int pairing_start_held(struct pairing *pairing, const struct vm_config *config, 
 	return pairing_try(pairing, config, true, on_done, userdata);
 }
 
-int pairing_commit(struct pairing *pairing, struct failure *ret_failure)
+int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure *ret_failure)
 {
+	struct vm_config former = *pairing->current;
+
 	if (pairing->state != PAIRING_HELD)
-		return -EINVAL;
+		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "the pairing is not held any more");
 	pairing_keep(pairing);
+	pairing->former = former;
+	pairing->is_settling =
+		pairing->is_up && timer_arm(pairing->event, &pairing->settle_timer, settle_usec, pairing_on_settle, pairing) >= 0;
 	pairing->state = PAIRING_IDLE;
 	pairing->on_done = NULL;
 	if (pairing->is_up)
@@ -147,6 +201,7 @@ void pairing_revert(struct pairing *pairing)
 
 void pairing_cancel(struct pairing *pairing)
 {
+	pairing->is_settling = false;
 	if (pairing->state == PAIRING_IDLE)
 		return;
 	pairing->is_up = false;
@@ -166,8 +221,19 @@ void pairing_forget(struct pairing *pairing, void *userdata)
 		pairing->on_done = NULL;
 }
 
+static bool is_login_refused(const json_t *link)
+{
+	struct failure failure;
+
+	failure_from_json(json_object_get(link, "error"), &failure);
+	return failure.code == FAILURE_LOGIN;
+}
+
 void pairing_handle_link_state(struct pairing *pairing, enum link_state state, const json_t *link)
 {
+	pairing_check_settled(pairing, state);
+	if (pairing->state == PAIRING_IDLE && pairing->is_settling && state == LINK_REFUSED && is_login_refused(link))
+		sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
 	if (state != LINK_UP && state != LINK_DOWN && state != LINK_REFUSED)
 		return;
 	if (pairing->state != PAIRING_TRYING && (pairing->state != PAIRING_HELD || state == LINK_UP))

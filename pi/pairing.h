@@ -25,8 +25,9 @@ int pairing_start(struct pairing *pairing, const struct vm_config *config, pairi
  * pairing_revert(). A link that goes down before that ends the try: on_done is called again, with the failure. */
 int pairing_start_held(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata);
 
-/* Writes down what was held. On failure the old pairing is back. -EINVAL if nothing is held. */
-int pairing_commit(struct pairing *pairing, struct failure *ret_failure);
+/* Writes down what was held. On failure the old pairing is back. -EINVAL if nothing is held. The VM may yet go back, if it never hears that it was written: a VM that does not
+ * let this Pi in any more, before the link was seen up settle_usec from now or later, has gone back, and so does the Pi. */
+int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure *ret_failure);
 
 /* Drops the try under way, or what is held, without a word to who waits: the old pairing is back. */
 void pairing_revert(struct pairing *pairing);

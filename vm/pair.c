@@ -34,10 +34,10 @@
 struct pair_patience {
 	uint64_t lost_usec;      /* in which no request comes through */
 	uint64_t connected_usec; /* for the handler to see the Pi that says it is up */
-	uint64_t decided_usec;   /* after `up` without `finish` the Pi has gone back (after 10 s) */
+	uint64_t decided_usec;   /* after `up` without `finish` the Pi has gone back (10 s), and the handler knows (8 s) */
 };
 
-static const struct pair_patience PATIENCE = { 15 * USEC_PER_SEC, 10 * USEC_PER_SEC, 12 * USEC_PER_SEC };
+static const struct pair_patience PATIENCE = { 15 * USEC_PER_SEC, 10 * USEC_PER_SEC, 20 * USEC_PER_SEC };
 static const struct pair_patience HURRY = { 3 * USEC_PER_SEC, 3 * USEC_PER_SEC, 5 * USEC_PER_SEC }; /* for tests */
 
 struct pair_options {

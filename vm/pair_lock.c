@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 
@@ -24,9 +25,13 @@ struct spent {
 static struct spent lock_read(const struct pair_lock *lock)
 {
 	struct spent spent = { 0 };
-	char text[64] = "";
+	char text[64] = "", *rest, *end;
 
-	if (pread(lock->fd, text, sizeof(text) - 1, 0) <= 0 || sscanf(text, "%u %" SCNu64, &spent.n, &spent.since_usec) != 2)
+	if (pread(lock->fd, text, sizeof(text) - 1, 0) <= 0)
+		return spent;
+	spent.n = (unsigned)strtoul(text, &rest, 10);
+	spent.since_usec = strtoull(rest, &end, 10);
+	if (rest == text || end == rest || *end != '\n')
 		return (struct spent){ 0 };
 	if (clock_now_usec() - spent.since_usec > PAIR_LOCK_REST_S * USEC_PER_SEC)
 		return (struct spent){ 0 };

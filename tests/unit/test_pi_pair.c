@@ -21,6 +21,7 @@ static const struct pair_limits LIMITS = {
 	.confirm_usec = 20000000,
 	.link_usec = 20000000,
 	.finish_usec = 20000000,
+	.settle_usec = 20000000,
 	.poll_usec = 50000,
 	.keep_usec = 20000000,
 	.lock_usec = 20000000,
@@ -501,6 +502,42 @@ START_TEST(a_link_that_is_lost_before_the_end_is_no_pairing)
 }
 END_TEST
 
+/* `finish` was heard and its answer lost, and SSH with it: the VM goes back. */
+START_TEST(a_vm_that_goes_back_takes_the_pi_with_it)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
+
+	come_to_up();
+	paired = send("finish", finish);
+	expect_ok(paired);
+	told = owner_hears();
+	expect_ok(told);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_HOST=127.0.0.1\n"));
+	ssh_vm_deauthorize(&bed.vm);
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
+}
+END_TEST
+
+START_TEST(a_vm_that_shuts_the_pi_out_later_is_only_told)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
+
+	limits.settle_usec = 200000;
+	restart_exporter();
+	come_to_up();
+	paired = send("finish", finish);
+	told = owner_hears();
+	loop_for(bed.daemon.event, 400000);
+	ssh_vm_deauthorize(&bed.vm);
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "REFUSED");
+	pi_bed_run(&bed, 300000);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_HOST=127.0.0.1\n"));
+}
+END_TEST
+
 START_TEST(the_owner_can_call_it_off_at_any_time)
 {
 	_cleanup_json_ json_t *done = NULL;
@@ -607,6 +644,8 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, another_host_key_than_the_confirmed_one_is_no_pairing);
 	tcase_add_test(bad, a_vm_that_does_not_let_the_pi_in_is_no_pairing);
 	tcase_add_test(bad, a_link_that_is_lost_before_the_end_is_no_pairing);
+	tcase_add_test(bad, a_vm_that_goes_back_takes_the_pi_with_it);
+	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);
 	tcase_add_test(bad, a_step_out_of_turn_ends_it);
 	tcase_add_test(bad, of_many_that_ask_the_oldest_gives_way_and_a_new_one_is_heard);
