@@ -1,7 +1,6 @@
 #include "control.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 
 #define CONTROL_MAX_CLIENTS 64
 #define SELECTION_LIST      8
-#define MDNS_USER           "usbpush-mdns"
 
 struct control {
 	struct exporter *exporter;   /* borrowed: outlives us */
@@ -257,18 +255,11 @@ static void control_pairing_cancel(struct control *control, struct local_client 
 
 /* ---- what usbpush-mdns tells ---- */
 
-static bool control_is_mdns(const struct local_client *client)
-{
-	const struct passwd *user = getpwnam(MDNS_USER);
-
-	return local_client_uid(client) == 0 || (user && local_client_uid(client) == user->pw_uid);
-}
-
 static void control_vm_found(struct control *control, struct local_client *client, const json_t *arguments)
 {
 	struct failure failure;
 
-	if (!control_is_mdns(client)) {
+	if (!follow_is_teller(local_client_uid(client))) {
 		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
 		return;
 	}
@@ -283,7 +274,7 @@ static void control_vm_lost(struct control *control, struct local_client *client
 {
 	const char *key = json_string_value(json_object_get(arguments, "key"));
 
-	if (!control_is_mdns(client)) {
+	if (!follow_is_teller(local_client_uid(client))) {
 		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
 		return;
 	}

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 #include "event_log.h"
 #include "link.h"
 #include "neighbours.h"
@@ -15,6 +18,9 @@ int follow_new(sd_event *event, struct link *link, struct pairing *pairing, stru
 
 /* Takes NULL, returns NULL. */
 struct follow *follow_free(struct follow *follow);
+
+/* Whether that user may tell of VMs: root, and usbpush-mdns. */
+bool follow_is_teller(uid_t uid);
 
 /* A `vm-found` (foreign). A negative errno with ret_failure filled for what makes no sense. */
 int follow_vm_found(struct follow *follow, const json_t *object, struct failure *ret_failure);
