@@ -22,7 +22,10 @@
 
 int command_fail(const struct failure *failure)
 {
-	fprintf(stderr, "usbpush: %s%s%s\n", failure->text, failure->cure[0] ? " " : "", failure->cure);
+	size_t length = strlen(failure->text);
+	const char *stop = failure->cure[0] && length > 0 && !strchr(".!?", failure->text[length - 1]) ? "." : "";
+
+	fprintf(stderr, "usbpush: %s%s%s%s\n", failure->text, stop, failure->cure[0] ? " " : "", failure->cure);
 	return FAILED;
 }
 

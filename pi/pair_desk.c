@@ -25,6 +25,7 @@ static const struct pair_limits DEFAULTS = {
 	.lock_usec = 600 * USEC_PER_SEC,
 	.max_wrong = 3,
 	.max_waiting = 4,
+	.max_from_one = 2,
 };
 
 struct pair_desk {
@@ -147,21 +148,43 @@ static bool session_waits(const struct pair_session *session)
 	return pair_session_state(session) == PAIR_BEGUN || pair_session_state(session) == PAIR_WAITING;
 }
 
-/* Of those that wait the oldest gives way to one more; those that ended go before their time when there is no room. */
-static void desk_make_room(struct pair_desk *desk)
+static void desk_give_way(struct pair_session *session, const char *text)
 {
 	struct failure failure;
-	size_t n_waiting = 0, oldest = desk->n;
 
-	for (size_t i = desk->n; i > 0; i--)
-		if (session_waits(desk->sessions[i - 1])) {
-			n_waiting++;
-			oldest = i - 1;
-		}
-	if (n_waiting >= desk->limits.max_waiting) {
-		failure_set(&failure, FAILURE_BUSY, "Start again.", "too many VMs ask to be paired; this one was the first");
-		pair_session_fail(desk->sessions[oldest], &failure);
+	failure_set(&failure, FAILURE_BUSY, "Start again.", "%s", text);
+	pair_session_fail(session, &failure);
+}
+
+/* How many wait, from that address or (NULL) in all; ret_oldest is the first of them. */
+static size_t desk_count_waiting(const struct pair_desk *desk, const char *from, struct pair_session **ret_oldest)
+{
+	size_t n = 0;
+
+	for (size_t i = desk->n; i > 0; i--) {
+		struct pair_session *session = desk->sessions[i - 1];
+
+		if (!session_waits(session) || (from && strcmp(pair_session_from(session), from) != 0))
+			continue;
+		*ret_oldest = session;
+		n++;
 	}
+	return n;
+}
+
+/* A VM that begins anew takes its own place. One address can crowd out only itself, as long as there is room. Those that ended go before their time when
+ * there is none. */
+static void desk_make_room(struct pair_desk *desk, const char *from, const char *vm_id)
+{
+	struct pair_session *oldest = NULL;
+
+	for (size_t i = 0; vm_id && i < desk->n; i++)
+		if (session_waits(desk->sessions[i]) && strcmp(pair_session_from(desk->sessions[i]), from) == 0 &&
+		    strcmp(pair_session_vm_id(desk->sessions[i]), vm_id) == 0)
+			desk_give_way(desk->sessions[i], "the VM began anew");
+	if (desk_count_waiting(desk, from, &oldest) >= desk->limits.max_from_one ||
+	    desk_count_waiting(desk, NULL, &oldest) >= desk->limits.max_waiting)
+		desk_give_way(oldest, "too many VMs ask to be paired; this one was the first");
 	for (size_t i = 0; desk->n == DESK_MAX && i < desk->n; i++)
 		if (pair_session_state(desk->sessions[i]) >= PAIR_PAIRED) {
 			desk_remove(desk, i);
@@ -194,7 +217,7 @@ static int desk_begin(struct pair_desk *desk, const char *from, const json_t *me
 		r = desk_read_self(desk, &pi, failure);
 	if (r < 0)
 		return r;
-	desk_make_room(desk);
+	desk_make_room(desk, from, json_string_value(json_object_get(json_object_get(message, "vm"), "id")));
 	if (desk->n == DESK_MAX)
 		return failure_set(failure, FAILURE_BUSY, "Start again in a moment.", "too many pairings are under way");
 	r = pair_session_new(desk->event, desk->pairing, &desk->limits, &pi, from, message, &handlers, desk, &session, ret_answer, failure);

@@ -32,7 +32,7 @@ struct pair_session {
 	char from[64];
 	char fingerprint[64];
 	enum pair_state state;
-	uint64_t since_usec, limit_usec; /* when the state ends by itself */
+	uint64_t limit_usec; /* when the state ends by itself */
 	bool is_guess_open;
 	json_t *asked[REQUEST_COUNT];    /* owned: what the VM sent, for one who asks again */
 	json_t *answered[REQUEST_COUNT]; /* owned: what it was answered */
@@ -64,9 +64,14 @@ const char *pair_session_id(const struct pair_session *session)
 	return pair_exchange_session(session->exchange);
 }
 
-uint64_t pair_session_since(const struct pair_session *session)
+const char *pair_session_from(const struct pair_session *session)
 {
-	return session->since_usec;
+	return session->from;
+}
+
+const char *pair_session_vm_id(const struct pair_session *session)
+{
+	return pair_exchange_vm(session->exchange)->id;
 }
 
 /* ---- answers ---- */
@@ -275,7 +280,6 @@ int pair_session_new(sd_event *event, struct pairing *pairing, const struct pair
 	session->event = event;
 	session->pairing = pairing;
 	session->limits = limits;
-	session->since_usec = clock_now_usec();
 	session->handlers = *handlers;
 	session->userdata = userdata;
 	identity_clean_string(from, session->from, sizeof(session->from));

@@ -31,6 +31,7 @@ struct pair_limits {
 	uint64_t lock_usec;   /* after max_wrong codes in a row */
 	unsigned max_wrong;
 	unsigned max_waiting;
+	unsigned max_from_one; /* of these, from one address */
 };
 
 /* The answer to a request, at once or later: exactly one of the two is set. answer is the callee's. */
@@ -71,8 +72,9 @@ bool pair_session_is_guess_open(const struct pair_session *session);
 /* Its number, in hex. */
 const char *pair_session_id(const struct pair_session *session);
 
-/* When it began, in µs of clock_now_usec(). */
-uint64_t pair_session_since(const struct pair_session *session);
+/* Where the VM's messages come from, and the id that it gives itself; both unproved. */
+const char *pair_session_from(const struct pair_session *session);
+const char *pair_session_vm_id(const struct pair_session *session);
 
 /* An entry of the answer to `pairings`; a new reference. */
 json_t *pair_session_to_json(const struct pair_session *session);

@@ -95,7 +95,7 @@ static int try_address(struct pi_portal *portal, const struct addrinfo *info)
 /* Each in turn, in the system's order of preference (RFC 6724). */
 static int find_address(struct pi_portal *portal, struct failure *failure)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list = NULL;
 	char port[8];
 	int err;

@@ -33,6 +33,7 @@ static struct pair_limits limits = {
 	.lock_usec = 20000000,
 	.max_wrong = 3,
 	.max_waiting = 4,
+	.max_from_one = 2,
 };
 static struct control *control;
 static struct local_server *handler;

@@ -27,6 +27,7 @@ static const struct pair_limits LIMITS = {
 	.lock_usec = 20000000,
 	.max_wrong = 3,
 	.max_waiting = 4,
+	.max_from_one = 2,
 };
 
 static struct pi_bed bed;
@@ -577,6 +578,45 @@ START_TEST(a_step_out_of_turn_ends_it)
 }
 END_TEST
 
+static size_t count_waiting(void)
+{
+	_cleanup_json_ json_t *answer = ask(json_pack("{s:s}", "request", "pairings"));
+	const json_t *entry;
+	size_t i, n = 0;
+
+	json_array_foreach(json_object_get(answer, "pairings"), i, entry)
+		n += strcmp(state_of(entry), "BEGUN") == 0 || strcmp(state_of(entry), "WAITING") == 0;
+	return n;
+}
+
+START_TEST(a_vm_that_begins_anew_is_listed_once)
+{
+	vm_offers();
+	new_vm();
+	vm_offers();
+	ck_assert_uint_eq(count_waiting(), 1);
+}
+END_TEST
+
+START_TEST(a_flood_from_one_address_crowds_out_nobody_else)
+{
+	char session[PAIR_SESSION_TEXT_SIZE];
+
+	ck_assert_int_eq(pair_vm_begin(vm, &self, "127.0.0.1", 8080, CODE, &begin), 0);
+	begun = send_from("10.0.0.2", "begin", begin);
+	expect_ok(begun);
+	snprintf(session, sizeof(session), "%s", json_string_value(json_object_get(begun, "session")));
+	for (unsigned i = 0; i < 50; i++) {
+		new_vm();
+		snprintf(self.id, sizeof(self.id), "%032x", i);
+		vm_begins();
+	}
+	ck_assert_uint_eq(count_waiting(), 3);
+	expect_error(ask(json_pack("{s:s, s:s, s:s}", "request", "pairing-code", "session", session, "code", CODE)),
+		     "busy"); /* it is there */
+}
+END_TEST
+
 START_TEST(of_many_that_ask_the_oldest_gives_way_and_a_new_one_is_heard)
 {
 	char first[PAIR_SESSION_TEXT_SIZE];
@@ -648,6 +688,8 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);
 	tcase_add_test(bad, a_step_out_of_turn_ends_it);
+	tcase_add_test(good, a_vm_that_begins_anew_is_listed_once);
+	tcase_add_test(bad, a_flood_from_one_address_crowds_out_nobody_else);
 	tcase_add_test(bad, of_many_that_ask_the_oldest_gives_way_and_a_new_one_is_heard);
 	tcase_add_test(bad, an_unknown_session_is_told_so);
 	tcase_add_loop_test(bad, what_makes_no_sense_is_told_so, 0, ARRAY_SIZE(FOUL));
