@@ -30,9 +30,9 @@ struct client {
 struct pair_portal {
 	sd_event *event;
 	const char *socket_path;
-	int fd;
+	int fd, fd6;
 	uint16_t port;
-	sd_event_source *source;
+	sd_event_source *source, *source6;
 	struct client *clients[MAX_CLIENTS];
 	char lost_step[16];
 	enum pair_portal_loss loss;
@@ -147,7 +147,8 @@ static int client_on_io(sd_event_source *source, int fd, uint32_t events, void *
 		return 0;
 	ck_assert_msg(strncmp(client->input, PATH_START, strlen(PATH_START)) == 0, "%s", client->input);
 	ck_assert_msg(strcasestr(client->input, "\r\ncontent-type: application/json\r\n") != NULL, "%s", client->input);
-	ck_assert_msg(strcasestr(client->input, "\r\nhost: 127.0.0.1:") != NULL, "%s", client->input);
+	ck_assert_msg(strcasestr(client->input, "\r\nhost: 127.0.0.1:") || strcasestr(client->input, "\r\nhost: [::1]:"), "%s",
+		      client->input);
 	snprintf(client->step, sizeof(client->step), "%.*s", (int)strcspn(client->input + strlen(PATH_START), " "),
 		 client->input + strlen(PATH_START));
 	client_handle(client, body + 4);
@@ -173,6 +174,24 @@ static int portal_on_connect(sd_event_source *source, int fd, uint32_t events, v
 	return 0;
 }
 
+/* At the same port; a machine without IPv6 goes without. */
+static void portal_listen_ipv6(struct pair_portal *portal)
+{
+	struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons(portal->port) };
+
+	portal->fd6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (portal->fd6 < 0 || bind(portal->fd6, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(portal->fd6, 16) < 0) {
+		portal->fd6 = close_fd(portal->fd6);
+		return;
+	}
+	ck_assert_int_ge(sd_event_add_io(portal->event, &portal->source6, portal->fd6, EPOLLIN, portal_on_connect, portal), 0);
+}
+
+bool pair_portal_has_ipv6(const struct pair_portal *portal)
+{
+	return portal->fd6 >= 0;
+}
+
 struct pair_portal *pair_portal_new(sd_event *event, const char *socket_path)
 {
 	struct pair_portal *portal = calloc(1, sizeof(*portal));
@@ -187,6 +206,7 @@ struct pair_portal *pair_portal_new(sd_event *event, const char *socket_path)
 	ck_assert_int_eq(getsockname(portal->fd, (struct sockaddr *)&address, &size), 0);
 	portal->port = ntohs(address.sin_port);
 	ck_assert_int_ge(sd_event_add_io(event, &portal->source, portal->fd, EPOLLIN, portal_on_connect, portal), 0);
+	portal_listen_ipv6(portal);
 	return portal;
 }
 
@@ -198,7 +218,9 @@ struct pair_portal *pair_portal_free(struct pair_portal *portal)
 		if (portal->clients[i])
 			client_end(portal->clients[i]);
 	sd_event_source_disable_unref(portal->source);
+	sd_event_source_disable_unref(portal->source6);
 	close_fd(portal->fd);
+	close_fd(portal->fd6);
 	free(portal);
 	return NULL;
 }

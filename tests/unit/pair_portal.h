@@ -27,6 +27,9 @@ struct pair_portal *pair_portal_free(struct pair_portal *portal);
 /* Where it listens. */
 uint16_t pair_portal_port(const struct pair_portal *portal);
 
+/* Whether it listens on ::1 too. */
+bool pair_portal_has_ipv6(const struct pair_portal *portal);
+
 /* From now on, n requests of that step (-1: all of them, and all that come later of any step) get lost in that way. */
 void pair_portal_lose(struct pair_portal *portal, const char *step, enum pair_portal_loss loss, int n);
 

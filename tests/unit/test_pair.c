@@ -498,6 +498,21 @@ START_TEST(what_the_finder_says_is_only_a_hint)
 }
 END_TEST
 
+START_TEST(a_pi_is_reached_by_ipv6_and_by_name)
+{
+	static const char *const hosts[] = { "::1", "localhost" };
+
+	if (!pair_portal_has_ipv6(portal))
+		return;
+	start_vm_at(hosts[_i]);
+	program_wait_for(&vm, "digits on the Pi:");
+	ck_assert_int_ge((int)pair_portal_count(portal, "begin"), 1);
+	ck_assert_msg(_i == 1 || strstr(vm.out, "http://[::1]:") != NULL, "%s", vm.out);
+	program_signal(&vm, SIGINT);
+	ck_assert_int_eq(program_finish(&vm), 1);
+}
+END_TEST
+
 START_TEST(two_pairings_at_once_on_one_vm_are_refused)
 {
 	struct program second;
@@ -558,6 +573,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(bad, something_else_that_answers_is_told_as_such, 0, ARRAY_SIZE(OTHERS));
 	tcase_add_loop_test(bad, a_pi_that_is_not_there_is_told_as_such, 0, ARRAY_SIZE(HOSTS));
 	tcase_add_test(bad, a_pi_that_connects_elsewhere_is_no_pairing);
+	tcase_add_loop_test(good, a_pi_is_reached_by_ipv6_and_by_name, 0, 2);
 	tcase_add_test(good, a_pi_with_several_addresses_is_found_and_is_one);
 	tcase_add_loop_test(bad, what_the_finder_says_is_only_a_hint, 0, ARRAY_SIZE(FINDERS));
 	tcase_add_test(bad, two_pairings_at_once_on_one_vm_are_refused);
