@@ -47,7 +47,7 @@ static unsigned n_reloads;
 /* The handler: shows the Pi in pi.conf, connected when its link is up. */
 static void on_handler_request(struct local_client *client, const char *request, json_t *arguments, void *userdata)
 {
-	const char *conf = access(temp_tree_path(&root, PICONF_PATH + 1), F_OK) == 0 ? temp_tree_get(&root, PICONF_PATH + 1) : "";
+	const char *conf = access(temp_tree_path(&root, &PICONF_PATH[1]), F_OK) == 0 ? temp_tree_get(&root, &PICONF_PATH[1]) : "";
 	bool is_up = is_pi_shown && link_get_state(exporter_link(bed.exporter)) == LINK_UP;
 	json_t *pis = json_array();
 
@@ -76,8 +76,8 @@ static void setup(void)
 	snprintf(handler_path, sizeof(handler_path), "%s/handler.sock", root.path);
 	ck_assert_int_eq(local_server_new(bed.daemon.event, handler_path, 0600, 8, on_handler_request, NULL, NULL, &handler), 0);
 	temp_tree_put(&root, "etc/ssh/ssh_host_ed25519_key.pub", bed.vm.config.host_key);
-	temp_tree_put(&root, PICONF_PATH + 1, OLD_CONF);
-	temp_tree_put(&root, AUTHORIZED_KEYS_PATH + 1, OLD_KEYS);
+	temp_tree_put(&root, &PICONF_PATH[1], OLD_CONF);
+	temp_tree_put(&root, &AUTHORIZED_KEYS_PATH[1], OLD_KEYS);
 	setenv("USBPUSH_CONTROL_SOCKET", socket_path, 1);
 	is_pi_shown = true;
 	n_reloads = 0;
@@ -158,19 +158,19 @@ static const char *vm_conf(void)
 
 static void expect_nothing_written(void)
 {
-	ck_assert_str_eq(temp_tree_get(&root, PICONF_PATH + 1), OLD_CONF);
-	ck_assert_str_eq(temp_tree_get(&root, AUTHORIZED_KEYS_PATH + 1), OLD_KEYS);
-	ck_assert_int_lt(access(temp_tree_path(&root, PAIR_UNDO_PATH + 1), F_OK), 0);
+	ck_assert_str_eq(temp_tree_get(&root, &PICONF_PATH[1]), OLD_CONF);
+	ck_assert_str_eq(temp_tree_get(&root, &AUTHORIZED_KEYS_PATH[1]), OLD_KEYS);
+	ck_assert_int_lt(access(temp_tree_path(&root, &PAIR_UNDO_PATH[1]), F_OK), 0);
 	ck_assert_str_eq(vm_conf(), "");
 	pi_bed_wait_link(&bed, "UNPAIRED");
 }
 
 static void expect_paired(void)
 {
-	ck_assert_ptr_nonnull(strstr(temp_tree_get(&root, PICONF_PATH + 1), OLD_CONF));
-	ck_assert_ptr_nonnull(strstr(temp_tree_get(&root, PICONF_PATH + 1), " 127.0.0.1\n"));
-	ck_assert_ptr_nonnull(strstr(temp_tree_get(&root, AUTHORIZED_KEYS_PATH + 1), OLD_KEYS "restrict,command="));
-	ck_assert_int_lt(access(temp_tree_path(&root, PAIR_UNDO_PATH + 1), F_OK), 0);
+	ck_assert_ptr_nonnull(strstr(temp_tree_get(&root, &PICONF_PATH[1]), OLD_CONF));
+	ck_assert_ptr_nonnull(strstr(temp_tree_get(&root, &PICONF_PATH[1]), " 127.0.0.1\n"));
+	ck_assert_ptr_nonnull(strstr(temp_tree_get(&root, &AUTHORIZED_KEYS_PATH[1]), OLD_KEYS "restrict,command="));
+	ck_assert_int_lt(access(temp_tree_path(&root, &PAIR_UNDO_PATH[1]), F_OK), 0);
 	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_HOST=127.0.0.1\n"));
 	pi_bed_wait_link(&bed, "UP");
 }
@@ -194,11 +194,11 @@ START_TEST(pairing_again_changes_nothing)
 	pair_with_right_code();
 	ck_assert_int_eq(program_finish(&vm), 0);
 	ck_assert_int_eq(program_finish(&pi), 0);
-	keys = strdup(temp_tree_get(&root, AUTHORIZED_KEYS_PATH + 1));
+	keys = strdup(temp_tree_get(&root, &AUTHORIZED_KEYS_PATH[1]));
 	pair_with_right_code();
 	ck_assert_int_eq(program_finish(&vm), 0);
 	ck_assert_int_eq(program_finish(&pi), 0);
-	ck_assert_str_eq(temp_tree_get(&root, AUTHORIZED_KEYS_PATH + 1), keys);
+	ck_assert_str_eq(temp_tree_get(&root, &AUTHORIZED_KEYS_PATH[1]), keys);
 	expect_paired();
 }
 END_TEST
@@ -252,7 +252,7 @@ START_TEST(a_vm_that_is_killed_is_rolled_back_at_the_next_pairing)
 	program_signal(&vm, SIGKILL);
 	ck_assert_int_eq(program_finish(&pi), 1);
 	pi_bed_wait_link(&bed, "UNPAIRED");
-	ck_assert_str_ne(temp_tree_get(&root, AUTHORIZED_KEYS_PATH + 1), OLD_KEYS);
+	ck_assert_str_ne(temp_tree_get(&root, &AUTHORIZED_KEYS_PATH[1]), OLD_KEYS);
 	start_vm();
 	program_wait_for(&vm, "broken off here is undone");
 	program_wait_for(&vm, "digits on the Pi:");
