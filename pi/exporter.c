@@ -330,6 +330,11 @@ void exporter_reload(struct exporter *exporter)
 		exporter_share_all(exporter);
 }
 
+static void exporter_on_back(void *userdata)
+{
+	exporter_reload(userdata);
+}
+
 static int exporter_init_context(struct exporter *exporter)
 {
 	static const struct link_handlers handlers = {
@@ -338,6 +343,7 @@ static int exporter_init_context(struct exporter *exporter)
 		.on_message = exporter_on_message,
 		.on_lost = exporter_on_link_lost,
 	};
+	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all, .on_back = exporter_on_back };
 	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 
 	if (r == 0)
@@ -346,7 +352,7 @@ static int exporter_init_context(struct exporter *exporter)
 		r = flap_list_new(&exporter->flaps);
 	if (r == 0)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
-				exporter_share_all, exporter, &exporter->pairing);
+				&pairing_handlers, exporter, &exporter->pairing);
 	if (r == 0)
 		r = follow_new(exporter->daemon->event, exporter->link, exporter->pairing, exporter->events, &exporter->config,
 			       exporter->options.config_path, &exporter->follow);

@@ -100,12 +100,12 @@ static void follow_try(struct follow *follow, const struct neighbour *neighbour)
 		   config.host);
 }
 
-/* So that a VM that was paired by hand can be followed, too. */
+/* So that a VM that an earlier version was paired with can be followed, too. */
 static void follow_learn_id(struct follow *follow)
 {
 	const char *id = link_vm_id(follow->link);
 
-	if (follow->config->id[0] || strlen(id) != 32 || strspn(id, "0123456789abcdef") != 32 || pairing_is_busy(follow->pairing))
+	if (follow->config->id[0] || !vm_config_is_id(id) || pairing_is_busy(follow->pairing))
 		return;
 	snprintf(follow->config->id, sizeof(follow->config->id), "%s", id);
 	if (vm_config_save(follow->config_path, follow->config) < 0)

@@ -27,23 +27,29 @@ struct pairing {
 	sd_event_source *decider; /* owned: acts from the loop, not from within the link's transition */
 	pairing_done_fn on_done;
 	void *waiter; /* borrowed */
-	void (*on_paired)(void *userdata);
+	struct pairing_handlers handlers;
 	void *userdata; /* borrowed */
 };
 
 static void pairing_keep(struct pairing *pairing)
 {
-	int r = vm_config_save(pairing->config_path, &pairing->trial);
+	bool is_same;
+	int r;
 
+	if (!pairing->trial.id[0] && vm_config_is_id(link_vm_id(pairing->link))) /* by hand: what its hello said */
+		snprintf(pairing->trial.id, sizeof(pairing->trial.id), "%s", link_vm_id(pairing->link));
+	r = vm_config_save(pairing->config_path, &pairing->trial);
 	if (r < 0) {
 		pairing->is_up = false;
 		failure_set(&pairing->failure, FAILURE_NO_PERMISSION, "Look at its directory and free space.", "%s can't be written: %s",
 			    pairing->config_path, strerror(-r));
 		return;
 	}
+	is_same = vm_config_is_paired(pairing->current) && strcmp(pairing->current->host_key, pairing->trial.host_key) == 0;
 	*pairing->current = pairing->trial;
 	log_notice("paired with %s@%s", pairing->trial.user, pairing->trial.host);
-	pairing->on_paired(pairing->userdata);
+	if (!is_same) /* else what was detached by hand stays so */
+		pairing->handlers.on_paired(pairing->userdata);
 }
 
 /* ---- the VM that goes back ---- */
@@ -78,8 +84,7 @@ static void pairing_go_back(struct pairing *pairing)
 		    pairing->current->host);
 	if (r < 0)
 		log_error("%s can't be written: %s", pairing->config_path, strerror(-r));
-	*pairing->current = pairing->former;
-	link_configure(pairing->link, pairing->current);
+	pairing->handlers.on_back(pairing->userdata);
 }
 
 static int pairing_on_decided(sd_event_source *source, void *userdata)
@@ -110,8 +115,8 @@ static int pairing_on_decided(sd_event_source *source, void *userdata)
 	return 0;
 }
 
-int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current, void (*on_paired)(void *userdata),
-		void *userdata, struct pairing **ret_pairing)
+int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current,
+		const struct pairing_handlers *handlers, void *userdata, struct pairing **ret_pairing)
 {
 	struct pairing *pairing = calloc(1, sizeof(*pairing));
 	int r;
@@ -122,7 +127,7 @@ int pairing_new(sd_event *event, struct link *link, const char *config_path, str
 	pairing->link = link;
 	pairing->config_path = config_path;
 	pairing->current = current;
-	pairing->on_paired = on_paired;
+	pairing->handlers = *handlers;
 	pairing->userdata = userdata;
 	r = sd_event_add_defer(event, &pairing->decider, pairing_on_decided, pairing);
 	if (r < 0) {

@@ -11,9 +11,14 @@ struct pairing;
 
 typedef void (*pairing_done_fn)(const struct failure *failure, void *userdata); /* failure NULL: paired */
 
-/* current: the exporter's configuration (borrowed, updated on success). on_paired is called with userdata after each success. */
-int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current, void (*on_paired)(void *userdata),
-		void *userdata, struct pairing **ret_pairing);
+struct pairing_handlers {
+	void (*on_paired)(void *userdata); /* with another VM than before */
+	void (*on_back)(void *userdata);   /* vm.conf is again as it was before the last pairing: read it */
+};
+
+/* current: the exporter's configuration (borrowed, updated on success). */
+int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current,
+		const struct pairing_handlers *handlers, void *userdata, struct pairing **ret_pairing);
 
 /* A try under way is dropped, without a word to who waits. Takes NULL, returns NULL. */
 struct pairing *pairing_free(struct pairing *pairing);

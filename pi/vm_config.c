@@ -28,7 +28,7 @@ static bool config_is_user(const char *text)
 	       strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
 }
 
-static bool config_is_id(const char *text)
+bool vm_config_is_id(const char *text)
 {
 	return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32;
 }
@@ -89,7 +89,7 @@ static int config_on_setting(const char *key, const char *value, unsigned line, 
 		if (*value && transport_key_parse(value, config->host_key, sizeof(config->host_key), NULL, NULL) < 0)
 			return config_expect(expected, size, "the VM's public host key, \"ssh-ed25519 AAAA...\"");
 	} else if (strcmp(key, "VM_ID") == 0) {
-		if (*value && !config_is_id(value))
+		if (*value && !vm_config_is_id(value))
 			return config_expect(expected, size, "the VM's id, 32 hex digits, as pairing writes it");
 		snprintf(config->id, sizeof(config->id), "%s", value);
 	} else if (strcmp(key, "PATIENCE_MS") == 0) {

@@ -25,6 +25,9 @@ int vm_config_load(const char *path, config_problem_fn on_problem, void *userdat
 /* Whether host and host key are there. */
 bool vm_config_is_paired(const struct vm_config *config);
 
+/* Whether text can be a VM's id: 32 hex digits. */
+bool vm_config_is_id(const char *text);
+
 /* Whether the two mean the same link. */
 bool vm_config_equal(const struct vm_config *a, const struct vm_config *b);
 

@@ -180,6 +180,35 @@ START_TEST(a_vm_that_moved_is_followed_to_where_its_host_key_answers)
 }
 END_TEST
 
+START_TEST(what_was_detached_by_hand_stays_so_when_the_vm_moves)
+{
+	start_paired("127.0.0.1", VM_ID);
+	pi_bed_wait_link(&bed, "UP");
+	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ck_assert_int_eq(config_set(bed.config_path, &(struct config_setting){ "VM_HOST", "127.0.0.9" }, 1, 0644), 0);
+	exporter_reload(bed.exporter);
+	device_release(pi_bed_device(&bed, "1-1"), "detached by hand"); /* the reload shared all */
+	pi_bed_wait_link(&bed, "DOWN");
+	ck_assert_str_eq(tell(found("2/0/bench", VM_ID, "127.0.0.1", bed.vm.config.port)), "");
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 500000);
+	ck_assert_str_ne(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+}
+END_TEST
+
+START_TEST(a_vm_that_was_paired_without_an_id_tells_it_in_its_hello)
+{
+	start_paired("127.0.0.1", "");
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 200000);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=0123456789abcdef0123456789abcdef\n"));
+}
+END_TEST
+
 START_TEST(an_announcement_that_came_before_the_vm_was_lost_is_remembered)
 {
 	start_paired("127.0.0.9", VM_ID);
@@ -277,6 +306,8 @@ int main(int argc, char **argv)
 	tcase_add_test(list, a_flood_of_vms_is_bounded);
 	tcase_add_test(follow, the_vms_appearance_ends_the_backoff_at_once);
 	tcase_add_test(follow, a_vm_that_moved_is_followed_to_where_its_host_key_answers);
+	tcase_add_test(follow, what_was_detached_by_hand_stays_so_when_the_vm_moves);
+	tcase_add_test(follow, a_vm_that_was_paired_without_an_id_tells_it_in_its_hello);
 	tcase_add_test(follow, an_announcement_that_came_before_the_vm_was_lost_is_remembered);
 	tcase_add_test(follow, another_host_key_at_the_new_address_is_not_the_vm);
 	tcase_add_test(follow, somebody_else_is_not_followed);

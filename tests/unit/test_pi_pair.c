@@ -47,6 +47,7 @@ static void setup_with(bool is_paired)
 	limits = LIMITS;
 	pi_bed_setup(&bed);
 	bed.options.pair_limits = &limits;
+	snprintf(bed.vm.config.id, sizeof(bed.vm.config.id), "0123456789abcdef0123456789abcdef"); /* as its hello says */
 	if (is_paired)
 		pi_bed_pair(&bed);
 	self = (struct pair_party){ .id = VM_ID, .name = "bench", .host = "127.0.0.1", .user = "" };
@@ -514,8 +515,11 @@ START_TEST(a_vm_that_goes_back_takes_the_pi_with_it)
 	told = owner_hears();
 	expect_ok(told);
 	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_HOST=127.0.0.1\n"));
+	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
 	ssh_vm_deauthorize(&bed.vm);
 	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_driver(&bed, "1-1", "usb");
 	pi_bed_wait_link(&bed, "UNPAIRED");
 	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
 }
