@@ -19,6 +19,8 @@ endmacro()
 
 usbpush_find(libudev 247 libudev-dev)
 usbpush_find(libsystemd 247 libsystemd-dev)
+usbpush_find(avahi-client 0.8 libavahi-client-dev)
+usbpush_find(libcurl 7.85 libcurl4-openssl-dev)
 usbpush_find(libkmod 28 libkmod-dev)
 usbpush_find(jansson 2.13 libjansson-dev)
 usbpush_find(libssh 0.10 libssh-dev)

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "follow.h"
 #include "local_server.h"
 #include "machine.h"
+#include "pair_desk.h"
 #include "setup_code.h"
 
 #define CONTROL_MAX_CLIENTS 64
@@ -101,8 +103,7 @@ static void control_attach(struct control *control, struct local_client *client,
 	struct device *device;
 
 	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
-		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair --host VM --host-key KEY.",
-			       "this Pi is not paired with a VM");
+		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair.", "this Pi is not paired with a VM");
 		return;
 	}
 	link_kick(exporter_link(control->exporter), true);
@@ -206,6 +207,86 @@ static void control_unpair(struct control *control, struct local_client *client,
 		local_client_reply(client, NULL);
 }
 
+/* ---- pairing by six digits ---- */
+
+static void control_on_pair_answer(json_t *answer, const struct failure *failure, void *userdata)
+{
+	if (failure)
+		local_client_fail(userdata, failure);
+	else
+		local_client_reply(userdata, answer);
+}
+
+/* What a VM said to the portal: foreign. */
+static void control_pairing(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *step = json_string_value(json_object_get(arguments, "step"));
+	const char *from = json_string_value(json_object_get(arguments, "from"));
+	json_t *message = json_object_get(arguments, "message");
+
+	if (!step || !json_is_object(message))
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "pairing takes a step and a message, an object");
+	else
+		pair_desk_handle(exporter_pair_desk(control->exporter), step, from ? from : "", message, control_on_pair_answer, client);
+}
+
+static void control_pairings(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	(void)arguments;
+	local_client_reply(client, pair_desk_to_json(exporter_pair_desk(control->exporter)));
+}
+
+static void control_pairing_code(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *session = json_string_value(json_object_get(arguments, "session"));
+	const char *code = json_string_value(json_object_get(arguments, "code"));
+
+	if (!session || !code)
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "pairing-code takes a session and the code");
+	else
+		pair_desk_use_code(exporter_pair_desk(control->exporter), session, code, control_on_pair_answer, client);
+}
+
+static void control_pairing_cancel(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+
+	if (pair_desk_cancel(exporter_pair_desk(control->exporter), json_string_value(json_object_get(arguments, "session")), &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+/* ---- what usbpush-mdns tells ---- */
+
+static void control_vm_found(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+
+	if (!follow_is_teller(local_client_uid(client))) {
+		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
+		return;
+	}
+	local_client_set_data(client, control); /* what it told goes with it */
+	if (follow_vm_found(exporter_follow(control->exporter), arguments, &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+static void control_vm_lost(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *key = json_string_value(json_object_get(arguments, "key"));
+
+	if (!follow_is_teller(local_client_uid(client))) {
+		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
+		return;
+	}
+	if (key)
+		follow_vm_lost(exporter_follow(control->exporter), key);
+	local_client_reply(client, NULL);
+}
+
 /* The link, end to end: a try now if it is down, a ping if it is up. The caller watches the status for what comes of it. */
 static void control_test(struct control *control, struct local_client *client, const json_t *arguments)
 {
@@ -222,9 +303,21 @@ static const struct {
 	bool is_change; /* for root and the portal */
 	void (*handle)(struct control *control, struct local_client *client, const json_t *arguments);
 } REQUESTS[] = {
-	{ "status", false, control_status }, { "watch", false, control_watch },  { "events", false, control_events },
-	{ "attach", true, control_attach },  { "detach", true, control_detach }, { "key", true, control_key },
-	{ "pair", true, control_pair },      { "unpair", true, control_unpair }, { "test", true, control_test },
+	{ "status", false, control_status },
+	{ "watch", false, control_watch },
+	{ "events", false, control_events },
+	{ "attach", true, control_attach },
+	{ "detach", true, control_detach },
+	{ "key", true, control_key },
+	{ "pair", true, control_pair },
+	{ "unpair", true, control_unpair },
+	{ "test", true, control_test },
+	{ "vm-found", false, control_vm_found },
+	{ "vm-lost", false, control_vm_lost },
+	{ "pairing", false, control_pairing },
+	{ "pairings", true, control_pairings },
+	{ "pairing-code", true, control_pairing_code },
+	{ "pairing-cancel", true, control_pairing_cancel },
 };
 
 /* The portal has asked its visitor for a password. Its user is looked up each time: the package makes it, maybe after our start. */
@@ -262,6 +355,9 @@ static void control_on_gone(struct local_client *client, void *userdata)
 	struct control *control = userdata;
 
 	exporter_pair_forget(control->exporter, client);
+	pair_desk_forget(exporter_pair_desk(control->exporter), client);
+	if (local_client_get_data(client))
+		follow_forget(exporter_follow(control->exporter));
 }
 
 static void control_on_event(json_t *event, void *userdata)
@@ -305,6 +401,7 @@ struct control *control_free(struct control *control)
 	if (!control)
 		return NULL;
 	event_log_set_listener(exporter_events(control->exporter), NULL, NULL);
+	pair_desk_forget(exporter_pair_desk(control->exporter), NULL); /* all who wait are clients of ours */
 	local_server_free(control->server);
 	free(control);
 	return NULL;

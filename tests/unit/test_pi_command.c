@@ -12,6 +12,7 @@
 #include "check_program.h"
 #include "cleanup.h"
 #include "control.h"
+#include "follow.h"
 #include "pi_bed.h"
 
 #define MAX_ARGUMENTS 12
@@ -170,8 +171,23 @@ START_TEST(a_fresh_pi_is_told_what_to_do_next)
 {
 	ck_assert_int_eq(usbpush("status"), 0);
 	expect_out("not paired with a VM");
-	expect_out("usbpush pair --host VM --host-key KEY");
+	expect_out("sudo usbpush-vm pair; then here: sudo usbpush pair");
 	expect_out("No USB device is plugged in");
+}
+END_TEST
+
+START_TEST(a_fresh_pi_names_the_vms_on_its_network)
+{
+	_cleanup_json_ json_t *vm =
+		json_pack("{s:s, s:s, s:s, s:i}", "key", "2/0/bench", "name", "usbpush on bench", "address", "10.0.0.2", "port", 22);
+	struct failure failure;
+
+	ck_assert_int_eq(follow_vm_found(exporter_follow(bed.exporter), vm, &failure), 0);
+	json_object_set_new(vm, "key", json_string("2/0/evil"));
+	json_object_set_new(vm, "name", json_string("evil\033[31m\n"));
+	ck_assert_int_eq(follow_vm_found(exporter_follow(bed.exporter), vm, &failure), 0);
+	ck_assert_int_eq(usbpush("status"), 0);
+	expect_out("On this network: usbpush on bench (10.0.0.2), evil?[31m? (10.0.0.2)\n");
 }
 END_TEST
 
@@ -578,7 +594,6 @@ static const char *const USAGE[][5] = {
 	{ "detach" },
 	{ "detach", "--all" },
 	{ "key", "x" },
-	{ "pair" },
 	{ "pair", "--host", "vm" },
 	{ "pair", "--host" },
 	{ "pair", "--port", "ssh" },
@@ -630,6 +645,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(fresh, 60);
 	tcase_set_timeout(up, 60);
 	tcase_add_test(fresh, a_fresh_pi_is_told_what_to_do_next);
+	tcase_add_test(fresh, a_fresh_pi_names_the_vms_on_its_network);
 	tcase_add_test(up, status_shows_link_and_devices_in_columns);
 	tcase_add_test(up, status_as_json_has_what_scripts_build_on);
 	tcase_add_test(fresh, devices_explained_say_why);
