@@ -39,6 +39,10 @@ function(usbpush_package_side side package)
 
 	set(outputs "")
 	file(GLOB pages CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${side}/*.[158])
+	if(side STREQUAL "pi")
+		file(GLOB portal_pages CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/portal/*.[158])
+		list(APPEND pages ${portal_pages})
+	endif()
 	foreach(page IN LISTS pages)
 		get_filename_component(name ${page} NAME)
 		string(REGEX MATCH "[158]$" section ${name})
@@ -75,8 +79,18 @@ function(usbpush_package_side side package)
 	set(CPACK_DEBIAN_${upper}_PACKAGE_SHLIBDEPS ON PARENT_SCOPE)
 endfunction()
 
-usbpush_package_side(pi usbpush-pi usbpush-exporter.service)
+usbpush_package_side(pi usbpush-pi usbpush-exporter.service usbpush-portal.service)
 usbpush_package_side(vm usbpush-vm usbpush-handler.service usbpush-boot-attach.service)
+
+# On both machines: usbpush-mdns.
+usbpush_gzip(${CMAKE_SOURCE_DIR}/mdns/usbpush-mdns.8 ${generated}/usbpush-mdns.8.gz)
+add_custom_target(usbpush-mdns-files ALL DEPENDS ${generated}/usbpush-mdns.8.gz)
+foreach(side IN ITEMS pi vm)
+	install(FILES ${generated}/usbpush-mdns.8.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT ${side})
+	install(FILES ${CMAKE_SOURCE_DIR}/systemd/usbpush-mdns.${side}.service DESTINATION lib/systemd/system
+		RENAME usbpush-mdns.service COMPONENT ${side})
+	install(FILES ${CMAKE_SOURCE_DIR}/systemd/usbpush-mdns.sysusers DESTINATION lib/sysusers.d RENAME usbpush-mdns.conf COMPONENT ${side})
+endforeach()
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME usbpush)
@@ -97,8 +111,10 @@ set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 # One machine is the one or the other: /etc/usbpush, /run/usbpush and /var/lib/usbpush mean different things on the two.
 set(CPACK_DEBIAN_PI_PACKAGE_DEPENDS "kmod, systemd, udev")
 set(CPACK_DEBIAN_PI_PACKAGE_CONFLICTS usbpush-vm)
+set(CPACK_DEBIAN_PI_PACKAGE_RECOMMENDS avahi-daemon)
 set(CPACK_DEBIAN_VM_PACKAGE_DEPENDS "kmod, openssh-server, passwd, systemd, udev")
 set(CPACK_DEBIAN_VM_PACKAGE_CONFLICTS usbpush-pi)
+set(CPACK_DEBIAN_VM_PACKAGE_RECOMMENDS "avahi-daemon, libnss-mdns")
 
 set(CPACK_COMPONENT_PI_DESCRIPTION "USB devices of this Raspberry Pi for a VM, over SSH
 Plug a USB serial device into this machine, and within a second it is a

@@ -36,6 +36,9 @@ static const struct {
 	{ FAILURE_LOGIN, "login", -EACCES },
 	{ FAILURE_UNREACHABLE, "unreachable", -EHOSTUNREACH },
 	{ FAILURE_NOT_PAIRED, "not-paired", -ENOTCONN },
+	{ FAILURE_WRONG_CODE, "wrong-code", -EKEYREJECTED },
+	{ FAILURE_LOCKED, "locked", -EAGAIN },
+	{ FAILURE_CANCELLED, "cancelled", -ECANCELED },
 };
 
 const char *failure_code_to_string(enum failure_code code)

@@ -30,6 +30,9 @@ enum failure_code {
 	FAILURE_LOGIN,         /* the VM does not accept the Pi's key */
 	FAILURE_UNREACHABLE,   /* no address, no route, connection refused */
 	FAILURE_NOT_PAIRED,    /* there is no VM to push to, or no such Pi */
+	FAILURE_WRONG_CODE,    /* the digits typed are not those shown, or somebody is in between */
+	FAILURE_LOCKED,        /* too many wrong tries: not now */
+	FAILURE_CANCELLED,     /* somebody stopped it */
 };
 
 struct failure {

@@ -10,26 +10,26 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "command_internal.h"
 #include "control.h"
 #include "daemon.h"
 #include "local_request.h"
 #include "status_view.h"
 #include "table.h"
 
-#define ANSWER_TIMEOUT_MS 5000
-#define PAIR_TIMEOUT_MS   30000
-#define TEST_TIMEOUT_MS   22000
-#define TEST_STEP_MS      100
+#define TEST_TIMEOUT_MS 22000
+#define TEST_STEP_MS    100
 
-enum { DONE = 0, FAILED = 1, USAGE = 2 };
-
-static int command_fail(const struct failure *failure)
+int command_fail(const struct failure *failure)
 {
-	fprintf(stderr, "usbpush: %s%s%s\n", failure->text, failure->cure[0] ? " " : "", failure->cure);
+	size_t length = strlen(failure->text);
+	const char *stop = failure->cure[0] && length > 0 && !strchr(".!?", failure->text[length - 1]) ? "." : "";
+
+	fprintf(stderr, "usbpush: %s%s%s%s\n", failure->text, stop, failure->cure[0] ? " " : "", failure->cure);
 	return FAILED;
 }
 
-__attribute__((format(printf, 1, 2))) static int command_usage(const char *format, ...)
+int command_usage(const char *format, ...)
 {
 	va_list arguments;
 
@@ -41,19 +41,17 @@ __attribute__((format(printf, 1, 2))) static int command_usage(const char *forma
 	return USAGE;
 }
 
-/* The socket's path; another one for tests. */
-static const char *control_path(void)
+const char *command_control_path(void)
 {
 	const char *path = getenv("USBPUSH_CONTROL_SOCKET");
 
 	return path ? path : CONTROL_SOCKET;
 }
 
-/* Asks once over a connection of its own. The request's reference is taken. */
-static int command_ask(json_t *request, int timeout_ms, json_t **ret_answer, struct failure *ret_failure)
+int command_ask(json_t *request, int timeout_ms, json_t **ret_answer, struct failure *ret_failure)
 {
 	_cleanup_json_ json_t *owned = request;
-	_cleanup_close_ int fd = local_connect(control_path(), "usbpush-exporter", ret_failure);
+	_cleanup_close_ int fd = local_connect(command_control_path(), "usbpush-exporter", ret_failure);
 
 	if (fd < 0)
 		return fd;
@@ -127,7 +125,7 @@ static int watch_status(const struct flags *flags)
 {
 	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "watch"), *answer = NULL;
 	struct failure failure;
-	_cleanup_close_ int fd = local_connect(control_path(), "usbpush-exporter", &failure);
+	_cleanup_close_ int fd = local_connect(command_control_path(), "usbpush-exporter", &failure);
 
 	if (fd < 0 || local_request(fd, request, ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
@@ -219,58 +217,6 @@ int command_key(int argc, char **argv)
 	return DONE;
 }
 
-/* Fills the request from the options; 0, or a usage error. */
-static int parse_pair(int argc, char **argv, json_t *request)
-{
-	static const struct option options[] = {
-		{ "host", required_argument, NULL, 'h' },
-		{ "host-key", required_argument, NULL, 'k' },
-		{ "user", required_argument, NULL, 'u' },
-		{ "port", required_argument, NULL, 'p' },
-		{ 0 },
-	};
-	int option;
-
-	optind = 1;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		char *end = NULL;
-
-		if (option == 'h')
-			json_object_set_new(request, "host", json_string(optarg));
-		else if (option == 'k')
-			json_object_set_new(request, "host_key", json_string(optarg));
-		else if (option == 'u')
-			json_object_set_new(request, "user", json_string(optarg));
-		else if (option == 'p')
-			json_object_set_new(request, "port", json_integer(strtol(optarg, &end, 10)));
-		else
-			return command_usage("pair does not take that");
-		if (end && (end == optarg || *end))
-			return command_usage("--port takes a number, not \"%s\"", optarg);
-	}
-	if (optind < argc || !json_object_get(request, "host") || !json_object_get(request, "host_key"))
-		return command_usage(
-			"pair takes --host VM and --host-key 'ssh-ed25519 AAAA...' (usbpush-vm authorize prints the whole command)");
-	return 0;
-}
-
-int command_pair(int argc, char **argv)
-{
-	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "pair"), *answer = NULL;
-	struct failure failure;
-	int r = parse_pair(argc, argv, request);
-
-	if (r)
-		return r;
-	if (command_ask(json_incref(request), PAIR_TIMEOUT_MS, &answer, &failure) < 0) {
-		command_fail(&failure);
-		fprintf(stderr, "usbpush: not paired; everything is as it was.\n");
-		return FAILED;
-	}
-	printf("Paired with %s. Plug a device in: it appears there.\n", json_string_value(json_object_get(request, "host")));
-	return DONE;
-}
-
 int command_unpair(int argc, char **argv)
 {
 	_cleanup_json_ json_t *answer = NULL;
@@ -310,7 +256,7 @@ int command_events(int argc, char **argv)
 	if (at < argc)
 		return command_usage("events takes no argument \"%s\"", argv[at]);
 	json_object_set_new(request, "follow", json_boolean(flags.is_follow));
-	fd = local_connect(control_path(), "usbpush-exporter", &failure);
+	fd = local_connect(command_control_path(), "usbpush-exporter", &failure);
 	if (fd < 0 || local_request(fd, request, ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
 	json_array_foreach(json_object_get(answer, "events"), i, event)
@@ -394,7 +340,7 @@ int command_test(int argc, char **argv)
 
 	if (argc > 1)
 		return command_usage("test takes no argument \"%s\"", argv[1]);
-	fd = local_connect(control_path(), "usbpush-exporter", &failure);
+	fd = local_connect(command_control_path(), "usbpush-exporter", &failure);
 	if (fd < 0 || local_request(fd, watch, ANSWER_TIMEOUT_MS, &watching, &failure) < 0 ||
 	    command_ask(json_pack("{s:s}", "request", "test"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0 ||
 	    test_wait(fd, &status, &failure) < 0)

@@ -18,7 +18,8 @@ int command_detach(int argc, char **argv);
 /* key: prints the public key that the VM has to authorize. */
 int command_key(int argc, char **argv);
 
-/* pair --host H --host-key K [--user U] [--port N]: returns when the link is up, or the old pairing is back. */
+/* pair [HOST]: waits for a VM (on which usbpush-vm pair runs), asks for its six digits. pair --host H --host-key K [--user U] [--port N]: no questions. Both
+ * return when the link is up, or the old pairing is back. */
 int command_pair(int argc, char **argv);
 
 /* unpair */

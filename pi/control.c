@@ -1,13 +1,18 @@
 #include "control.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "follow.h"
 #include "local_server.h"
 #include "machine.h"
+#include "pair_desk.h"
+#include "setup_code.h"
 
 #define CONTROL_MAX_CLIENTS 64
 #define SELECTION_LIST      8
@@ -15,6 +20,7 @@
 struct control {
 	struct exporter *exporter;   /* borrowed: outlives us */
 	struct local_server *server; /* owned */
+	const char *portal_user;     /* borrowed: outlives us */
 };
 
 static void control_refuse(struct local_client *client, enum failure_code code, const char *cure, const char *text)
@@ -97,8 +103,7 @@ static void control_attach(struct control *control, struct local_client *client,
 	struct device *device;
 
 	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
-		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair --host VM --host-key KEY.",
-			       "this Pi is not paired with a VM");
+		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair.", "this Pi is not paired with a VM");
 		return;
 	}
 	link_kick(exporter_link(control->exporter), true);
@@ -202,6 +207,86 @@ static void control_unpair(struct control *control, struct local_client *client,
 		local_client_reply(client, NULL);
 }
 
+/* ---- pairing by six digits ---- */
+
+static void control_on_pair_answer(json_t *answer, const struct failure *failure, void *userdata)
+{
+	if (failure)
+		local_client_fail(userdata, failure);
+	else
+		local_client_reply(userdata, answer);
+}
+
+/* What a VM said to the portal: foreign. */
+static void control_pairing(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *step = json_string_value(json_object_get(arguments, "step"));
+	const char *from = json_string_value(json_object_get(arguments, "from"));
+	json_t *message = json_object_get(arguments, "message");
+
+	if (!step || !json_is_object(message))
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "pairing takes a step and a message, an object");
+	else
+		pair_desk_handle(exporter_pair_desk(control->exporter), step, from ? from : "", message, control_on_pair_answer, client);
+}
+
+static void control_pairings(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	(void)arguments;
+	local_client_reply(client, pair_desk_to_json(exporter_pair_desk(control->exporter)));
+}
+
+static void control_pairing_code(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *session = json_string_value(json_object_get(arguments, "session"));
+	const char *code = json_string_value(json_object_get(arguments, "code"));
+
+	if (!session || !code)
+		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "pairing-code takes a session and the code");
+	else
+		pair_desk_use_code(exporter_pair_desk(control->exporter), session, code, control_on_pair_answer, client);
+}
+
+static void control_pairing_cancel(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+
+	if (pair_desk_cancel(exporter_pair_desk(control->exporter), json_string_value(json_object_get(arguments, "session")), &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+/* ---- what usbpush-mdns tells ---- */
+
+static void control_vm_found(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+
+	if (!follow_is_teller(local_client_uid(client))) {
+		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
+		return;
+	}
+	local_client_set_data(client, control); /* what it told goes with it */
+	if (follow_vm_found(exporter_follow(control->exporter), arguments, &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, NULL);
+}
+
+static void control_vm_lost(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const char *key = json_string_value(json_object_get(arguments, "key"));
+
+	if (!follow_is_teller(local_client_uid(client))) {
+		control_refuse(client, FAILURE_NOT_ALLOWED, NULL, "only usbpush-mdns may tell of VMs");
+		return;
+	}
+	if (key)
+		follow_vm_lost(exporter_follow(control->exporter), key);
+	local_client_reply(client, NULL);
+}
+
 /* The link, end to end: a try now if it is down, a ping if it is up. The caller watches the status for what comes of it. */
 static void control_test(struct control *control, struct local_client *client, const json_t *arguments)
 {
@@ -215,13 +300,36 @@ static void control_test(struct control *control, struct local_client *client, c
 
 static const struct {
 	const char *name;
-	bool is_change; /* for root only */
+	bool is_change; /* for root and the portal */
 	void (*handle)(struct control *control, struct local_client *client, const json_t *arguments);
 } REQUESTS[] = {
-	{ "status", false, control_status }, { "watch", false, control_watch },  { "events", false, control_events },
-	{ "attach", true, control_attach },  { "detach", true, control_detach }, { "key", true, control_key },
-	{ "pair", true, control_pair },      { "unpair", true, control_unpair }, { "test", true, control_test },
+	{ "status", false, control_status },
+	{ "watch", false, control_watch },
+	{ "events", false, control_events },
+	{ "attach", true, control_attach },
+	{ "detach", true, control_detach },
+	{ "key", true, control_key },
+	{ "pair", true, control_pair },
+	{ "unpair", true, control_unpair },
+	{ "test", true, control_test },
+	{ "vm-found", false, control_vm_found },
+	{ "vm-lost", false, control_vm_lost },
+	{ "pairing", false, control_pairing },
+	{ "pairings", true, control_pairings },
+	{ "pairing-code", true, control_pairing_code },
+	{ "pairing-cancel", true, control_pairing_cancel },
 };
+
+/* The portal has asked its visitor for a password. Its user is looked up each time: the package makes it, maybe after our start. */
+static bool control_may_change(const struct control *control, uid_t uid)
+{
+	struct passwd entry, *found = NULL;
+	char buffer[1024];
+
+	if (uid == 0)
+		return true;
+	return getpwnam_r(control->portal_user, &entry, buffer, sizeof(buffer), &found) == 0 && found && found->pw_uid == uid;
+}
 
 static void control_on_request(struct local_client *client, const char *request, json_t *arguments, void *userdata)
 {
@@ -231,7 +339,7 @@ static void control_on_request(struct local_client *client, const char *request,
 	for (size_t i = 0; i < ARRAY_SIZE(REQUESTS); i++) {
 		if (strcmp(REQUESTS[i].name, request) != 0)
 			continue;
-		if (REQUESTS[i].is_change && local_client_uid(client) != 0)
+		if (REQUESTS[i].is_change && !control_may_change(control, local_client_uid(client)))
 			control_refuse(client, FAILURE_NOT_ALLOWED, "Run it with sudo.", "only root may do that");
 		else
 			REQUESTS[i].handle(control, client, arguments);
@@ -247,6 +355,9 @@ static void control_on_gone(struct local_client *client, void *userdata)
 	struct control *control = userdata;
 
 	exporter_pair_forget(control->exporter, client);
+	pair_desk_forget(exporter_pair_desk(control->exporter), client);
+	if (local_client_get_data(client))
+		follow_forget(exporter_follow(control->exporter));
 }
 
 static void control_on_event(json_t *event, void *userdata)
@@ -269,6 +380,7 @@ int control_new(sd_event *event, const char *path, struct exporter *exporter, st
 	if (!control)
 		return -ENOMEM;
 	control->exporter = exporter;
+	control->portal_user = PORTAL_USER;
 	r = local_server_new(event, path, 0666, CONTROL_MAX_CLIENTS, control_on_request, control_on_gone, control, &control->server);
 	if (r < 0) {
 		free(control);
@@ -279,11 +391,17 @@ int control_new(sd_event *event, const char *path, struct exporter *exporter, st
 	return 0;
 }
 
+void control_set_portal_user(struct control *control, const char *name)
+{
+	control->portal_user = name;
+}
+
 struct control *control_free(struct control *control)
 {
 	if (!control)
 		return NULL;
 	event_log_set_listener(exporter_events(control->exporter), NULL, NULL);
+	pair_desk_forget(exporter_pair_desk(control->exporter), NULL); /* all who wait are clients of ours */
 	local_server_free(control->server);
 	free(control);
 	return NULL;

@@ -8,9 +8,11 @@
 
 #include "cleanup.h"
 #include "device_list.h"
+#include "follow.h"
 #include "held_file.h"
 #include "log.h"
 #include "machine.h"
+#include "pair_desk.h"
 #include "pairing.h"
 #include "selection.h"
 
@@ -28,6 +30,8 @@ struct exporter {
 	struct policy *policy;          /* owned */
 	struct link *link;              /* owned */
 	struct pairing *pairing;        /* owned */
+	struct follow *follow;          /* owned */
+	struct pair_desk *desk;         /* owned */
 	struct event_log *events;       /* owned */
 	struct uevent_monitor *monitor; /* owned */
 	sd_event_source *stop_timer;    /* owned */
@@ -143,6 +147,7 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
 	exporter_count_attached(exporter);
 	pairing_handle_link_state(exporter->pairing, state, link);
+	follow_handle_link_state(exporter->follow, state);
 }
 
 static void exporter_on_sync_wanted(void *userdata)
@@ -325,6 +330,11 @@ void exporter_reload(struct exporter *exporter)
 		exporter_share_all(exporter);
 }
 
+static void exporter_on_back(void *userdata)
+{
+	exporter_reload(userdata);
+}
+
 static int exporter_init_context(struct exporter *exporter)
 {
 	static const struct link_handlers handlers = {
@@ -333,6 +343,7 @@ static int exporter_init_context(struct exporter *exporter)
 		.on_message = exporter_on_message,
 		.on_lost = exporter_on_link_lost,
 	};
+	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all, .on_back = exporter_on_back };
 	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 
 	if (r == 0)
@@ -341,7 +352,13 @@ static int exporter_init_context(struct exporter *exporter)
 		r = flap_list_new(&exporter->flaps);
 	if (r == 0)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
-				exporter_share_all, exporter, &exporter->pairing);
+				&pairing_handlers, exporter, &exporter->pairing);
+	if (r == 0)
+		r = follow_new(exporter->daemon->event, exporter->link, exporter->pairing, exporter->events, &exporter->config,
+			       exporter->options.config_path, &exporter->follow);
+	if (r == 0)
+		r = pair_desk_new(exporter->daemon->event, exporter->pairing, exporter->events, exporter->key_path,
+				  exporter->options.pair_limits, &exporter->desk);
 	exporter->context = (struct device_context){
 		.event = exporter->daemon->event,
 		.jobs = exporter->jobs,
@@ -435,10 +452,12 @@ struct exporter *exporter_free(struct exporter *exporter)
 
 	if (!exporter)
 		return NULL;
+	pair_desk_free(exporter->desk); /* a try that ends goes back over the link */
 	uevent_monitor_free(exporter->monitor);
 	device_list_free(exporter->devices);
 	spare_free(exporter->spare);
 	flap_list_free(exporter->flaps);
+	follow_free(exporter->follow);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
 	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */
@@ -479,11 +498,7 @@ void exporter_stop(struct exporter *exporter)
 
 int exporter_pair(struct exporter *exporter, const struct vm_config *config, exporter_pair_fn on_done, void *userdata)
 {
-	struct vm_config trial = *config;
-
-	if (exporter->config.patience_ms) /* what no pairing changes */
-		trial.patience_ms = exporter->config.patience_ms;
-	return pairing_start(exporter->pairing, &trial, on_done, userdata);
+	return pairing_start(exporter->pairing, config, on_done, userdata);
 }
 
 void exporter_pair_forget(struct exporter *exporter, void *userdata)
@@ -525,6 +540,16 @@ void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *devi
 	fn(device, userdata);
 }
 
+struct follow *exporter_follow(struct exporter *exporter)
+{
+	return exporter->follow;
+}
+
+struct pair_desk *exporter_pair_desk(struct exporter *exporter)
+{
+	return exporter->desk;
+}
+
 struct link *exporter_link(struct exporter *exporter)
 {
 	return exporter->link;
@@ -556,6 +581,7 @@ json_t *exporter_to_json(struct exporter *exporter)
 	exporter_for_each(exporter, exporter_append_device, devices);
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices);
+	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
 	json_object_set_new(object, "problem", usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
 	return object;
 }

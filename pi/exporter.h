@@ -12,13 +12,17 @@
 /* The Pi's daemon: which devices there are, where they are on their way, and the link to the VM. It owns them all and passes on what happens
  * between them. */
 struct exporter;
+struct follow;
+struct pair_desk;
+struct pair_limits;
 
 struct exporter_options {
-	const char *sysfs_root, *dev_root; /* "/sys", "/dev" */
-	const char *config_path;           /* vm.conf */
-	const char *state_dir;             /* the key: /var/lib/usbpush */
-	const char *run_dir;               /* /run/usbpush */
-	const char *modules_dir;           /* NULL: the running kernel's */
+	const char *sysfs_root, *dev_root;     /* "/sys", "/dev" */
+	const char *config_path;               /* vm.conf */
+	const char *state_dir;                 /* the key: /var/lib/usbpush */
+	const char *run_dir;                   /* /run/usbpush */
+	const char *modules_dir;               /* NULL: the running kernel's */
+	const struct pair_limits *pair_limits; /* NULL: as in PROTOCOL.md */
 };
 
 /* Reads the configuration, finds what is plugged in, starts the link. Problems of the configuration are logged. The object is the caller's. */
@@ -54,6 +58,12 @@ size_t exporter_select(struct exporter *exporter, const char *selection, struct 
 
 /* Calls fn for each device that is plugged in. */
 void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata);
+
+/* Where VMs that show six digits are received; borrowed. */
+struct pair_desk *exporter_pair_desk(struct exporter *exporter);
+
+/* The VMs on the network; borrowed. */
+struct follow *exporter_follow(struct exporter *exporter);
 
 /* The link; borrowed. */
 struct link *exporter_link(struct exporter *exporter);

@@ -544,6 +544,11 @@ enum link_state link_get_state(const struct link *link)
 	return link->state;
 }
 
+const char *link_vm_id(const struct link *link)
+{
+	return link->vm.id;
+}
+
 void link_set_carrying(struct link *link, bool is_carrying)
 {
 	link->is_carrying = is_carrying;

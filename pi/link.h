@@ -60,6 +60,9 @@ void link_set_carrying(struct link *link, bool is_carrying);
 /* The transport for streams; NULL when there is none, borrowed until on_lost. */
 struct transport *link_get_transport(struct link *link);
 
+/* The id that the VM gave in its hello; "" before. */
+const char *link_vm_id(const struct link *link);
+
 /* Pings now; the status has no round trip until the answer to this one has come. */
 void link_ping(struct link *link);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "link.h"
 #include "vm_config.h"
@@ -10,18 +11,37 @@ struct pairing;
 
 typedef void (*pairing_done_fn)(const struct failure *failure, void *userdata); /* failure NULL: paired */
 
-/* current: the exporter's configuration (borrowed, updated on success). on_paired is called with userdata after each success. */
-int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current, void (*on_paired)(void *userdata),
-		void *userdata, struct pairing **ret_pairing);
+struct pairing_handlers {
+	void (*on_paired)(void *userdata); /* with another VM than before */
+	void (*on_back)(void *userdata);   /* vm.conf is again as it was before the last pairing: read it */
+};
+
+/* current: the exporter's configuration (borrowed, updated on success). */
+int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current,
+		const struct pairing_handlers *handlers, void *userdata, struct pairing **ret_pairing);
 
 /* A try under way is dropped, without a word to who waits. Takes NULL, returns NULL. */
 struct pairing *pairing_free(struct pairing *pairing);
 
-/* Starts a try; on_done tells its end. -EBUSY while another runs. */
+/* Starts a try; on_done tells its end. -EBUSY while another runs. What no pairing changes (the patience) stays as it is. */
 int pairing_start(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata);
+
+/* The same, but when the link is up nothing is written yet: on_done says so (failure NULL), and the caller decides with pairing_commit() or
+ * pairing_revert(). A link that goes down before that ends the try: on_done is called again, with the failure. */
+int pairing_start_held(struct pairing *pairing, const struct vm_config *config, pairing_done_fn on_done, void *userdata);
+
+/* Writes down what was held. On failure the old pairing is back. -EINVAL if nothing is held. The VM may yet go back, if it never hears that it was written: a VM that does not
+ * let this Pi in any more, before the link was seen up settle_usec from now or later, has gone back, and so does the Pi. */
+int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure *ret_failure);
+
+/* Drops the try under way, or what is held, without a word to who waits: the old pairing is back. */
+void pairing_revert(struct pairing *pairing);
 
 /* The configuration was changed by other means (current is that already): a try under way fails, and says why. */
 void pairing_cancel(struct pairing *pairing);
+
+/* Whether a try is under way, or held. */
+bool pairing_is_busy(const struct pairing *pairing);
 
 /* Whoever waits with this userdata has gone; the try goes on. */
 void pairing_forget(struct pairing *pairing, void *userdata);

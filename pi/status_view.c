@@ -37,8 +37,7 @@ static void print_link_words(const json_t *link, FILE *stream)
 	const json_t *error = json_object_get(link, "error"), *next = json_object_get(link, "next_try_ms");
 
 	if (strcmp(state, "UNPAIRED") == 0) {
-		fprintf(stream,
-			"not paired with a VM. On the VM: usbpush-vm authorize; then here: usbpush pair --host VM --host-key KEY\n");
+		fprintf(stream, "not paired with a VM. On the VM: sudo usbpush-vm pair; then here: sudo usbpush pair\n");
 		return;
 	}
 	if (strcmp(state, "UP") == 0) {
@@ -111,6 +110,19 @@ void status_view_print_devices(const json_t *status, FILE *stream, bool is_colou
 	table_free(table);
 }
 
+/* Whom this Pi could be paired with: a hint for one who does not know what to do next. */
+static void print_found_vms(const json_t *status, FILE *stream)
+{
+	const json_t *vms = json_object_get(status, "vms"), *vm;
+	size_t i;
+
+	if (strcmp(text_of(json_object_get(status, "link"), "state"), "UNPAIRED") != 0)
+		return;
+	json_array_foreach(vms, i, vm)
+		fprintf(stream, "%s%s (%s)%s", i == 0 ? "On this network: " : ", ", text_of(vm, "name"), text_of(vm, "address"),
+			i + 1 == json_array_size(vms) ? "\n" : "");
+}
+
 void status_view_print(const json_t *status, FILE *stream, bool is_coloured)
 {
 	const json_t *problem = json_object_get(status, "problem");
@@ -119,6 +131,7 @@ void status_view_print(const json_t *status, FILE *stream, bool is_coloured)
 		fprintf(stream, "%sProblem%s  %s. %s\n", table_color_start(TABLE_RED, is_coloured), table_color_end(is_coloured),
 			text_of(problem, "text"), text_of(problem, "cure"));
 	print_link(json_object_get(status, "link"), stream, is_coloured);
+	print_found_vms(status, stream);
 	fputc('\n', stream);
 	status_view_print_devices(status, stream, is_coloured, false);
 }

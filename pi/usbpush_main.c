@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "owner_command.h"
 
 static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a VM\n"
 			   "\n"
@@ -10,11 +11,14 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush attach DEVICE | --all       share it (again), now\n"
 			   "  usbpush detach DEVICE               take it from the VM and keep it here\n"
 			   "  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
+			   "  usbpush pair [HOST]                 pair with the VM on which usbpush-vm pair runs; asks for its code\n"
 			   "  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
-			   "                                      push to that VM from now on\n"
+			   "                                      the same without a code: push to that VM from now on\n"
 			   "  usbpush unpair                      push no more\n"
 			   "  usbpush events [--follow] [--json]  what happened\n"
 			   "  usbpush test                        the link, end to end\n"
+			   "  usbpush setup-code                  the code that makes you owner of the web page, port 8080\n"
+			   "  usbpush reset-password              when its password is lost\n"
 			   "  usbpush --help, --version\n"
 			   "\n"
 			   "DEVICE is a bus id (1-1.4), VID:PID (0403:6001) or a serial number.\n"
@@ -24,9 +28,17 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } COMMANDS[] = {
-	{ "status", command_status }, { "devices", command_devices }, { "attach", command_attach },
-	{ "detach", command_detach }, { "key", command_key },         { "pair", command_pair },
-	{ "unpair", command_unpair }, { "events", command_events },   { "test", command_test },
+	{ "status", command_status },
+	{ "devices", command_devices },
+	{ "attach", command_attach },
+	{ "detach", command_detach },
+	{ "key", command_key },
+	{ "pair", command_pair },
+	{ "unpair", command_unpair },
+	{ "events", command_events },
+	{ "test", command_test },
+	{ "setup-code", command_setup_code },
+	{ "reset-password", command_reset_password },
 };
 
 int main(int argc, char **argv)

@@ -28,6 +28,11 @@ static bool config_is_user(const char *text)
 	       strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == length;
 }
 
+bool vm_config_is_id(const char *text)
+{
+	return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32;
+}
+
 static int config_parse_number(const char *text, unsigned long min, unsigned long max, unsigned long *ret_value)
 {
 	char *end;
@@ -83,6 +88,10 @@ static int config_on_setting(const char *key, const char *value, unsigned line, 
 	} else if (strcmp(key, "VM_HOST_KEY") == 0) {
 		if (*value && transport_key_parse(value, config->host_key, sizeof(config->host_key), NULL, NULL) < 0)
 			return config_expect(expected, size, "the VM's public host key, \"ssh-ed25519 AAAA...\"");
+	} else if (strcmp(key, "VM_ID") == 0) {
+		if (*value && !vm_config_is_id(value))
+			return config_expect(expected, size, "the VM's id, 32 hex digits, as pairing writes it");
+		snprintf(config->id, sizeof(config->id), "%s", value);
 	} else if (strcmp(key, "PATIENCE_MS") == 0) {
 		if (config_parse_number(value, 1000, 600000, &number) < 0)
 			return config_expect(expected, size, "milliseconds from 1000 to 600000");
@@ -152,6 +161,7 @@ int vm_config_save(const char *path, const struct vm_config *config)
 		{ "VM_USER", is_paired ? config->user : NULL },
 		{ "VM_PORT", is_paired ? port : NULL },
 		{ "VM_HOST_KEY", is_paired ? config->host_key : NULL },
+		{ "VM_ID", is_paired && config->id[0] ? config->id : NULL },
 	};
 
 	snprintf(port, sizeof(port), "%u", config->port);

@@ -15,6 +15,7 @@ struct vm_config {
 	char user[64];       /* usbpush */
 	char host_key[4096]; /* "ssh-ed25519 AAAA...", without comment */
 	uint32_t patience_ms;
+	char id[33]; /* of the VM, as it calls itself; empty where the pairing did not say it */
 };
 
 /* Without a file all is default: not paired. Each line that makes no sense is passed to on_problem and leaves its default; a host without a usable host
@@ -24,11 +25,14 @@ int vm_config_load(const char *path, config_problem_fn on_problem, void *userdat
 /* Whether host and host key are there. */
 bool vm_config_is_paired(const struct vm_config *config);
 
+/* Whether text can be a VM's id: 32 hex digits. */
+bool vm_config_is_id(const char *text);
+
 /* Whether the two mean the same link. */
 bool vm_config_equal(const struct vm_config *a, const struct vm_config *b);
 
 /* Checks what a person gave for pairing. FAILURE_BAD_REQUEST with the cure otherwise. */
 int vm_config_check(const struct vm_config *config, struct failure *ret_failure);
 
-/* Writes host, port, user and host key into the file at path, keeping all else; an unpaired config takes them out. */
+/* Writes host, port, user, host key and id into the file at path, keeping all else; an unpaired config takes them out. */
 int vm_config_save(const char *path, const struct vm_config *config);

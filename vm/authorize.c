@@ -58,12 +58,11 @@ static int key_file_read(const char *path, struct pi_key *ret_key, struct failur
 	return pi_key_parse(content, is_stdin ? "standard input" : path, ret_key, ret_failure);
 }
 
-int authorize_pi(const char *root, const char *name, const char *address, const char *key_file, struct piconf_entry *ret_entry,
-		 struct failure *ret_failure)
+int authorize_pi_key(const char *root, const char *name, const char *address, const struct pi_key *key, struct piconf_entry *ret_entry,
+		     struct failure *ret_failure)
 {
 	char conf_path[PATH_MAX], keys_path[PATH_MAX];
 	struct piconf_entry entry = { 0 };
-	struct pi_key key;
 	int err;
 
 	if (!piconf_is_name(name))
@@ -72,11 +71,10 @@ int authorize_pi(const char *root, const char *name, const char *address, const 
 	if (address && !piconf_is_address(address))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give a host name or an IP address", "\"%s\" can't be an address",
 				   address);
-	err = key_file_read(key_file, &key, ret_failure);
-	if (err < 0 || (err = root_path(root, PICONF_PATH, conf_path, ret_failure)) < 0 ||
+	if ((err = root_path(root, PICONF_PATH, conf_path, ret_failure)) < 0 ||
 	    (err = root_path(root, AUTHORIZED_KEYS_PATH, keys_path, ret_failure)) < 0)
 		return err;
-	snprintf(entry.id, sizeof(entry.id), "%s", key.pi_id);
+	snprintf(entry.id, sizeof(entry.id), "%s", key->pi_id);
 	snprintf(entry.name, sizeof(entry.name), "%s", name);
 	snprintf(entry.address, sizeof(entry.address), "%s", address ? address : "");
 
@@ -86,11 +84,34 @@ int authorize_pi(const char *root, const char *name, const char *address, const 
 		err = piconf_write_entry(conf_path, &entry);
 	if (err < 0)
 		return fail_file(ret_failure, conf_path, err);
-	err = authorized_keys_write(keys_path, &key, name);
+	err = authorized_keys_write(keys_path, key, name);
 	if (err < 0)
 		return fail_file(ret_failure, keys_path, err);
 	*ret_entry = entry;
 	return 0;
+}
+
+int authorize_pi(const char *root, const char *name, const char *address, const char *key_file, struct piconf_entry *ret_entry,
+		 struct failure *ret_failure)
+{
+	struct pi_key key;
+	int err = key_file_read(key_file, &key, ret_failure);
+
+	return err < 0 ? err : authorize_pi_key(root, name, address, &key, ret_entry, ret_failure);
+}
+
+int authorize_read_host_key(const char *root, struct pi_key *ret_key, struct failure *ret_failure)
+{
+	_cleanup_free_ char *content = NULL;
+	char path[PATH_MAX];
+	int err = root_path(root, HOST_KEY_PATH, path, ret_failure);
+
+	if (err < 0)
+		return err;
+	if (file_read(path, KEY_FILE_MAX_SIZE, &content) < 0)
+		return failure_set(ret_failure, FAILURE_NOT_FOUND, "Make it: sudo ssh-keygen -A",
+				   "this machine has no ed25519 host key (%s)", path);
+	return pi_key_parse(content, path, ret_key, ret_failure);
 }
 
 static void problem_pass_over(const struct config_problem *problem, void *userdata)
@@ -150,19 +171,16 @@ static void machine_address(char *buffer, size_t size)
 
 void authorize_print_next_step(const char *root, FILE *stream)
 {
-	_cleanup_free_ char *content = NULL;
-	char path[PATH_MAX], address[256];
+	char address[256];
 	struct pi_key key;
 	struct failure failure;
 
 	machine_address(address, sizeof(address));
-	if (root_path(root, HOST_KEY_PATH, path, &failure) < 0)
-		return;
-	if (file_read(path, KEY_FILE_MAX_SIZE, &content) < 0 || pi_key_parse(content, path, &key, &failure) < 0) {
+	if (authorize_read_host_key(root, &key, &failure) < 0) {
 		fprintf(stream,
-			"This machine has no ed25519 host key (%s). Make it: sudo ssh-keygen -A\n"
+			"%s. %s\n"
 			"Then, on the Pi: sudo usbpush pair --host %s --host-key 'ssh-ed25519 ...'\n",
-			path, address);
+			failure.text, failure.cure, address);
 		return;
 	}
 	fprintf(stream, "Now, on the Pi:\n  sudo usbpush pair --host %s --host-key 'ssh-ed25519 %s'\n", address, key.text);

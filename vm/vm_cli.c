@@ -11,6 +11,7 @@
 #include "boot_attach.h"
 #include "cleanup.h"
 #include "local_request.h"
+#include "pair.h"
 #include "table.h"
 #include "vm_status_view.h"
 
@@ -228,6 +229,8 @@ static void print_help(void)
 	puts("Usage: usbpush-vm COMMAND [OPTIONS]\n"
 	     "\n"
 	     "  status [--json] [--watch]                        what is attached, and whether all works\n"
+	     "  pair [PI] [--address HOST] [--port N] [--name NAME]\n"
+	     "                                                   pair with a Pi: shows six digits to type there (root)\n"
 	     "  authorize --name NAME [--address HOST] KEYFILE|- let the Pi with this public key in (root)\n"
 	     "  unpair PI                                        shut a Pi out, by its name or id (root)\n"
 	     "  detach DEVICE                                    detach a device (root)\n"
@@ -300,6 +303,8 @@ int vm_cli_main(int argc, char **argv)
 		puts("usbpush-vm " USBPUSH_VERSION);
 		return EXIT_SUCCESS;
 	}
+	if (strcmp(argv[1], "pair") == 0)
+		return pair_main(argc - 1, argv + 1);
 	if (strcmp(argv[1], "boot-attach") == 0)
 		return boot_attach_main(argc - 1, argv + 1);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {

@@ -22,7 +22,7 @@
 #define SSHD "/usr/sbin/sshd"
 
 static const char HELLO[] =
-	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"feed\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
+	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
 	"\"patience_ms\":8000,\"ports\":16}";
 
 /* ---- the part that sshd starts: plays a script on stdin and stdout ---- */

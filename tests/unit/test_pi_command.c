@@ -12,6 +12,7 @@
 #include "check_program.h"
 #include "cleanup.h"
 #include "control.h"
+#include "follow.h"
 #include "pi_bed.h"
 
 #define MAX_ARGUMENTS 12
@@ -170,8 +171,23 @@ START_TEST(a_fresh_pi_is_told_what_to_do_next)
 {
 	ck_assert_int_eq(usbpush("status"), 0);
 	expect_out("not paired with a VM");
-	expect_out("usbpush pair --host VM --host-key KEY");
+	expect_out("sudo usbpush-vm pair; then here: sudo usbpush pair");
 	expect_out("No USB device is plugged in");
+}
+END_TEST
+
+START_TEST(a_fresh_pi_names_the_vms_on_its_network)
+{
+	_cleanup_json_ json_t *vm =
+		json_pack("{s:s, s:s, s:s, s:i}", "key", "2/0/bench", "name", "usbpush on bench", "address", "10.0.0.2", "port", 22);
+	struct failure failure;
+
+	ck_assert_int_eq(follow_vm_found(exporter_follow(bed.exporter), vm, &failure), 0);
+	json_object_set_new(vm, "key", json_string("2/0/evil"));
+	json_object_set_new(vm, "name", json_string("evil\033[31m\n"));
+	ck_assert_int_eq(follow_vm_found(exporter_follow(bed.exporter), vm, &failure), 0);
+	ck_assert_int_eq(usbpush("status"), 0);
+	expect_out("On this network: usbpush on bench (10.0.0.2), evil?[31m? (10.0.0.2)\n");
 }
 END_TEST
 
@@ -482,6 +498,91 @@ START_TEST(everybody_may_look_and_only_root_may_change)
 }
 END_TEST
 
+START_TEST(the_portals_user_may_change_things_and_no_other_user)
+{
+	if (geteuid() != 0)
+		return; /* it takes root to become somebody else */
+	ck_assert_int_eq(chmod(bed.vm.tree.path, 0755), 0);
+	control_set_portal_user(control, "daemon");
+	ck_assert_int_eq(usbpush_as(1, "key", NULL), 0);
+	ck_assert_int_eq(usbpush_as(1, "unpair", NULL), 0);
+	ck_assert_int_eq(usbpush_as(65534, "unpair", NULL), 1);
+	expect_err("only root may do that");
+	control_set_portal_user(control, "no-such-user");
+	ck_assert_int_eq(usbpush_as(1, "unpair", NULL), 1);
+	expect_err("only root may do that");
+}
+END_TEST
+
+/* ---- the portal's owner ---- */
+
+static void setup_owner(void)
+{
+	setup();
+	temp_tree_make_dir(&bed.vm.tree, "portal");
+	setenv("USBPUSH_PORTAL_STATE", temp_tree_path(&bed.vm.tree, "portal"), 1);
+	setenv("USBPUSH_SETUP_CODE", temp_tree_path(&bed.vm.tree, "run/setup-code"), 1);
+	setenv("USBPUSH_PORTAL_GROUP", "daemon", 1);
+}
+
+START_TEST(a_setup_code_is_for_root_and_the_portal_alone)
+{
+	struct stat status;
+	char first[16];
+
+	ck_assert_int_eq(usbpush("setup-code"), 0);
+	ck_assert_uint_eq(strcspn(out, "\n"), 9);
+	expect_err(".local:8080");
+	ck_assert_int_eq(stat(getenv("USBPUSH_SETUP_CODE"), &status), 0);
+	ck_assert_uint_eq(status.st_mode & 07777, 0640);
+	ck_assert_uint_eq(status.st_gid, 1);
+	ck_assert_str_eq(temp_tree_get(&bed.vm.tree, "run/setup-code"), out);
+	snprintf(first, sizeof(first), "%.10s", out);
+	ck_assert_int_eq(usbpush("setup-code"), 0);
+	ck_assert_str_ne(out, first);
+}
+END_TEST
+
+START_TEST(nobody_else_gets_a_setup_code)
+{
+	if (geteuid() != 0)
+		return; /* it takes root to become somebody else */
+	ck_assert_int_eq(chmod(bed.vm.tree.path, 0755), 0);
+	ck_assert_int_eq(chmod(temp_tree_path(&bed.vm.tree, "portal"), 0700), 0);
+	ck_assert_int_eq(usbpush_as(65534, "setup-code", NULL), 1);
+	expect_err("Run it with sudo.");
+	ck_assert_int_eq(usbpush_as(65534, "reset-password", NULL), 1);
+	expect_err("Run it with sudo.");
+	ck_assert_str_eq(out, "");
+}
+END_TEST
+
+START_TEST(an_owned_portal_has_no_setup_code_before_its_password_is_reset)
+{
+	temp_tree_put(&bed.vm.tree, "portal/owner", "$y$hash\n");
+	ck_assert_int_eq(usbpush("setup-code"), 1);
+	expect_err("the portal has an owner already");
+	expect_err("usbpush reset-password");
+	ck_assert_int_eq(usbpush("reset-password"), 0);
+	ck_assert_uint_eq(temp_tree_count(&bed.vm.tree, "portal"), 0);
+	ck_assert_str_eq(temp_tree_get(&bed.vm.tree, "run/setup-code"), out);
+	ck_assert_int_eq(usbpush("setup-code"), 0);
+}
+END_TEST
+
+START_TEST(without_the_portals_group_no_code_lies_around)
+{
+	setenv("USBPUSH_PORTAL_GROUP", "no-such-group", 1);
+	ck_assert_int_eq(usbpush("setup-code"), 1);
+	expect_err("systemd-sysusers");
+	ck_assert_int_eq(access(getenv("USBPUSH_SETUP_CODE"), F_OK), -1);
+	setenv("USBPUSH_PORTAL_GROUP", "daemon", 1);
+	setenv("USBPUSH_SETUP_CODE", "/proc/no/such", 1);
+	ck_assert_int_eq(usbpush("setup-code"), 1);
+	ck_assert_int_eq(usbpush("setup-code", "x"), 2);
+}
+END_TEST
+
 static const char *const USAGE[][5] = {
 	{ "fly" },
 	{ "status", "--fast" },
@@ -493,7 +594,6 @@ static const char *const USAGE[][5] = {
 	{ "detach" },
 	{ "detach", "--all" },
 	{ "key", "x" },
-	{ "pair" },
 	{ "pair", "--host", "vm" },
 	{ "pair", "--host" },
 	{ "pair", "--port", "ssh" },
@@ -535,14 +635,17 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	TCase *fresh = tcase_create("a fresh Pi"), *up = tcase_create("a Pi whose link is up");
+	TCase *fresh = tcase_create("a fresh Pi"), *up = tcase_create("a Pi whose link is up"), *owner = tcase_create("the portal's owner");
 
 	ssh_vm_play(argc, argv);
 	tcase_add_checked_fixture(fresh, setup, teardown);
 	tcase_add_checked_fixture(up, setup_up, teardown);
+	tcase_add_checked_fixture(owner, setup_owner, teardown);
+	tcase_set_timeout(owner, 60);
 	tcase_set_timeout(fresh, 60);
 	tcase_set_timeout(up, 60);
 	tcase_add_test(fresh, a_fresh_pi_is_told_what_to_do_next);
+	tcase_add_test(fresh, a_fresh_pi_names_the_vms_on_its_network);
 	tcase_add_test(up, status_shows_link_and_devices_in_columns);
 	tcase_add_test(up, status_as_json_has_what_scripts_build_on);
 	tcase_add_test(fresh, devices_explained_say_why);
@@ -564,8 +667,13 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_test_is_not_satisfied_by_an_earlier_round_trip);
 	tcase_add_test(fresh, a_test_without_a_vm_says_so);
 	tcase_add_test(fresh, everybody_may_look_and_only_root_may_change);
+	tcase_add_test(fresh, the_portals_user_may_change_things_and_no_other_user);
 	tcase_add_loop_test(fresh, a_wrong_call_is_a_usage_error, 0, ARRAY_SIZE(USAGE));
 	tcase_add_test(fresh, help_and_version_are_no_errors);
 	tcase_add_test(fresh, without_the_exporter_each_command_says_how_to_start_it);
-	return check_program_run("pi_command", fresh, up, NULL);
+	tcase_add_test(owner, a_setup_code_is_for_root_and_the_portal_alone);
+	tcase_add_test(owner, nobody_else_gets_a_setup_code);
+	tcase_add_test(owner, an_owned_portal_has_no_setup_code_before_its_password_is_reset);
+	tcase_add_test(owner, without_the_portals_group_no_code_lies_around);
+	return check_program_run("pi_command", fresh, up, owner, NULL);
 }

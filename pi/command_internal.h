@@ -1,0 +1,23 @@
+#pragma once
+
+#include <jansson.h>
+
+#include "failure.h"
+
+/* What the subcommands share. */
+
+#define ANSWER_TIMEOUT_MS 5000
+
+enum { DONE = 0, FAILED = 1, USAGE = 2 };
+
+/* Says "usbpush: TEXT CURE". Returns FAILED. */
+int command_fail(const struct failure *failure);
+
+/* Says "usbpush: ...; see usbpush --help". Returns USAGE. */
+int command_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The control socket's path; another one for tests. */
+const char *command_control_path(void);
+
+/* Asks once over a connection of its own. The request's reference is taken. 0 and the answer (the caller's), or a negative errno with ret_failure filled. */
+int command_ask(json_t *request, int timeout_ms, json_t **ret_answer, struct failure *ret_failure);

@@ -1,0 +1,102 @@
+#include "api_action.h"
+
+#include <stdlib.h>
+
+#include "api_answer.h"
+#include "link_test.h"
+
+#define ACTION_TIMEOUT_USEC 5000000
+#define PAIR_TIMEOUT_USEC   (UINT64_C(35) * 1000000)
+
+/* A request that waits for the exporter. */
+struct api_action {
+	struct portal *portal;        /* borrowed: outlives us */
+	struct http_request *request; /* ours until it is answered */
+};
+
+static const struct api_error BUSY = { 503, "busy", "too much is asked at once", "Try again in a moment." };
+
+static void action_on_answer(const json_t *answer, const struct failure *failure, void *userdata)
+{
+	struct api_action action = *(struct api_action *)userdata;
+	json_t *copy;
+
+	free(userdata);
+	model_refresh(action.portal->model);
+	if (failure) {
+		api_reply_failure(action.request, answer, failure);
+		return;
+	}
+	copy = json_copy((json_t *)(uintptr_t)answer);
+	json_object_del(copy, "ok");
+	api_reply(action.request, 200, copy);
+}
+
+void api_pass_on(const struct api_call *call, json_t *request, uint64_t timeout_usec)
+{
+	struct api_action *action = calloc(1, sizeof(*action));
+
+	if (!action) {
+		json_decref(request);
+		api_reply(call->request, 500, NULL);
+		return;
+	}
+	*action = (struct api_action){ call->portal, call->request };
+	if (upstream_ask(call->portal->upstream, request, timeout_usec, action_on_answer, action) < 0) {
+		free(action);
+		api_reply_error(call->request, &BUSY);
+	}
+}
+
+void api_attach(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s, s:s}", "request", "attach", "device", call->parameter), ACTION_TIMEOUT_USEC);
+}
+
+void api_detach(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s, s:s}", "request", "detach", "device", call->parameter), ACTION_TIMEOUT_USEC);
+}
+
+void api_attach_all(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s, s:b}", "request", "attach", "all", 1), ACTION_TIMEOUT_USEC);
+}
+
+void api_get_key(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s}", "request", "key"), ACTION_TIMEOUT_USEC);
+}
+
+void api_unpair(const struct api_call *call)
+{
+	api_pass_on(call, json_pack("{s:s}", "request", "unpair"), ACTION_TIMEOUT_USEC);
+}
+
+/* Only what pairing takes is passed on, and the exporter checks each value. */
+void api_pair(const struct api_call *call)
+{
+	static const char *const keys[] = { "host", "host_key", "user", "port" };
+	json_t *request = json_pack("{s:s}", "request", "pair");
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (json_object_get(call->body, keys[i]))
+			json_object_set(request, keys[i], json_object_get(call->body, keys[i]));
+	api_pass_on(call, request, PAIR_TIMEOUT_USEC);
+}
+
+static void action_on_tested(const json_t *result, const struct failure *failure, void *userdata)
+{
+	struct http_request *request = userdata;
+
+	if (result)
+		api_reply(request, 200, json_copy((json_t *)(uintptr_t)result));
+	else
+		api_reply_failure(request, NULL, failure);
+}
+
+void api_test(const struct api_call *call)
+{
+	if (link_test_start(call->portal->link_test, action_on_tested, call->request) < 0)
+		api_reply_error(call->request, &BUSY);
+}

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "portal_internal.h"
+
+/* What the portal changes: each is a request of the exporter's, and its answer is passed on. */
+
+/* Passes a request (its reference is taken) on to the exporter, and its answer to the client. */
+void api_pass_on(const struct api_call *call, json_t *request, uint64_t timeout_usec);
+
+/* POST /api/v1/devices/{busid}/attach, .../detach, /api/v1/attach-all */
+void api_attach(const struct api_call *call);
+void api_detach(const struct api_call *call);
+void api_attach_all(const struct api_call *call);
+
+/* POST /api/v1/test: answers when the test is over. */
+void api_test(const struct api_call *call);
+
+/* GET /api/v1/key: the public key that the VM has to know. */
+void api_get_key(const struct api_call *call);
+
+/* POST /api/v1/pair {"host","host_key"[,"user","port"]}: without a code, for who knows the host key. POST /api/v1/unpair */
+void api_pair(const struct api_call *call);
+void api_unpair(const struct api_call *call);

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "portal_internal.h"
+
+/* Who may what. */
+
+#define SESSION_COOKIE "usbpush"
+
+/* GET /api/v1/session: whether there is an owner, whether the caller is logged in, and its CSRF token. */
+void api_get_session(const struct api_call *call);
+
+/* POST /api/v1/claim {"code","password"}: becomes the owner, and is logged in. */
+void api_claim(const struct api_call *call);
+
+/* POST /api/v1/login {"password"} and /api/v1/logout. */
+void api_login(const struct api_call *call);
+void api_logout(const struct api_call *call);
+
+/* The session that the request's cookie opens, or NULL. */
+const struct session *api_find_session(struct portal *portal, const struct http_request *request);

@@ -1,0 +1,36 @@
+// The portal's API, as openapi.json describes it.
+
+let csrf = null;
+
+/** What the portal could not do: message, what to do about it, and the code. */
+export class ApiError extends Error {
+	constructor(status, error) {
+		super(error?.text ?? `the portal answered ${status}`);
+		this.status = status;
+		this.code = error?.code ?? 'unknown';
+		this.cure = error?.cure ?? '';
+	}
+}
+
+async function ask(method, path, body) {
+	let response;
+	try {
+		response = await fetch(`/api/v1/${path}`, {
+			method,
+			cache: 'no-store',
+			headers: method === 'POST' ? { 'Content-Type': 'application/json', 'X-Usbpush-Csrf': csrf ?? '' } : {},
+			body: method === 'POST' ? JSON.stringify(body ?? {}) : undefined,
+		});
+	} catch {
+		throw new ApiError(0, { code: 'unreachable', text: 'the portal does not answer', cure: 'Is the Pi on, and are you in its network?' });
+	}
+	const answer = await response.json().catch(() => ({}));
+	if (!response.ok)
+		throw new ApiError(response.status, answer.error);
+	if ('csrf' in answer)
+		csrf = answer.csrf;
+	return answer;
+}
+
+export const get = (path) => ask('GET', path);
+export const post = (path, body) => ask('POST', path, body);

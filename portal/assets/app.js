@@ -1,0 +1,262 @@
+// The page: who is here, what is shown, and the stream that keeps it true.
+
+import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
+import { get, post } from '/api.js';
+import { changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
+import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
+
+const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0 });
+const view = document.getElementById('view');
+const live = document.getElementById('live');
+let parts = null, stream = null, staleTimer = null, wasIn = new Map();
+
+const mayChange = () => page.session?.authenticated === true;
+
+// ---- the headline: does it work? ----
+
+const SERIAL_PENDING = ['SEEN', 'BINDING', 'READY', 'OFFERED'];
+const plural = (n, word) => `${n} ${word}${n === 1 ? '' : 's'}`;
+
+function troubleOf(snapshot) {
+	const { exporter, status } = snapshot, link = status?.link;
+	if (exporter || !status)
+		return { color: 'red', text: 'The exporter does not answer', more: sentence(exporter?.text), cure: exporter?.cure };
+	if (status.problem)
+		return { color: 'red', text: sentence(status.problem.text).replace(/\.$/, ''), more: '', cure: status.problem.cure };
+	if (link.state === 'UNPAIRED')
+		return { color: 'grey', text: 'Not paired with a VM yet', more: 'Pair this Pi once. From then on, what you plug in appears there.' };
+	if (link.state === 'REFUSED')
+		return { color: 'red', text: 'The link waits for you', more: sentence(link.error?.text), cure: link.error?.cure };
+	if (link.state === 'DOWN')
+		return { color: 'red', text: `No connection to ${link.host}`, more: sentence(link.error?.text), cure: link.error?.cure };
+	if (link.state !== 'UP')
+		return { color: 'yellow', text: `Connecting to ${link.vm || link.host} …`, more: sentence(link.error?.text) };
+	return null;
+}
+
+function headlineOf(snapshot) {
+	const trouble = troubleOf(snapshot);
+	if (trouble)
+		return trouble;
+	const { devices, link } = snapshot.status, vm = link.vm || link.host;
+	const n = (test) => devices.filter(test).length;
+	const attached = n((d) => d.state === 'ATTACHED'), failed = n((d) => d.state === 'FAILED'), pending = n((d) => SERIAL_PENDING.includes(d.state));
+	if (failed)
+		return { color: 'red', text: `${plural(failed, 'device')} could not be attached`, more: attached ? `${plural(attached, 'other')} on ${vm}.` : 'Its card below says why.' };
+	if (pending)
+		return { color: 'yellow', text: `${plural(pending, 'device')} on the way to ${vm}`, more: attached ? `${attached} there already.` : '' };
+	if (attached)
+		return { color: 'green', text: `It works: ${plural(attached, 'device')} on ${vm}`, more: '' };
+	return { color: 'green', text: `Ready: ${vm} is connected`, more: 'Plug a USB serial device into this Pi.' };
+}
+
+function linkLine(link) {
+	if (!link || link.state === 'UNPAIRED')
+		return '';
+	const where = `${link.user}@${link.host}${link.port === 22 ? '' : `, port ${link.port}`}`;
+	const age = Date.now() - page.received, next = link.next_try_ms == null ? null : link.next_try_ms - age;
+	return [where, link.state === 'UP' && link.rtt_ms != null ? `round trip ${link.rtt_ms.toFixed(1)} ms` : '',
+		link.state === 'UP' ? `up for ${span(link.since_ms + age)}` : '', next == null ? '' : next > 0 ? `next try in ${Math.ceil(next / 1000)} s` : 'trying now'].filter(Boolean).join(' · ');
+}
+
+function showHeadline() {
+	const snapshot = page.snapshot, headline = headlineOf(snapshot), link = snapshot.status?.link;
+	const isUp = link?.state === 'UP' && !snapshot.exporter, isPaired = link && link.state !== 'UNPAIRED';
+	parts.hero.dataset.color = headline.color;
+	parts.cable.dataset.state = isUp ? 'up' : isPaired && headline.color === 'yellow' ? 'connecting' : isPaired ? 'down' : 'none';
+	setText(parts.headline, headline.text);
+	setText(parts.more, headline.more ?? '');
+	setText(parts.cure, sentence(headline.cure));
+	setText(parts.link, linkLine(link));
+	setText(parts.vm, isPaired ? link.vm || link.host : 'your VM');
+	document.title = `${headline.text} – usbpush`;
+	parts.pair.hidden = !mayChange() || isPaired !== false;
+	parts.test.hidden = parts.unpair.hidden = !mayChange() || !isPaired;
+	parts.all.hidden = !mayChange() || !isUp || !snapshot.status.devices.some((d) => d.state === 'FAILED' || /by hand/.test(d.reason ?? ''));
+}
+
+// ---- devices, VMs, events ----
+
+const byPlace = (a, b) => a.busid.localeCompare(b.busid, 'en', { numeric: true });
+
+function showDevices() {
+	const devices = page.snapshot.status?.devices ?? [];
+	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d);
+	const shared = devices.filter(isShared).sort(byPlace);
+	const staying = devices.filter((d) => !isShared(d)).sort(byPlace);
+	const change = (element, device) => changeCard(element, device, mayChange());
+	reconcile(parts.cards, shared, (d) => d.busid, makeCard, change);
+	reconcile(parts.staying, staying, (d) => d.busid, makeCard, change);
+	parts.empty.hidden = shared.length > 0;
+	parts.stayingSection.hidden = staying.length === 0;
+	setText(parts.count, shared.length ? String(shared.length) : '');
+}
+
+function showVms() {
+	const vms = page.snapshot.status?.vms ?? [];
+	parts.vmsSection.hidden = !mayChange() || vms.length === 0;
+	reconcile(parts.vms, vms, (vm) => `${vm.id} ${vm.name}`, () => h('li', { class: 'row' }, icon('server'), h('span', { class: 'row-main' }, h('strong'), h('span', { class: 'hint' })), h('span', { class: 'chip' })),
+		(row, vm) => {
+			setText(row.querySelector('strong'), vm.name || vm.host);
+			setText(row.querySelector('.hint'), `${vm.address}${vm.port === 22 ? '' : ` port ${vm.port}`} · ${vm.fingerprint ?? ''}`);
+			setText(row.querySelector('.chip'), vm.is_paired ? 'paired' : 'found');
+			row.dataset.color = vm.is_paired ? 'green' : 'grey';
+		});
+}
+
+const EVENT_COLORS = { UP: 'green', DOWN: 'red', REFUSED: 'red', PAIRED: 'green', UNPAIRED: 'grey' };
+
+function showEvents() {
+	const events = [...page.snapshot.events].reverse().slice(0, 12);
+	parts.events.hidden = events.length === 0;
+	reconcile(parts.eventList, events, (e) => String(e.seq), (e) => h('li', { class: 'event' }, h('time', { datetime: e.time, title: new Date(e.time).toLocaleString() }, new Date(e.time).toLocaleTimeString([], { hour12: false })),
+		h('i', { 'aria-hidden': 'true' }), h('span', { class: 'event-what' }, e.kind === 'device' ? e.busid : e.kind), h('span', { class: 'event-text' }, sentence(e.text) || e.state)),
+	(row, e) => { row.dataset.color = e.kind === 'device' ? stateOf(e).color : EVENT_COLORS[e.state] ?? 'yellow'; });
+}
+
+/** Says aloud what a person would want to hear: a device that came to rest, or left. */
+function announce() {
+	const is = new Map((page.snapshot.status?.devices ?? []).map((d) => [d.busid, d]));
+	const words = [];
+	for (const [busid, device] of is) {
+		const was = wasIn.get(busid);
+		if (was?.state !== device.state && ['ATTACHED', 'FAILED'].includes(device.state))
+			words.push(device.state === 'ATTACHED' ? `${nameOf(device)} is attached as ${device.vm?.nodes?.[0] ?? 'a device without node'}` : `${nameOf(device)} failed: ${device.error?.text}`);
+	}
+	for (const [busid, device] of wasIn)
+		if (!is.has(busid))
+			words.push(`${nameOf(device)} was unplugged`);
+	if (words.length && wasIn.size + page.announced > 0)
+		setText(live, words.join('. '));
+	page.announced = 1;
+	wasIn = is;
+}
+
+function show() {
+	if (!parts)
+		buildStatus();
+	showHeadline();
+	showDevices();
+	showVms();
+	showEvents();
+	announce();
+}
+
+// ---- the three views ----
+
+function setView(...children) {
+	parts = null;
+	view.replaceChildren(...children);
+	view.removeAttribute('aria-busy');
+}
+
+function section(title, ...content) {
+	const id = `h-${title.toLowerCase().replace(/\W+/g, '-')}`;
+	return h('section', { 'aria-labelledby': id }, h('h2', { id }, title), ...content);
+}
+
+function buildStatus() {
+	const p = { headline: h('h1', { 'aria-live': 'polite' }), more: h('p', { class: 'more-line' }), cure: h('p', { class: 'cure' }), link: h('p', { class: 'link-line' }),
+		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }) };
+	p.cable = h('div', { class: 'cable', 'aria-hidden': 'true' }, h('span', { class: 'end' }, icon('board'), h('span', {}, page.session.name)), h('span', { class: 'wire' }, h('i'), h('i'), h('i')),
+		h('span', { class: 'end' }, icon('server'), p.vm));
+	p.pair = button('Set up pairing', () => openPairing(page), { class: 'button primary' });
+	p.test = button('Test connection', () => openTest(page));
+	p.all = button('Attach all', async () => { await post('attach-all'); toast('All devices are on their way'); });
+	p.unpair = button('Disconnect', () => openUnpair(page), { class: 'button quiet' });
+	p.hero = h('section', { class: 'hero', 'aria-label': 'State of the link' }, h('div', { class: 'hero-text' }, p.headline, p.more, p.cure, p.link, h('div', { class: 'actions' }, p.pair, p.test, p.all, p.unpair)), p.cable);
+	p.empty = h('div', { class: 'empty' }, icon('usb'), h('p', {}, h('strong', {}, 'Nothing to share is plugged in.')), h('p', {}, 'Plug an ESP32, Arduino, FTDI or any other USB serial device into this Pi: its card appears here, and its node on the VM.'));
+	p.stayingSection = section('Staying with this Pi', p.staying);
+	p.vmsSection = section('VMs in this network', p.vms);
+	p.events = section('Last events', p.eventList);
+	const devices = section('Devices', p.empty, p.cards);
+	devices.querySelector('h2').append(p.count);
+	setView(p.hero, h('div', { class: 'stale', role: 'status', hidden: true }, 'The portal does not answer. What you see may be old; trying again …'), devices, p.stayingSection, p.vmsSection, p.events);
+	parts = p;
+}
+
+function gate(title, text, ...content) {
+	setView(h('section', { class: 'gate' }, h('img', { src: '/icon.svg', alt: '', width: 56, height: 56 }), h('h1', {}, title), text ? h('p', {}, text) : null, ...content));
+}
+
+function showClaim() {
+	const fields = [field('Setup code', { name: 'code', class: 'code', autocomplete: 'off', placeholder: 'ABCD-EFGH', required: true }),
+		field('New password', { name: 'password', type: 'password', autocomplete: 'new-password', minlength: 8, required: true }, 'At least 8 characters. It is for this page alone.')];
+	gate('Make this portal yours', 'Nobody owns it yet. Run this on the Pi; it prints a code:', command('sudo usbpush setup-code'),
+		form(fields, 'Claim it', async (values) => { await post('claim', values); await start(); }));
+}
+
+function showLogin() {
+	const fields = [field('Password', { name: 'password', type: 'password', autocomplete: 'current-password', required: true })];
+	gate(`Log in to ${page.session.name}`, null, form(fields, 'Log in', async (values) => { await post('login', values); await start(); }),
+		h('details', { class: 'more' }, h('summary', {}, 'Forgotten?'), h('p', {}, 'On the Pi, this takes the password away and prints a code to set a new one:'), command('sudo usbpush reset-password')));
+	view.querySelector('input').focus();
+}
+
+function showAccount() {
+	const { session } = page, nav = document.getElementById('account');
+	setText(document.getElementById('machine'), session.name);
+	setText(document.getElementById('version'), `usbpush ${session.software}`);
+	nav.replaceChildren(session.authenticated ? button('Log out', async () => { await post('logout'); await start(); }, { class: 'button quiet small' }) :
+		session.claimed && session.public_status ? button('Log in', () => { closeStream(); showLogin(); }, { class: 'button small' }) : '');
+}
+
+// ---- the stream ----
+
+function closeStream() {
+	stream?.close();
+	stream = null;
+	clearTimeout(staleTimer);
+}
+
+function showStale(isStale) {
+	const element = view.querySelector('.stale');
+	if (element)
+		element.hidden = !isStale;
+}
+
+function onMessage(message) {
+	const last = page.snapshot?.events.at(-1)?.seq;
+	page.snapshot = JSON.parse(message.data);
+	page.received = Date.now();
+	clearTimeout(staleTimer);
+	show();
+	showStale(false);
+	page.dispatchEvent(new Event('change'));
+	const newest = page.snapshot.events.at(-1);
+	if (newest && newest.seq !== last)
+		page.dispatchEvent(new CustomEvent('event', { detail: newest }));
+}
+
+function openStream() {
+	closeStream();
+	stream = new EventSource('/api/v1/stream');
+	stream.onmessage = onMessage;
+	stream.onerror = () => {
+		clearTimeout(staleTimer);
+		staleTimer = setTimeout(() => showStale(true), 1500);
+		if (stream?.readyState === EventSource.CLOSED)
+			setTimeout(start, 1000);
+	};
+}
+
+async function start() {
+	closeStream();
+	try {
+		page.session = await get('session');
+	} catch {
+		showStale(true);
+		setTimeout(start, 1500);
+		return;
+	}
+	showAccount();
+	if (page.session.authenticated || (page.session.claimed && page.session.public_status))
+		openStream();
+	else if (page.session.claimed)
+		showLogin();
+	else
+		showClaim();
+}
+
+setInterval(() => parts && page.snapshot && showHeadline(), 1000);
+start();

@@ -1,0 +1,192 @@
+// What opens above the page: pairing, the test of the link, and the question before unpairing.
+
+import { button, h, icon, reconcile, sentence, setText, toast } from '/dom.js';
+import { copyButton } from '/device.js';
+import { get, post } from '/api.js';
+
+/** Opens a dialog; it is gone when closed. onclose is called then. */
+function open(title, content, onclose = () => {}) {
+	const heading = h('h2', { id: 'dialog-title' }, title);
+	const close = h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => dialog.close() }, icon('cross'));
+	const dialog = h('dialog', { 'aria-labelledby': 'dialog-title' }, h('header', {}, heading, close), content);
+	dialog.addEventListener('close', () => {
+		onclose();
+		dialog.remove();
+	});
+	dialog.addEventListener('click', (event) => {
+		if (event.target === dialog)
+			dialog.close();
+	});
+	document.body.append(dialog);
+	dialog.showModal();
+	return dialog;
+}
+
+/** A command to type on the other machine. */
+export function command(text) {
+	return h('div', { class: 'command' }, h('code', {}, text), copyButton(text, `Copy ${text}`));
+}
+
+/** A labelled input; its value is what to ask for. */
+export function field(label, attributes, hint) {
+	const id = `field-${attributes.name}`;
+	const input = h('input', { id, 'aria-describedby': hint ? `${id}-hint` : null, autocapitalize: 'off', spellcheck: 'false', ...attributes });
+	return { input, element: h('div', { class: 'field' }, h('label', { for: id }, label), input, hint ? h('p', { class: 'hint', id: `${id}-hint` }, hint) : null) };
+}
+
+/** A form that says beside its button what went wrong. */
+export function form(fields, label, work) {
+	const error = h('div', { class: 'form-error', role: 'alert' });
+	const submit = h('button', { class: 'button primary', type: 'submit' }, label);
+	const element = h('form', { novalidate: true }, fields.map((f) => f.element), error, submit);
+	element.addEventListener('submit', async (event) => {
+		event.preventDefault();
+		if (submit.getAttribute('aria-busy') === 'true')
+			return;
+		submit.setAttribute('aria-busy', 'true');
+		error.replaceChildren();
+		try {
+			await work(Object.fromEntries(fields.map((f) => [f.input.name, f.input.value])));
+		} catch (problem) {
+			error.replaceChildren(h('p', {}, sentence(problem.message)), ...(problem.cure ? [h('p', { class: 'cure' }, sentence(problem.cure))] : []));
+		} finally {
+			submit.removeAttribute('aria-busy');
+		}
+	});
+	return element;
+}
+
+// ---- the test of the link ----
+
+const MARKS = { done: 'check', failed: 'cross', open: 'dot' };
+
+function showSteps(list, steps, isRunning) {
+	reconcile(list, steps ?? [], (step) => step.name, () => h('li', {}, h('span', { class: 'mark' }), h('span', { class: 'step' }), h('span', { class: 'ms' })),
+		(row, step) => {
+			const isNext = isRunning && step.state === 'open' && (steps.find((s) => s.state !== 'done') === step);
+			row.dataset.state = isNext ? 'running' : step.state;
+			if (row.firstChild.dataset.mark !== step.state) {
+				row.firstChild.replaceChildren(icon(MARKS[step.state] ?? 'dot'));
+				row.firstChild.dataset.mark = step.state;
+			}
+			setText(row.children[1], step.text);
+			const before = steps[steps.indexOf(step) - 1]?.ms ?? 0; // the exporter counts from the try's start
+			setText(row.children[2], step.ms == null ? '' : `${Math.max(step.ms - before, 0.1).toFixed(1)} ms`);
+		});
+}
+
+/** Test Connection; page has the newest snapshot and tells of newer ones. */
+export function openTest(page) {
+	const list = h('ol', { class: 'steps' }), verdict = h('div', { class: 'verdict', role: 'status' });
+	let isRunning = false;
+	const look = () => isRunning && showSteps(list, page.snapshot?.steps, true);
+	const run = async () => {
+		isRunning = true;
+		setText(verdict, 'Going the way to the VM, step by step …');
+		verdict.className = 'verdict';
+		showSteps(list, (page.snapshot?.steps ?? []).map((step) => ({ ...step, state: 'open', ms: null })), true);
+		try {
+			const result = await post('test');
+			isRunning = false;
+			showSteps(list, result.steps, false);
+			verdict.className = `verdict ${result.ok ? 'good' : 'bad'}`;
+			verdict.replaceChildren(result.ok ? `It works. Round trip ${result.rtt_ms.toFixed(1)} ms.` : h('span', {}, sentence(result.error?.text ?? 'it stopped')),
+				!result.ok && result.error?.cure ? h('p', { class: 'cure' }, sentence(result.error.cure)) : '');
+		} catch (error) {
+			verdict.className = 'verdict bad';
+			verdict.replaceChildren(h('span', {}, sentence(error.message)), error.cure ? h('p', { class: 'cure' }, sentence(error.cure)) : '');
+		} finally {
+			isRunning = false;
+		}
+	};
+	page.addEventListener('change', look);
+	open('Test connection', h('div', {}, list, verdict, h('div', { class: 'actions' }, button('Test again', run))),
+		() => page.removeEventListener('change', look));
+	run();
+}
+
+// ---- pairing ----
+
+function manualPart(page, dialog) {
+	const key = h('div', {}, h('p', { class: 'hint' }, 'Loading this Pi’s key …'));
+	const fields = [field('Address of the VM', { name: 'host', required: true, placeholder: 'vm.example or 192.0.2.7' }),
+		field('Its SSH host key', { name: 'host_key', required: true, placeholder: 'ssh-ed25519 AAAA…' }, 'On the VM: cat /etc/ssh/ssh_host_ed25519_key.pub'),
+		field('SSH port', { name: 'port', inputmode: 'numeric', value: '22' })];
+	const element = h('details', { class: 'more' }, h('summary', {}, 'Without a code, by the VM’s host key'),
+		h('ol', { class: 'todo' }, h('li', {}, 'Let this Pi in on the VM, as root:', key),
+			h('li', {}, 'Say here where the VM is:', form(fields, 'Pair', async (values) => {
+				await post('pair', { host: values.host.trim(), host_key: values.host_key.trim(), port: Number(values.port) });
+				toast(`Paired with ${values.host}`);
+				dialog().close();
+			}))));
+	element.addEventListener('toggle', async () => {
+		try {
+			key.replaceChildren(command(`echo '${(await get('key')).key}' | usbpush-vm authorize --name ${page.session.name} -`));
+		} catch (error) {
+			key.replaceChildren(h('p', { class: 'form-error' }, sentence(error.message)));
+		}
+	}, { once: true });
+	return element;
+}
+
+const PAIRING_WORDS = { ANSWERED: 'The digits are checked …', CONNECTING: 'Connecting by SSH …', UP: 'Connected. Both sides write it down …', PAIRED: 'Paired.' };
+
+function waitingPart(pairing, dialog) {
+	const code = field('The six digits that it shows', { name: 'code', inputmode: 'numeric', autocomplete: 'one-time-code', maxlength: 9, class: 'code', placeholder: '000 000' });
+	const element = h('div', { class: 'panel' }, h('p', {}, h('strong', {}, pairing.name || pairing.host), ` at ${pairing.from || pairing.host} wants to be paired.`),
+		h('p', { class: 'hint' }, `Its host key: ${pairing.fingerprint}`),
+		form([code], 'Pair', async (values) => {
+			const result = await post(`pairings/${pairing.session}/code`, { code: values.code });
+			toast(`Paired with ${result.name || result.host || pairing.name}`);
+			dialog().close();
+		}),
+		button('Not this one', () => post(`pairings/${pairing.session}/cancel`), { class: 'button small' }));
+	setTimeout(() => code.input.focus());
+	return element;
+}
+
+/** Set Up Pairing. */
+export function openPairing(page) {
+	let dialog, timer;
+	const list = h('div', {}), state = h('p', { class: 'waiting', role: 'status' });
+	const look = async () => {
+		clearTimeout(timer);
+		try {
+			const { pairings, locked_ms: lockedMs } = await get('pairings');
+			const live = pairings.filter((p) => p.state !== 'FAILED' && p.state !== 'BEGUN');
+			reconcile(list, live.filter((p) => p.state === 'WAITING' || list.querySelector(`[data-key="${p.session}"]`)), (p) => p.session,
+				(p) => waitingPart(p, () => dialog), () => {});
+			const busy = live.find((p) => PAIRING_WORDS[p.state]), lost = pairings.findLast((p) => p.state === 'FAILED' && p.error);
+			setText(state, lockedMs > 0 ? `Too many wrong codes. Wait ${Math.ceil(lockedMs / 60000)} min.` : busy ? PAIRING_WORDS[busy.state] :
+				live.length ? '' : lost ? `${sentence(lost.error.text)} Waiting for the VM to ask again …` : 'Waiting for the VM to ask …');
+			state.hidden = !state.textContent;
+		} catch (error) {
+			setText(state, error.code === 'bad-request' ? 'This exporter does not pair by code. Use the host key.' : sentence(error.message));
+		}
+		timer = setTimeout(look, 1500);
+	};
+	const onEvent = (event) => event.detail?.kind === 'pairing' && look();
+	page.addEventListener('event', onEvent);
+	dialog = open('Pair with a VM', h('div', {}, h('ol', { class: 'todo' },
+		h('li', {}, 'Run this on the VM. It finds this Pi and shows six digits:', command('sudo usbpush-vm pair')),
+		h('li', {}, 'Type them here:', state, list)), manualPart(page, () => dialog)), () => {
+		clearTimeout(timer);
+		timer = null;
+		page.removeEventListener('event', onEvent);
+		list.remove();
+	});
+	look();
+}
+
+/** Disconnect: asks first. */
+export function openUnpair(page) {
+	const vm = page.snapshot?.status?.link?.vm || page.snapshot?.status?.link?.host;
+	const dialog = open('Disconnect from the VM?', h('div', {},
+		h('p', {}, `${sentence(`${vm} loses all devices of this Pi`)} They are this Pi’s own again, and what you plug in stays here.`),
+		h('div', { class: 'actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'Keep it'),
+			button('Disconnect', async () => {
+				await post('unpair');
+				dialog.close();
+				toast('Disconnected. The devices are this Pi’s own again');
+			}, { class: 'button danger' }))));
+}

@@ -1,0 +1,371 @@
+// The portal as its owner sees it: the real program, a scripted exporter, a real Chromium.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { Bed, CODE, DESKTOP, PASSWORD, PHONE, checkComplaints, close, launch, openPage, shoot, until, violations } from './bed.js';
+import { ARDUINO, CP2102, DOWN, ESP32, FTDI, UP, attached, failed, offered, plugAll } from './exporter.js';
+
+let browser, bed, page;
+
+before(async () => { browser = await launch(['--host-resolver-rules=MAP evil.example 127.0.0.1']); });
+after(() => browser.close());
+beforeEach(async () => { bed = await Bed.start(); });
+afterEach(() => bed.stop());
+
+describe('owner and login', () => {
+	it('is claimed with the code, and with no other one', async () => {
+		page = await openPage(browser, bed);
+		await page.getByLabel('Setup code').fill('WRON-GONE');
+		await page.getByLabel('New password').fill(PASSWORD);
+		await page.getByRole('button', { name: 'Claim it' }).click();
+		await page.getByText('That is not the setup code.').waitFor();
+		await shoot(page, 'claim-wrong');
+		await page.getByLabel('Setup code').fill(CODE.toLowerCase().replace('-', ' '));
+		await page.getByLabel('New password').fill('short');
+		await page.keyboard.press('Enter');
+		await page.getByText('Take at least 8 characters').waitFor();
+		await page.getByLabel('New password').fill(PASSWORD);
+		await page.keyboard.press('Enter');
+		await page.getByText('Not paired with a VM yet').waitFor();
+		assert.match(fs.readFileSync(path.join(bed.dir, 'state/owner'), 'utf8'), /^\$y\$/);
+		assert.equal(fs.statSync(path.join(bed.dir, 'state/owner')).mode & 0o777, 0o600);
+		assert.equal((await bed.post('claim', { code: CODE, password: PASSWORD })).status, 409);
+		const [cookie] = await page.context().cookies();
+		assert.ok(cookie.httpOnly && cookie.sameSite === 'Strict');
+		page.complaints = page.complaints.filter((c) => !/status of 40[01]/.test(c)); // Chromium tells of each refusal
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('logs in and out, slows guessing, and forgets everybody when the password is reset', async () => {
+		await bed.claim();
+		page = await openPage(browser, bed, { ...DESKTOP, loggedIn: false });
+		await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+		await page.keyboard.press('Enter');
+		await page.getByRole('button', { name: 'Log out' }).click();
+		await page.getByText('Log in to').waitFor();
+		for (let i = 0; i < 5; i++)
+			assert.equal((await bed.post('login', { password: `guess ${i}` })).status, 401);
+		const slowed = await bed.post('login', { password: PASSWORD });
+		assert.equal(slowed.status, 429);
+		assert.equal((await slowed.json()).error.code, 'too-many-tries');
+		await new Promise((r) => setTimeout(r, 1000 * Number(slowed.headers.get('retry-after'))));
+		await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+		await page.keyboard.press('Enter');
+		await page.getByText('Not paired with a VM yet').waitFor();
+		fs.unlinkSync(path.join(bed.dir, 'state/owner')); // usbpush reset-password
+		bed.exporter.setLink(UP);
+		await page.getByText('Make this portal yours').waitFor();
+		await close(page);
+	});
+
+	it('shows nothing without login, and only looks where the status is public', async () => {
+		const headers = await bed.claim();
+		for (const where of ['status', 'devices', 'events', 'stream', 'vms', 'key', 'pairings'])
+			assert.equal((await fetch(`${bed.origin}/api/v1/${where}`)).status, 401, where);
+		assert.equal((await fetch(`${bed.origin}/metrics`)).status, 401);
+		assert.equal((await fetch(`${bed.origin}/api/v1/status`, { headers })).status, 200);
+		await bed.stop();
+		bed = await Bed.start({ config: 'PORTAL_PUBLIC_STATUS=yes\n' });
+		await bed.claim();
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed, { ...DESKTOP, loggedIn: false });
+		await page.getByText('It works: 2 devices').waitFor();
+		assert.equal(await page.getByRole('button', { name: /Detach|Disconnect|Test/ }).count(), 0);
+		assert.equal((await bed.post('unpair', {})).status, 401);
+		assert.match(await (await fetch(`${bed.origin}/metrics`)).text(), /usbpush_device_attached\{busid="1-1.2",vid="0403",pid="6001",serial="A50285BI"\} 1/);
+		checkComplaints(page);
+		await close(page);
+	});
+});
+
+describe('live', () => {
+	beforeEach(() => bed.claim());
+
+	it('follows the exporter within half a second in two browsers', async () => {
+		bed.exporter.setLink(UP);
+		const pages = [await openPage(browser, bed), await openPage(browser, bed, PHONE)];
+		const all = (text) => Promise.all(pages.map((p) => p.getByRole('heading', { level: 1, name: text }).waitFor()));
+		const steps = [[() => bed.exporter.setDevice(offered(FTDI)), '1 device on the way'], [() => bed.exporter.setDevice(attached(FTDI, '/dev/ttyUSB0')), 'It works: 1 device'],
+			[() => bed.exporter.setLink(DOWN), 'No connection to'], [() => bed.exporter.setLink(UP), 'It works: 1 device'], [() => bed.exporter.unplug(FTDI.busid), 'Ready: bench-vm']];
+		await all('Ready: bench-vm');
+		for (const [act, text] of steps) {
+			const start = performance.now();
+			act();
+			await all(text);
+			const took = performance.now() - start;
+			assert.ok(took < 500, `"${text}" took ${took.toFixed(0)} ms`);
+		}
+		checkComplaints(...pages);
+		await close(...pages);
+	});
+
+	it('keeps focus, scroll and what was unfolded', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed, { viewport: { width: 700, height: 420 } });
+		await page.locator('.card', { hasText: 'FT232R' }).getByText('Details').click();
+		await page.getByRole('button', { name: 'Detach FTDI FT232R USB UART' }).focus();
+		const scroll = await page.evaluate(() => scrollY);
+		assert.ok(scroll > 0);
+		bed.exporter.setDevice(offered(ESP32));
+		bed.exporter.setDevice(attached(ESP32, '/dev/ttyACM1', 2));
+		await page.getByText('It works: 3 devices').waitFor();
+		assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Detach FTDI FT232R USB UART');
+		assert.equal(await page.evaluate(() => scrollY), scroll);
+		assert.ok(await page.getByText('/dev/serial/by-id/usb-FTDI_A50285BI-if00-port0').isVisible());
+		await close(page);
+	});
+
+	it('tells a screen reader what came to rest, once', async () => {
+		bed.exporter.setLink(UP);
+		page = await openPage(browser, bed);
+		await page.getByText('Ready: bench-vm').waitFor();
+		bed.exporter.setDevice(offered(FTDI));
+		bed.exporter.setDevice(attached(FTDI, '/dev/ttyUSB0'));
+		await until(async () => await page.locator('#live').textContent() === 'FTDI FT232R USB UART is attached as /dev/ttyUSB0', 'it is announced');
+		bed.exporter.unplug(FTDI.busid);
+		await until(async () => await page.locator('#live').textContent() === 'FTDI FT232R USB UART was unplugged', 'the unplug is announced');
+		await close(page);
+	});
+
+	it('outlives the exporter and the portal', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		await bed.exporter.close();
+		await page.getByText('The exporter does not answer').waitFor();
+		await bed.exporter.listen();
+		await page.getByText('It works: 2 devices').waitFor();
+		bed.portal.kill('SIGKILL');
+		await bed.exited;
+		await page.getByText('The portal does not answer').waitFor();
+		await shoot(page, 'portal-away');
+		await bed.startPortal();
+		await page.getByText('Log in to').waitFor(); // sessions live in memory
+		await close(page);
+	});
+
+	it('works by keyboard alone', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		for (let i = 0; i < 30 && await page.evaluate(() => document.activeElement.getAttribute('aria-label')) !== 'Detach Arduino Uno'; i++)
+			await page.keyboard.press('Tab');
+		await page.keyboard.press('Enter');
+		await until(() => bed.exporter.asked.find((r) => r.request === 'detach' && r.device === ARDUINO.busid), 'the exporter is asked to detach');
+		await page.getByRole('button', { name: 'Test connection' }).focus();
+		await page.keyboard.press('Enter');
+		await page.getByText('It works. Round trip 1.2 ms.').waitFor();
+		await page.keyboard.press('Escape');
+		assert.equal(await page.getByRole('dialog').count(), 0);
+		assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Test connection');
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('is small and quick', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		const { bytes, loaded } = await page.evaluate(() => ({ bytes: performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0),
+			loaded: performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd }));
+		assert.ok(bytes < 60000, `${bytes} bytes over the wire`);
+		assert.ok(loaded < 1000, `${loaded} ms`); // an instrumented build on a machine that has other work
+		console.log(`page: ${bytes} bytes, ${loaded.toFixed(0)} ms`);
+		await close(page);
+	});
+});
+
+describe('dialogs', () => {
+	beforeEach(() => bed.claim());
+
+	it('shows where a test of the link stopped', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		bed.exporter.answers.test = () => {
+			bed.exporter.setLink({ ...UP, state: 'CONNECTING', rtt_ms: null, steps_ms: {} });
+			setTimeout(() => bed.exporter.setLink({ ...UP, state: 'AUTHENTICATING', rtt_ms: null, steps_ms: { tcp: 11.2, host_key: 40 } }), 150);
+			setTimeout(() => bed.exporter.setLink({ ...DOWN, steps_ms: { tcp: 11.2, host_key: 40 }, error: { code: 'login', text: 'the VM does not accept this Pi\'s key', cure: 'Let it in there: usbpush-vm authorize.' } }), 400);
+			return { ok: true };
+		};
+		await page.getByRole('button', { name: 'Test connection' }).click();
+		await page.locator('.steps [data-state=running]').waitFor();
+		await shoot(page, 'test-running');
+		await page.getByRole('dialog').getByText('The VM does not accept').waitFor();
+		assert.deepEqual(await page.locator('.steps li').evaluateAll((rows) => rows.map((r) => r.dataset.state)), ['done', 'done', 'failed', 'open', 'open']);
+		await shoot(page, 'test-failed');
+		assert.deepEqual(await violations(page), []);
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('pairs by six digits', async () => {
+		const pairing = { session: 'ab12', state: 'WAITING', id: '1', name: 'bench-vm', host: '192.0.2.7', port: 22, user: 'usbpush', from: '192.0.2.7', expires_ms: 99000, error: null,
+			fingerprint: 'SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8' };
+		page = await openPage(browser, bed);
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Waiting for the VM to ask').waitFor();
+		await shoot(page, 'pairing-waiting');
+		assert.deepEqual(await violations(page), []);
+		bed.exporter.pairings = [pairing];
+		bed.exporter.tell('pairing', null, 'WAITING', 'bench-vm waits for its six digits');
+		await page.getByLabel('The six digits').waitFor();
+		await shoot(page, 'pairing-code');
+		assert.deepEqual(await violations(page), []);
+		bed.exporter.answers['pairing-code'] = () => ({ ok: false, error: { code: 'wrong-code', text: 'those are not the digits that the VM shows', cure: 'Start again there: usbpush-vm pair.' } });
+		await page.getByLabel('The six digits').fill('000 000');
+		await page.keyboard.press('Enter');
+		await page.getByText('Those are not the digits').waitFor();
+		bed.exporter.answers['pairing-code'] = () => { bed.exporter.setLink(UP); return { ok: true, state: 'PAIRED', name: 'bench-vm', host: '192.0.2.7' }; };
+		await page.getByLabel('The six digits').fill('123 456');
+		await page.keyboard.press('Enter');
+		await page.getByText('Ready: bench-vm is connected').waitFor();
+		assert.equal(await page.getByRole('dialog').count(), 0);
+		assert.deepEqual(bed.exporter.asked.filter((r) => r.request === 'pairing-code').map((r) => [r.session, r.code]), [['ab12', '000 000'], ['ab12', '123 456']]);
+		page.complaints = page.complaints.filter((c) => !/status of 403/.test(c));
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('pairs by host key, and tells what the exporter has against it', async () => {
+		page = await openPage(browser, bed);
+		bed.exporter.answers.pair = (request) => (request.host === 'bench-vm.example' ? { ok: true } : { ok: false, error: { code: 'unreachable', text: `${request.host} is not to be found`, cure: 'Is the name right?' } });
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Without a code').click();
+		await page.getByText('usbpush-vm authorize --name').waitFor();
+		await page.getByLabel('Address of the VM').fill('nowhere.example');
+		await page.getByLabel('Its SSH host key').fill('ssh-ed25519 AAAA');
+		await page.getByRole('dialog').getByRole('button', { name: 'Pair', exact: true }).click();
+		await page.getByText('nowhere.example is not to be found.').waitFor();
+		await page.getByLabel('Address of the VM').fill('bench-vm.example');
+		await page.keyboard.press('Enter');
+		await page.getByText('Paired with bench-vm.example').waitFor();
+		assert.deepEqual(bed.exporter.asked.findLast((r) => r.request === 'pair'), { request: 'pair', host: 'bench-vm.example', host_key: 'ssh-ed25519 AAAA', port: 22 });
+		await close(page);
+	});
+
+	it('disconnects only after a question', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByRole('button', { name: 'Disconnect' }).click();
+		await shoot(page, 'disconnect');
+		assert.deepEqual(await violations(page), []);
+		await page.getByRole('button', { name: 'Keep it' }).click();
+		assert.ok(!bed.exporter.asked.some((r) => r.request === 'unpair'));
+		await page.getByRole('button', { name: 'Disconnect' }).click();
+		await page.getByRole('dialog').getByRole('button', { name: 'Disconnect' }).click();
+		await page.getByText('Not paired with a VM yet').waitFor();
+		await close(page);
+	});
+});
+
+describe('foreign hands', () => {
+	it('shows what a device calls itself as text', async () => {
+		await bed.claim();
+		bed.exporter.setLink(UP);
+		const bad = '<img src=x onerror=alert(1)>"\'${7*7}';
+		bed.exporter.setDevice({ ...attached(FTDI, '/dev/<b>tty</b>'), product: bad, manufacturer: bad, serial: bad });
+		bed.exporter.setDevice({ ...failed(CP2102, 'kernel', bad, bad), product: `${'x'.repeat(300)}\u202e` });
+		page = await openPage(browser, bed);
+		await page.locator('.card h3', { hasText: bad }).first().waitFor();
+		assert.equal(await page.locator('main img, main b').count(), 0);
+		assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+		await shoot(page, 'hostile', { fullPage: true });
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('does not answer by a foreign name', async () => {
+		await bed.claim();
+		page = await (await browser.newContext()).newPage();
+		const answer = await page.goto(`http://evil.example:${bed.port}/`);
+		assert.equal(answer.status(), 421);
+		assert.equal((await answer.json()).error.code, 'wrong-host');
+		for (const where of ['/api/v1/status', '/metrics', '/app.js', '/nothing'])
+			assert.equal((await page.goto(`http://evil.example:${bed.port}${where}`)).status(), 421);
+		await close(page);
+	});
+
+	it('changes nothing for another web site', async () => {
+		await bed.claim();
+		plugAll(bed.exporter);
+		const evil = http.createServer((request, response) => {
+			response.setHeader('Content-Type', 'text/html');
+			response.end('<form method="post" enctype="text/plain" action=""><input name=\'{"a":"\' value=\'"}\'></form>');
+		});
+		evil.unref();
+		await new Promise((resolve) => evil.listen(0, '127.0.0.1', resolve));
+		page = await openPage(browser, bed); // logged in, in the same browser
+		await page.getByText('It works: 2 devices').waitFor();
+		const site = await page.context().newPage();
+		const asked = () => bed.exporter.asked.filter((r) => !['status', 'events'].includes(r.request)).length;
+		for (const origin of [`http://evil.example:${evil.address().port}`, `http://127.0.0.1:${evil.address().port}`]) {
+			await site.goto(origin);
+			const errors = await site.evaluate(async (target) => Promise.all([['POST', 'application/json'], ['POST', 'text/plain'], ['GET'], ['PUT'], ['DELETE']].map(async ([method, type]) => {
+				try {
+					await fetch(target, { method, credentials: 'include', body: type ? '{}' : undefined, headers: type ? { 'Content-Type': type, ...(type === 'application/json' ? { 'X-Usbpush-Csrf': 'x' } : {}) } : {} });
+					return 'read';
+				} catch (error) {
+					return error.name;
+				}
+			})), `${bed.origin}/api/v1/unpair`);
+			assert.ok(errors.every((e) => e === 'TypeError'), errors);
+			await site.evaluate((target) => fetch(target, { method: 'POST', mode: 'no-cors', credentials: 'include', body: '{}' }).catch(() => {}), `${bed.origin}/api/v1/unpair`);
+			await site.evaluate((target) => new Promise((resolve) => { const image = new Image(); image.onerror = image.onload = resolve; image.src = target; }), `${bed.origin}/api/v1/attach-all`);
+			await site.evaluate((target) => { document.forms[0].action = target; document.forms[0].submit(); }, `${bed.origin}/api/v1/unpair`);
+			await site.waitForURL(/unpair/);
+			assert.match(await site.content(), /wrong-origin|login-needed|unsupported-type/);
+		}
+		assert.equal(asked(), 0);
+		await close(page);
+	});
+
+	it('takes no change without cookie, token, type or origin', async () => {
+		const good = await bed.claim();
+		const tries = [[{ ...good, 'X-Usbpush-Csrf': 'f'.repeat(64) }, 403, 'csrf'], [{ Cookie: good.Cookie }, 403, 'csrf'], [{ 'X-Usbpush-Csrf': good['X-Usbpush-Csrf'] }, 401, 'login-needed'],
+			[{ ...good, Cookie: `usbpush=${'0'.repeat(64)}` }, 401, 'login-needed'], [{ ...good, 'Content-Type': 'text/plain' }, 415, 'unsupported-type'],
+			[{ ...good, Origin: 'http://evil.example' }, 403, 'wrong-origin'], [{ ...good, Origin: 'null' }, 403, 'wrong-origin']];
+		for (const [headers, status, code] of tries) {
+			const answer = await bed.post('unpair', {}, headers);
+			assert.deepEqual([answer.status, (await answer.json()).error.code], [status, code]);
+		}
+		assert.ok(!bed.exporter.asked.some((r) => r.request === 'unpair'));
+		assert.equal((await bed.post('unpair', {}, { ...good, Origin: bed.origin })).status, 200);
+	});
+
+	it('tells every error as JSON', async () => {
+		const headers = await bed.claim();
+		const ask = async (method, where, options = {}) => {
+			const answer = await fetch(bed.origin + where, { method, ...options, headers: { ...headers, ...options.headers } });
+			assert.equal(answer.headers.get('content-type'), 'application/json');
+			return [answer.status, (await answer.json()).error.code, answer.headers.get('allow')];
+		};
+		const json = { 'Content-Type': 'application/json' };
+		assert.deepEqual(await ask('GET', '/nothing'), [404, 'not-found', null]);
+		assert.deepEqual(await ask('DELETE', '/api/v1/status'), [405, 'method-not-allowed', 'GET, HEAD']);
+		assert.deepEqual(await ask('GET', '/api/v1/unpair'), [405, 'method-not-allowed', 'POST']);
+		assert.deepEqual(await ask('POST', '/api/v1/unpair', { body: 'x' }), [415, 'unsupported-type', null]);
+		assert.deepEqual(await ask('POST', '/api/v1/unpair', { body: '[]', headers: json }), [400, 'bad-request', null]);
+		assert.deepEqual(await ask('POST', '/api/v1/unpair', { body: '{', headers: json }), [400, 'bad-request', null]);
+		assert.deepEqual(await ask('POST', '/api/v1/unpair', { body: 'x'.repeat(20000), headers: json }), [413, 'too-large', null]);
+		assert.deepEqual(await ask('POST', '/api/v1/pairings/xy/code', { body: '{}', headers: json }), [400, 'bad-request', null]);
+		bed.exporter.answers.detach = () => ({ ok: false, error: { code: 'ambiguous', text: '0403:6001 fits 2 devices', cure: 'Give one of the bus ids.' } });
+		assert.deepEqual(await ask('POST', '/api/v1/devices/0403:6001/detach', { body: '{}', headers: json }), [409, 'ambiguous', null]);
+		await bed.exporter.close();
+		assert.deepEqual(await ask('POST', '/api/v1/unpair', { body: '{}', headers: json }), [503, 'unreachable', null]);
+	});
+
+	it('passes a VM\'s pairing steps on, and a browser\'s not', async () => {
+		bed.exporter.answers.pairing = (request) => (request.step === 'begin' ? { ok: true, session: 'ab' } : { ok: false, error: { code: 'locked', text: 'three wrong codes', cure: 'Wait.' } });
+		const begun = await bed.post('pairing/begin', { nonce: '00' });
+		assert.deepEqual([begun.status, await begun.json()], [200, { ok: true, session: 'ab' }]);
+		assert.deepEqual(bed.exporter.asked.findLast((r) => r.request === 'pairing'), { request: 'pairing', step: 'begin', from: '127.0.0.1', message: { nonce: '00' } });
+		const locked = await bed.post('pairing/exchange', {});
+		assert.deepEqual([locked.status, await locked.json()], [429, { ok: false, error: { code: 'locked', text: 'three wrong codes', cure: 'Wait.' } }]);
+		assert.equal((await bed.post('pairing/begin', {}, { Origin: bed.origin })).status, 403);
+		assert.equal((await bed.post('pairing/begin', { x: 'x'.repeat(9000) })).status, 413);
+	});
+});

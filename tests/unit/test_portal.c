@@ -1,0 +1,406 @@
+/* The portal as a whole, asked over TCP, on a scripted exporter. */
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check_program.h"
+#include "cleanup.h"
+#include "portal_bed.h"
+#include "routes.h"
+
+#define HOST "Host: 127.0.0.1\r\n"
+#define JSON "Content-Type: application/json\r\n"
+
+static struct portal_bed bed;
+
+static void setup(void)
+{
+	portal_bed_setup(&bed);
+}
+
+static void setup_claimed(void)
+{
+	portal_bed_setup(&bed);
+	portal_bed_claim(&bed);
+}
+
+static void teardown(void)
+{
+	portal_bed_teardown(&bed);
+}
+
+static void expect(int status, int is, const char *code)
+{
+	ck_assert_msg(status == is && strcmp(portal_bed_code(), code) == 0, "%d %s, not %d %s: %s", is, portal_bed_code(), status, code,
+		      portal_bed_answer());
+}
+
+static void expect_answer(const char *part)
+{
+	ck_assert_msg(strstr(portal_bed_answer(), part) != NULL, "\"%s\" is not in: %s", part, portal_bed_answer());
+}
+
+/* ---- who gets in ---- */
+
+START_TEST(nobody_gets_in_before_it_is_claimed)
+{
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/api/v1/session", HOST, NULL), 200);
+	expect_answer("\"claimed\":false,\"authenticated\":false");
+	expect(401, portal_bed_ask(&bed, "GET", "/api/v1/status", HOST, NULL), "login-needed");
+	expect(409, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "not-claimed");
+	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"AAAA-AAAA\",\"password\":\"correct horse\"}"),
+	       "wrong-code");
+	expect(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\",\"password\":\"short\"}"),
+	       "bad-request");
+	expect(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\"}"), "bad-request");
+	expect(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":7,\"password\":[]}"), "bad-request");
+	ck_assert_uint_eq(temp_tree_count(&bed.tree, "state"), 0);
+}
+END_TEST
+
+START_TEST(whoever_has_the_code_owns_it_and_nobody_after)
+{
+	struct stat status;
+
+	portal_bed_claim(&bed);
+	ck_assert_int_eq(stat(temp_tree_path(&bed.tree, "state/owner"), &status), 0);
+	ck_assert_uint_eq(status.st_mode & 07777, 0600);
+	ck_assert_int_eq(strncmp(temp_tree_get(&bed.tree, "state/owner"), "$y$", 3), 0);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	expect(409, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\",\"password\":\"correct horse\"}"),
+	       "already-claimed");
+}
+END_TEST
+
+START_TEST(the_right_password_logs_in_and_no_other)
+{
+	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"), "wrong-password");
+	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"\"}"), "wrong-password");
+	ck_assert_int_eq(portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), 200);
+	expect_answer("HttpOnly; SameSite=Strict");
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/logout", "{}"), 200);
+	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+}
+END_TEST
+
+START_TEST(guessing_is_slowed_and_the_right_password_waits_too)
+{
+	for (unsigned i = 0; i < 5; i++)
+		expect(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"), "wrong-password");
+	expect(429, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "too-many-tries");
+	expect_answer("Retry-After: ");
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+}
+END_TEST
+
+START_TEST(a_reset_password_ends_every_session)
+{
+	temp_tree_remove(&bed.tree, "state/owner");
+	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+	portal_bed_claim(&bed);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+}
+END_TEST
+
+START_TEST(a_broken_owner_file_lets_nobody_in)
+{
+	static const char *const contents[] = { "", "\n", "x\n", "*0\n", "correct horse\n", "$y$", "$1$x$\n" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(contents); i++) {
+		int status;
+
+		temp_tree_put(&bed.tree, "state/owner", contents[i]);
+		status = portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}");
+		ck_assert_msg(status == 401 || status == 500 || status == 429, "%d for \"%s\"", status, contents[i]);
+	}
+}
+END_TEST
+
+/* ---- what a change takes ---- */
+
+static int change(const char *cookie, const char *csrf, const char *more, const char *body)
+{
+	char headers[1024];
+
+	snprintf(headers, sizeof(headers), HOST "Cookie: %s\r\nX-Usbpush-Csrf: %s\r\n%s", cookie, csrf, more);
+	return portal_bed_ask(&bed, "POST", "/api/v1/unpair", headers, body);
+}
+
+START_TEST(a_change_takes_cookie_token_type_and_origin)
+{
+	expect(401, change("usbpush=0", bed.csrf, JSON, "{}"), "login-needed");
+	expect(403, change(bed.cookie, "", JSON, "{}"), "csrf");
+	expect(403, change(bed.cookie, bed.csrf + 1, JSON, "{}"), "csrf");
+	expect(415, change(bed.cookie, bed.csrf, "", "{}"), "unsupported-type");
+	expect(415, change(bed.cookie, bed.csrf, "Content-Type: application/jsonx\r\n", "{}"), "unsupported-type");
+	expect(415, change(bed.cookie, bed.csrf, "Content-Type: text/plain\r\n", "{}"), "unsupported-type");
+	expect(403, change(bed.cookie, bed.csrf, JSON "Origin: http://evil.example\r\n", "{}"), "wrong-origin");
+	expect(400, change(bed.cookie, bed.csrf, JSON, "[]"), "bad-request");
+	expect(400, change(bed.cookie, bed.csrf, JSON, "{\"a\":1,\"a\":2}"), "bad-request");
+	ck_assert_str_eq(bed.last, "");
+	ck_assert_int_eq(change(bed.cookie, bed.csrf, "Content-Type: application/json; charset=utf-8\r\nOrigin: http://127.0.0.1\r\n", ""),
+			 200);
+	ck_assert_str_eq(bed.last, "{\"request\":\"unpair\"}");
+}
+END_TEST
+
+START_TEST(every_change_takes_a_login)
+{
+	size_t n;
+	const struct route *routes = routes_all(&n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(routes[i].method, "POST") == 0 && routes[i].access == ROUTE_OWNER)
+			expect(401, portal_bed_ask(&bed, "POST", routes[i].path, HOST JSON, "{}"), "login-needed");
+	ck_assert_str_eq(bed.last, "");
+}
+END_TEST
+
+START_TEST(a_foreign_name_gets_nothing)
+{
+	static const char *const hosts[] = { "Host: evil.example\r\n", "Host: evil.example:8080\r\n", "Host: \r\n", "Host: [::1\r\n" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		expect(421, portal_bed_ask(&bed, "GET", "/", hosts[i], NULL), "wrong-host");
+		expect(421, portal_bed_ask(&bed, "GET", "/api/v1/session", hosts[i], NULL), "wrong-host");
+	}
+}
+END_TEST
+
+/* ---- errors ---- */
+
+START_TEST(every_error_is_json_with_a_code)
+{
+	_cleanup_free_ char *large = malloc(20001);
+
+	memset(large, 'x', 20000);
+	large[20000] = '\0';
+	expect(404, portal_bed_get(&bed, "/nothing"), "not-found");
+	expect(404, portal_bed_get(&bed, "/api/v1/../../etc/passwd"), "not-found");
+	expect(405, portal_bed_get(&bed, "/api/v1/unpair"), "method-not-allowed");
+	expect_answer("Allow: POST\r\n");
+	expect(405, portal_bed_ask(&bed, "DELETE", "/api/v1/status", HOST, NULL), "method-not-allowed");
+	expect_answer("Allow: GET, HEAD\r\n");
+	expect(413, portal_bed_post(&bed, "/api/v1/unpair", large), "too-large");
+	expect_answer("Content-Type: application/json\r\n");
+	expect_answer("X-Content-Type-Options: nosniff\r\n");
+	expect_answer("Content-Security-Policy: default-src 'self'");
+}
+END_TEST
+
+START_TEST(what_the_exporter_says_is_passed_on)
+{
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/devices/1-1.4/attach", "{}"), 200);
+	ck_assert_str_eq(bed.last, "{\"device\":\"1-1.4\",\"request\":\"attach\"}");
+	ck_assert_str_eq(portal_bed_body(), "{\"busid\":\"1-1\"}");
+	bed.refusal = "ambiguous";
+	expect(409, portal_bed_post(&bed, "/api/v1/devices/0403:6001/detach", "{}"), "ambiguous");
+	ck_assert_str_eq(bed.last, "{\"device\":\"0403:6001\",\"request\":\"detach\"}");
+	expect_answer("\"cure\":\"Do something.\"");
+	bed.refusal = "host-key";
+	expect(422, portal_bed_post(&bed, "/api/v1/pair", "{\"host\":\"vm\",\"host_key\":\"k\",\"request\":\"detach\",\"port\":22}"),
+	       "host-key");
+	ck_assert_str_eq(bed.last, "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":22,\"request\":\"pair\"}");
+}
+END_TEST
+
+START_TEST(a_vms_step_is_passed_on_as_it_is)
+{
+	ck_assert_int_eq(portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON, "{\"nonce\":\"00\"}"), 200);
+	ck_assert_str_eq(bed.last, "{\"from\":\"127.0.0.1\",\"message\":{\"nonce\":\"00\"},\"request\":\"pairing\",\"step\":\"begin\"}");
+	ck_assert_str_eq(portal_bed_body(), "{\"busid\":\"1-1\",\"ok\":true}");
+	bed.refusal = "timeout";
+	ck_assert_int_eq(portal_bed_ask(&bed, "POST", "/api/v1/pairing/finish", HOST JSON, "{}"), 410);
+	bed.last[0] = '\0';
+	expect(403, portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON "Origin: http://127.0.0.1\r\n", "{}"), "not-allowed");
+	ck_assert_str_eq(bed.last, "");
+	portal_bed_stop_exporter(&bed);
+	expect(503, portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON, "{}"), "unreachable");
+}
+END_TEST
+
+START_TEST(vms_that_wait_do_not_keep_the_owner_out)
+{
+	int fds[24];
+	static const char request[] = "POST /api/v1/pairing/exchange HTTP/1.1\r\n" HOST JSON "Content-Length: 2\r\n\r\n{}";
+
+	bed.is_silent = true;
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = portal_bed_connect(&bed);
+		ck_assert_int_eq(write(fds[i], request, sizeof(request) - 1), sizeof(request) - 1);
+	}
+	portal_bed_hear(&bed, fds[ARRAY_SIZE(fds) - 1], "\"busy\"");
+	bed.is_silent = false;
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+END_TEST
+
+static bool exporter_lost_a_client(void *userdata)
+{
+	(void)userdata;
+	return bed.n_gone > 0;
+}
+
+START_TEST(a_vm_that_goes_away_is_not_waited_for)
+{
+	static const char request[] = "POST /api/v1/pairing/exchange HTTP/1.1\r\n" HOST JSON "Content-Length: 2\r\n\r\n{}";
+	int fd = portal_bed_connect(&bed);
+
+	bed.is_silent = true;
+	ck_assert_int_eq(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	loop_for(bed.event, 200000);
+	ck_assert_str_ne(bed.last, "");
+	bed.n_gone = 0;
+	close(fd);
+	ck_assert(loop_until(bed.event, exporter_lost_a_client, NULL));
+	bed.is_silent = false;
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200);
+}
+END_TEST
+
+START_TEST(without_the_exporter_it_says_so_and_finds_it_again)
+{
+	portal_bed_stop_exporter(&bed);
+	expect(503, portal_bed_post(&bed, "/api/v1/unpair", "{}"), "unreachable");
+	expect_answer("sudo systemctl start usbpush-exporter");
+	loop_for(bed.event, 1100000);
+	expect(503, portal_bed_get(&bed, "/api/v1/status"), "unreachable");
+	portal_bed_start_exporter(&bed);
+	loop_for(bed.event, 1100000);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+}
+END_TEST
+
+/* ---- what is shown ---- */
+
+START_TEST(many_questions_are_one_for_the_exporter)
+{
+	unsigned before;
+
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	before = bed.n_status_asked;
+	for (unsigned i = 0; i < 50; i++)
+		ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/devices"), 200);
+	ck_assert_uint_le(bed.n_status_asked - before, 2);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/vms"), 200);
+	ck_assert_str_eq(portal_bed_body(), "{\"vms\":[{\"name\":\"bench-vm\"}]}");
+}
+END_TEST
+
+static int open_stream(void)
+{
+	int fd = portal_bed_connect(&bed);
+	char request[512];
+	int n = snprintf(request, sizeof(request), "GET /api/v1/stream HTTP/1.1\r\n" HOST "Cookie: %s\r\n\r\n", bed.cookie);
+
+	ck_assert_int_eq(write(fd, request, (size_t)n), n);
+	return fd;
+}
+
+START_TEST(a_page_hears_of_each_change_until_its_login_ends)
+{
+	_cleanup_close_ int fd = open_stream();
+
+	portal_bed_hear(&bed, fd, "\"state\":\"UP\"");
+	expect_answer("text/event-stream");
+	portal_bed_tell(&bed, "DOWN");
+	portal_bed_hear(&bed, fd, "\"state\":\"DOWN\"");
+	portal_bed_stop_exporter(&bed);
+	portal_bed_hear(&bed, fd, "usbpush-exporter is not running");
+	portal_bed_start_exporter(&bed);
+	portal_bed_hear(&bed, fd, "\"exporter\":null");
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/logout", "{}"), 200);
+	portal_bed_hear(&bed, fd, "0\r\n\r\n");
+}
+END_TEST
+
+START_TEST(a_page_that_closes_makes_no_trouble)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		int fd = open_stream();
+
+		portal_bed_hear(&bed, fd, "\"exporter\":null");
+		close(fd);
+	}
+	portal_bed_tell(&bed, "DOWN");
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+}
+END_TEST
+
+START_TEST(whoever_waits_is_answered_at_the_end)
+{
+	_cleanup_close_ int stream = open_stream(), silent = portal_bed_connect(&bed), waiting = portal_bed_connect(&bed);
+	char request[512];
+	int n = snprintf(request, sizeof(request),
+			 "POST /api/v1/unpair HTTP/1.1\r\n" HOST JSON "Cookie: %s\r\nX-Usbpush-Csrf: %s\r\nContent-Length: 2\r\n\r\n{}",
+			 bed.cookie, bed.csrf);
+
+	bed.is_silent = true;
+	ck_assert_int_eq(write(waiting, request, (size_t)n), n);
+	portal_bed_hear(&bed, stream, "\"exporter\":null");
+	loop_for(bed.event, 200000);
+	ck_assert_str_eq(bed.last, "{\"request\":\"unpair\"}");
+	bed.portal = portal_free(bed.portal);
+	n = (int)read(waiting, request, sizeof(request) - 1);
+	ck_assert_int_ge(n, 0);
+	request[n] = '\0';
+	ck_assert_msg(n == 0 || strstr(request, " 503 ") != NULL, "%s", request);
+	(void)silent;
+}
+END_TEST
+
+START_TEST(the_page_comes_packed_or_plain_and_once)
+{
+	char tag[64], headers[256];
+	const char *found;
+
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", HOST, NULL), 200);
+	expect_answer("<!doctype html>");
+	expect_answer("text/html; charset=utf-8");
+	found = strstr(portal_bed_answer(), "ETag: ");
+	ck_assert_ptr_nonnull(found);
+	snprintf(tag, sizeof(tag), "%.*s", (int)strcspn(found + 6, "\r"), found + 6);
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", HOST "Accept-Encoding: br, gzip\r\n", NULL), 200);
+	expect_answer("Content-Encoding: gzip\r\n");
+	ck_assert_int_eq(memcmp(portal_bed_body(), "\x1f\x8b", 2), 0);
+	snprintf(headers, sizeof(headers), HOST "If-None-Match: %s\r\n", tag);
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", headers, NULL), 304);
+	ck_assert_str_eq(portal_bed_body(), "");
+}
+END_TEST
+
+int main(void)
+{
+	TCase *fresh = tcase_create("nobody's"), *claimed = tcase_create("claimed");
+
+	tcase_set_timeout(fresh, 60);
+	tcase_set_timeout(claimed, 60);
+	tcase_add_checked_fixture(fresh, setup, teardown);
+	tcase_add_checked_fixture(claimed, setup_claimed, teardown);
+	tcase_add_test(fresh, nobody_gets_in_before_it_is_claimed);
+	tcase_add_test(fresh, whoever_has_the_code_owns_it_and_nobody_after);
+	tcase_add_test(claimed, the_right_password_logs_in_and_no_other);
+	tcase_add_test(claimed, guessing_is_slowed_and_the_right_password_waits_too);
+	tcase_add_test(claimed, a_reset_password_ends_every_session);
+	tcase_add_test(claimed, a_broken_owner_file_lets_nobody_in);
+	tcase_add_test(claimed, a_change_takes_cookie_token_type_and_origin);
+	tcase_add_test(claimed, every_change_takes_a_login);
+	tcase_add_test(fresh, a_foreign_name_gets_nothing);
+	tcase_add_test(claimed, every_error_is_json_with_a_code);
+	tcase_add_test(claimed, what_the_exporter_says_is_passed_on);
+	tcase_add_test(fresh, a_vms_step_is_passed_on_as_it_is);
+	tcase_add_test(claimed, vms_that_wait_do_not_keep_the_owner_out);
+	tcase_add_test(claimed, a_vm_that_goes_away_is_not_waited_for);
+	tcase_add_test(claimed, without_the_exporter_it_says_so_and_finds_it_again);
+	tcase_add_test(claimed, many_questions_are_one_for_the_exporter);
+	tcase_add_test(claimed, a_page_hears_of_each_change_until_its_login_ends);
+	tcase_add_test(claimed, a_page_that_closes_makes_no_trouble);
+	tcase_add_test(claimed, whoever_waits_is_answered_at_the_end);
+	tcase_add_test(fresh, the_page_comes_packed_or_plain_and_once);
+	return check_program_run("portal", fresh, claimed, NULL);
+}

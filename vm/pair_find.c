@@ -1,0 +1,153 @@
+#include "pair_find.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <poll.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "identity.h"
+#include "pair_party.h"
+
+#define FINDER        "/usr/libexec/usbpush/usbpush-mdns"
+#define FINDER_USER   "usbpush-mdns"
+#define NOBODY        65534
+#define POLL_STEP_MS  200
+#define FIND_LIMIT_MS 8000 /* it ends by itself after 5 s without a Pi, or 1 s after the last one */
+#define OUTPUT_MAX    ((size_t)64 * 1024)
+#define FIND_MAX_PIS  16
+
+struct found_pi {
+	char id[40], name[64], address[PAIR_FIND_HOST_SIZE];
+};
+
+/* In the child: no rights from here on. */
+static void run_finder(const char *program, int out_fd)
+{
+	const struct passwd *user = getpwnam(FINDER_USER);
+	gid_t gid = user ? user->pw_gid : NOBODY;
+	uid_t uid = user ? user->pw_uid : NOBODY;
+
+	dup2(out_fd, STDOUT_FILENO);
+	if (geteuid() == 0 && (setgid(gid) < 0 || setuid(uid) < 0))
+		_exit(126);
+	execl(program, "usbpush-mdns", "find", (char *)NULL);
+	_exit(127);
+}
+
+/* Reads all that it says, until it ends, is stopped or takes too long. */
+static size_t read_output(int fd, const volatile sig_atomic_t *is_stopped, char *buffer)
+{
+	struct pollfd polled = { .fd = fd, .events = POLLIN };
+	size_t used = 0;
+
+	for (unsigned waited = 0; waited < FIND_LIMIT_MS && !*is_stopped && used < OUTPUT_MAX; waited += POLL_STEP_MS) {
+		ssize_t n;
+
+		if (poll(&polled, 1, POLL_STEP_MS) <= 0)
+			continue;
+		n = read(fd, buffer + used, OUTPUT_MAX - used);
+		if (n <= 0)
+			break;
+		used += (size_t)n;
+	}
+	return used;
+}
+
+static int run_and_read(const char *program, const volatile sig_atomic_t *is_stopped, char *buffer, size_t *ret_size)
+{
+	_cleanup_close_ int in_fd = -EBADF;
+	int fds[2], status;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	in_fd = fds[0];
+	pid = fork();
+	if (pid == 0)
+		run_finder(program, fds[1]);
+	close(fds[1]);
+	if (pid < 0)
+		return -EAGAIN;
+	*ret_size = read_output(in_fd, is_stopped, buffer);
+	kill(pid, SIGTERM);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && (WEXITSTATUS(status) == 126 || WEXITSTATUS(status) == 127) ? -ENOENT : 0;
+}
+
+static bool is_link_local(const char *address)
+{
+	return strchr(address, '%') != NULL;
+}
+
+/* One Pi is found once for each of its addresses: one that works from everywhere is preferred, and IPv4 is what people recognize. */
+static bool is_better(const char *address, const char *than)
+{
+	if (is_link_local(address) != is_link_local(than))
+		return is_link_local(than);
+	return !strchr(address, ':') && strchr(than, ':');
+}
+
+static void take_line(const char *line, size_t length, struct found_pi *pis, size_t *n)
+{
+	_cleanup_json_ json_t *object = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+	const char *id = json_string_value(json_object_get(object, "id")), *name = json_string_value(json_object_get(object, "name"));
+	const char *address = json_string_value(json_object_get(object, "address"));
+	struct found_pi *pi = pis;
+
+	if (!id || !name || !address || !pair_party_is_host(address) || strlen(id) >= sizeof(pis->id))
+		return;
+	while (pi < pis + *n && (strcmp(pi->id, id) != 0 || !*id))
+		pi++;
+	if (pi == pis + FIND_MAX_PIS)
+		return;
+	if (pi < pis + *n && !is_better(address, pi->address))
+		return;
+	*n += pi == pis + *n;
+	snprintf(pi->id, sizeof(pi->id), "%s", id);
+	identity_clean_string(name, pi->name, sizeof(pi->name));
+	snprintf(pi->address, sizeof(pi->address), "%s", address);
+}
+
+static int choose(const struct found_pi *pis, size_t n, char ret_host[PAIR_FIND_HOST_SIZE], struct failure *failure)
+{
+	char list[200] = "";
+
+	if (n == 1) {
+		memcpy(ret_host, pis[0].address, PAIR_FIND_HOST_SIZE);
+		return 0;
+	}
+	if (n == 0)
+		return failure_set(failure, FAILURE_NOT_FOUND,
+				   "Is it on, and on this network? Else give its name or address: usbpush-vm pair raspberrypi.local",
+				   "no Pi with usbpush was found by mDNS");
+	for (size_t i = 0; i < n && strlen(list) < sizeof(list) - 1; i++)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s (%s)", i ? ", " : "", pis[i].address, pis[i].name);
+	return failure_set(failure, FAILURE_AMBIGUOUS, "Say which: usbpush-vm pair ADDRESS", "%zu Pis were found: %s", n, list);
+}
+
+int pair_find(const char *program, const volatile sig_atomic_t *is_stopped, char ret_host[PAIR_FIND_HOST_SIZE], struct failure *ret_failure)
+{
+	_cleanup_free_ char *output = malloc(OUTPUT_MAX);
+	struct found_pi pis[FIND_MAX_PIS];
+	size_t size = 0, n = 0;
+	const char *end;
+
+	if (!output)
+		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "out of memory");
+	if (run_and_read(program ? program : FINDER, is_stopped, output, &size) < 0)
+		return failure_set(ret_failure, FAILURE_INTERNAL, "Give the Pi's name or address: usbpush-vm pair raspberrypi.local",
+				   "%s can't be run", program ? program : FINDER);
+	for (const char *line = output; (end = memchr(line, '\n', (size_t)(output + size - line))); line = end + 1)
+		take_line(line, (size_t)(end - line), pis, &n);
+	if (*is_stopped)
+		return failure_set(ret_failure, FAILURE_CANCELLED, NULL, "stopped by you");
+	return choose(pis, n, ret_host, ret_failure);
+}
