@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <jansson.h>
 #include <poll.h>
 #include <pwd.h>
@@ -35,7 +36,7 @@ static void run_finder(const char *program, int out_fd)
 	uid_t uid = user ? user->pw_uid : NOBODY;
 
 	dup2(out_fd, STDOUT_FILENO);
-	if (geteuid() == 0 && (setgid(gid) < 0 || setuid(uid) < 0))
+	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setgid(gid) < 0 || setuid(uid) < 0))
 		_exit(126);
 	execl(program, "usbpush-mdns", "find", (char *)NULL);
 	_exit(127);
