@@ -1,0 +1,120 @@
+"""Pairing by six digits: found by mDNS, typed on the Pi, proved by both; and the portal that carries it."""
+import re
+
+import pytest
+
+from usbpush_lab import wait_until
+
+CONFIG, KEYS = "/etc/usbpush/vm.conf", "/var/lib/usbpush/.ssh/authorized_keys"
+
+
+class Pair:
+    """The two commands, each in its terminal."""
+
+    def __init__(self, product):
+        self.product, self.pi, self.vm = product, product.pi, product.vm
+        self.asked = self.vm.spawn("exec usbpush-vm pair")
+        wait_until(lambda: self.digits() or not self.asked.is_running(), 60, "six digits on the VM", lab=product.lab)
+        assert self.digits(), self.words(self.asked)
+
+    def digits(self):
+        found = re.search(r"\b(\d{3})[ -]?(\d{3})\b", self.asked.out.decode())
+        return found and found[1] + found[2]
+
+    def type_on_the_pi(self, digits):
+        """How `usbpush pair` ended, and what both said."""
+        result = self.pi.sh("usbpush pair", check=False, stdin=digits + "\n", timeout=150)
+        code = self.asked.wait(150)
+        return result.code, code, f"{result}\n{result.err}", self.words(self.asked)
+
+    @staticmethod
+    def words(program):
+        return program.out.decode() + program.err.decode()
+
+
+@pytest.fixture
+def strangers(product):
+    """Two machines that are not paired; afterwards they are again."""
+    product.pi.sh("usbpush unpair")
+    product.vm.sh("usbpush-vm unpair pi", check=False)
+    before = product.pi.sh(f"cat {CONFIG} 2>/dev/null || true"), product.vm.sh(f"cat {KEYS} 2>/dev/null || true")
+    yield product, before
+    if product.link().get("state") != "UP":
+        product.pi.sh("usbpush unpair")
+        product.vm.sh("usbpush-vm unpair pi", check=False)
+        product.pair()
+    product.wait_link("UP")
+
+
+def files(product):
+    return product.pi.sh(f"cat {CONFIG} 2>/dev/null || true"), product.vm.sh(f"cat {KEYS} 2>/dev/null || true")
+
+
+def test_six_digits_pair_two_machines_that_found_each_other(strangers):
+    product, _ = strangers
+    wait_until(lambda: product.status()["vms"], 30, "the Pi to see the VM on the network", lab=product.lab)
+    pair = Pair(product)
+    on_pi, on_vm, *words = pair.type_on_the_pi(pair.digits())
+    assert (on_pi, on_vm) == (0, 0), words
+    product.wait_link("UP")
+    device = product.lab.plug("ft232", "A1", serial="PAIRED")
+    product.wait_attached(device)
+
+
+def test_a_wrong_digit_fails_on_both_sides_and_changes_nothing(strangers):
+    product, before = strangers
+    pair = Pair(product)
+    digits = pair.digits()
+    wrong = digits[:5] + str((int(digits[5]) + 1) % 10)
+    on_pi, on_vm, *words = pair.type_on_the_pi(wrong)
+    assert on_pi == 1 and on_vm == 1, words
+    assert files(product) == before
+    assert product.link()["state"] == "UNPAIRED"
+
+
+def test_a_pairing_that_is_broken_off_changes_nothing(strangers):
+    product, before = strangers
+    pair = Pair(product)
+    pair.asked.kill(2)
+    assert pair.asked.wait(30) != 0
+    assert files(product) == before
+    result = product.pi.sh("timeout 20 usbpush pair", check=False, stdin=pair.digits() + "\n")
+    assert result.code != 0
+    assert files(product) == before and product.link()["state"] == "UNPAIRED"
+
+
+# ---- the portal, as any machine on the network sees it
+
+def ask(product, path, *options):
+    """Status and body of the portal's answer to the VM."""
+    text = product.vm.sh(["curl", "-s", "-m", "20", "-w", "\n%{http_code}", *options, f"http://pi:8080{path}"], check=False)
+    body, _, code = text.rpartition("\n")
+    return int(code), body
+
+
+def test_the_portal_shows_a_stranger_a_page_and_nothing_of_the_devices(product):
+    device = product.lab.plug("ft232", "A1", serial="SECRET")
+    product.wait_attached(device)
+    code, page = ask(product, "/")
+    assert code == 200 and "<html" in page and "SECRET" not in page
+    for path in ("/api/v1/status", "/api/v1/devices", "/api/v1/events", "/metrics"):
+        code, body = ask(product, path)
+        assert code in (401, 404) and "SECRET" not in body, path
+    code, body = ask(product, "/api/v1/devices/1-1/detach", "-X", "POST", "-H", "Content-Type: application/json", "-d", "{}")
+    assert code in (401, 403, 404)
+    assert product.device(device.busid)["state"] == "ATTACHED"
+
+
+def test_the_portal_answers_only_to_names_of_its_own(product):
+    code, body = ask(product, "/", "-H", "Host: evil.example")
+    assert code == 421, body
+
+
+def test_the_portal_is_killed_and_the_devices_never_notice(product):
+    device = product.lab.plug("ft232", "A1", serial="STAYS")
+    product.wait_attached(device)
+    ports, pid = product.used_ports(), product.pid(product.pi, "usbpush-portal")
+    product.pi.sh(f"kill -9 {pid}")
+    wait_until(lambda: ask(product, "/")[0] == 200, 30, "the portal to be back", interval=0.3, lab=product.lab)
+    assert product.pid(product.pi, "usbpush-portal") != pid
+    assert product.used_ports() == ports and product.device(device.busid)["attached_count"] == 1
