@@ -1,14 +1,11 @@
-#include "link.h"
+#include "link_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backoff.h"
 #include "cleanup.h"
-#include "connector.h"
-#include "control_channel.h"
 #include "daemon.h"
 #include "log.h"
 #include "machine.h"
@@ -19,34 +16,6 @@
 #define SILENT_RETRY_USEC (USEC_PER_SEC / 4)  /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
 #define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC) /* for a whole try, until UP */
 #define LINK_REFUSED_USEC (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
-
-struct link {
-	sd_event *event;         /* borrowed: outlives us */
-	struct job_runner *jobs; /* borrowed: outlives us */
-	struct vm_config config;
-	char key_path[256];
-	enum link_state state;
-	uint64_t state_since_usec, next_try_usec, attempt_since_usec;
-	struct connector *connector;                                               /* owned */
-	struct transport *transport;                                               /* owned */
-	struct control_channel *control;                                           /* owned */
-	sd_event_source *retry_timer, *attempt_timer, *beat_timer, *control_timer; /* owned */
-	struct backoff backoff, control_backoff;
-	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq, n_beats;
-	uint64_t rtt_usec;
-	bool is_silent;         /* the last try got no answer at all */
-	bool is_carrying;       /* there is something to lose with the connection */
-	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
-	char address[64];       /* of the VM, as connected */
-	struct hello vm;        /* what the VM said of itself */
-	uint64_t n_attempts, n_established;
-	uint64_t step_usec[5]; /* when the last try reached: tcp, host key, login, channel, synced */
-	struct link_handlers handlers;
-	void *userdata; /* borrowed */
-};
-
-enum { STEP_TCP, STEP_HOST_KEY, STEP_LOGIN, STEP_CHANNEL, STEP_SYNCED };
-static const char *const STEP_NAMES[] = { "tcp", "host_key", "login", "handler", "sync" };
 
 static const char *const STATE_NAMES[] = {
 	[LINK_UNPAIRED] = "UNPAIRED", [LINK_DOWN] = "DOWN", [LINK_CONNECTING] = "CONNECTING", [LINK_AUTHENTICATING] = "AUTHENTICATING",
@@ -103,8 +72,7 @@ static void link_enter_up(struct link *link)
 	link_ping(link);
 }
 
-/* What was wrong last is told until the link is up. */
-static bool link_is_in_trouble(const struct link *link)
+bool link_is_in_trouble(const struct link *link)
 {
 	return link->state != LINK_UP && link->state != LINK_UNPAIRED && link->failure.code != FAILURE_NONE;
 }
@@ -557,47 +525,4 @@ void link_set_carrying(struct link *link, bool is_carrying)
 struct transport *link_get_transport(struct link *link)
 {
 	return link->transport;
-}
-
-static json_t *link_steps_to_json(const struct link *link)
-{
-	json_t *steps = json_object();
-
-	for (size_t i = 0; i < ARRAY_SIZE(STEP_NAMES); i++)
-		if (link->step_usec[i] >= link->attempt_since_usec && link->attempt_since_usec)
-			json_object_set_new(steps, STEP_NAMES[i],
-					    json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
-	return steps;
-}
-
-static void link_add_traffic(const struct link *link, json_t *object)
-{
-	uint64_t in = 0, out = 0;
-
-	if (link->transport)
-		transport_get_traffic(link->transport, &in, &out);
-	json_object_set_new(object, "bytes_in", json_integer((json_int_t)in));
-	json_object_set_new(object, "bytes_out", json_integer((json_int_t)out));
-}
-
-json_t *link_to_json(const struct link *link)
-{
-	uint64_t now = clock_now_usec();
-	bool is_trouble = link_is_in_trouble(link);
-	json_t *object =
-		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o}", "state", STATE_NAMES[link->state], "vm", link->vm.name, "host",
-			  link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address, "since_ms",
-			  (json_int_t)((now - link->state_since_usec) / 1000), "steps_ms", link_steps_to_json(link));
-
-	json_object_set_new(object, "rtt_ms",
-			    link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
-	json_object_set_new(object, "patience_ms", json_integer(link->config.patience_ms));
-	json_object_set_new(object, "attempts", json_integer((json_int_t)link->n_attempts));
-	json_object_set_new(object, "vm_software", json_string(link->vm.software));
-	json_object_set_new(object, "error", is_trouble ? failure_to_json(&link->failure) : json_null());
-	json_object_set_new(object, "next_try_ms",
-			    is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) :
-								      json_null());
-	link_add_traffic(link, object);
-	return object;
 }

@@ -1,0 +1,38 @@
+#pragma once
+
+/* Shared by link.c (the states) and link_view.c (what people see). */
+
+#include "backoff.h"
+#include "connector.h"
+#include "control_channel.h"
+#include "link.h"
+
+enum { STEP_TCP, STEP_HOST_KEY, STEP_LOGIN, STEP_CHANNEL, STEP_SYNCED };
+
+struct link {
+	sd_event *event;         /* borrowed: outlives us */
+	struct job_runner *jobs; /* borrowed: outlives us */
+	struct vm_config config;
+	char key_path[256];
+	enum link_state state;
+	uint64_t state_since_usec, next_try_usec, attempt_since_usec;
+	struct connector *connector;                                               /* owned */
+	struct transport *transport;                                               /* owned */
+	struct control_channel *control;                                           /* owned */
+	sd_event_source *retry_timer, *attempt_timer, *beat_timer, *control_timer; /* owned */
+	struct backoff backoff, control_backoff;
+	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq, n_beats;
+	uint64_t rtt_usec;
+	bool is_silent;         /* the last try got no answer at all */
+	bool is_carrying;       /* there is something to lose with the connection */
+	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
+	char address[64];       /* of the VM, as connected */
+	struct hello vm;        /* what the VM said of itself */
+	uint64_t n_attempts, n_established;
+	uint64_t step_usec[5]; /* when the last try reached: tcp, host key, login, channel, synced */
+	struct link_handlers handlers;
+	void *userdata; /* borrowed */
+};
+
+/* What was wrong last is told until the link is up. */
+bool link_is_in_trouble(const struct link *link);

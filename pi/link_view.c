@@ -1,0 +1,48 @@
+#include "cleanup.h"
+#include "daemon.h"
+#include "link_internal.h"
+
+static const char *const STEP_NAMES[] = { "tcp", "host_key", "login", "handler", "sync" };
+
+static json_t *link_steps_to_json(const struct link *link)
+{
+	json_t *steps = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(STEP_NAMES); i++)
+		if (link->step_usec[i] >= link->attempt_since_usec && link->attempt_since_usec)
+			json_object_set_new(steps, STEP_NAMES[i],
+					    json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
+	return steps;
+}
+
+static void link_add_traffic(const struct link *link, json_t *object)
+{
+	uint64_t in = 0, out = 0;
+
+	if (link->transport)
+		transport_get_traffic(link->transport, &in, &out);
+	json_object_set_new(object, "bytes_in", json_integer((json_int_t)in));
+	json_object_set_new(object, "bytes_out", json_integer((json_int_t)out));
+}
+
+json_t *link_to_json(const struct link *link)
+{
+	uint64_t now = clock_now_usec();
+	bool is_trouble = link_is_in_trouble(link);
+	json_t *object =
+		json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:I, s:o}", "state", link_state_to_string(link->state), "vm", link->vm.name,
+			  "host", link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address,
+			  "since_ms", (json_int_t)((now - link->state_since_usec) / 1000), "steps_ms", link_steps_to_json(link));
+
+	json_object_set_new(object, "rtt_ms",
+			    link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
+	json_object_set_new(object, "patience_ms", json_integer(link->config.patience_ms));
+	json_object_set_new(object, "attempts", json_integer((json_int_t)link->n_attempts));
+	json_object_set_new(object, "vm_software", json_string(link->vm.software));
+	json_object_set_new(object, "error", is_trouble ? failure_to_json(&link->failure) : json_null());
+	json_object_set_new(object, "next_try_ms",
+			    is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) :
+								      json_null());
+	link_add_traffic(link, object);
+	return object;
+}
