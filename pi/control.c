@@ -314,7 +314,7 @@ static const struct {
 	{ "test", true, control_test },
 	{ "vm-found", false, control_vm_found },
 	{ "vm-lost", false, control_vm_lost },
-	{ "pairing", false, control_pairing },
+	{ "pairing", true, control_pairing },
 	{ "pairings", true, control_pairings },
 	{ "pairing-code", true, control_pairing_code },
 	{ "pairing-cancel", true, control_pairing_cancel },
