@@ -91,6 +91,11 @@ class Product:
     def relays(self):
         return int(self.vm.sh("pgrep -c usbpush-relay || true") or 0)
 
+    def leftovers_at_rest(self):
+        """The same, with nothing attached: when the stream for the next plug is open again, some seconds after the last one was used."""
+        wait_until(lambda: self.relays() == 2, 30, "one relay for the control channel and one for the next plug", interval=0.3, lab=self.lab)
+        return self.leftovers()
+
     def leftovers(self):
         """All that must be as before once everything is unplugged."""
         return {"ports": self.used_ports(), "match_busid": self.matched_busids(), "bound": self.bound_busids(),

@@ -63,7 +63,7 @@ def test_in_the_socket_where_a_serial_device_was_a_moment_before(product, kind):
 
 
 def test_an_adapter_behind_a_hub_is_shared_and_the_hub_is_not(product):
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     hub = product.lab.plug("hub", "A1")
     adapter = product.lab.plug("ft232", "A1.2", serial="BEHIND")
     product.wait_attached(adapter)

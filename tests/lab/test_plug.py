@@ -63,7 +63,7 @@ def test_a_quarter_of_a_megabyte_each_way_arrives_whole(product):
 
 
 def test_unplug_leaves_nothing_on_either_side(product):
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     device = product.lab.plug("ft232", "A1", serial="FT123")
     product.wait_attached(device)
 
@@ -75,7 +75,7 @@ def test_unplug_leaves_nothing_on_either_side(product):
 
 
 def test_twenty_plugs_in_many_sockets_leak_nothing(product):
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     sockets = ["A1"] * 8 + ["A2", "A3", "B1", "A1", "C4", "A2", "D1", "A1", "B7", "C1", "C1", "A1"]
     for i, socket in enumerate(sockets):
         device = product.lab.plug("ft232", socket, serial=f"S{i}")
@@ -87,7 +87,7 @@ def test_twenty_plugs_in_many_sockets_leak_nothing(product):
 
 def test_a_board_that_reenumerates_is_back_each_time(product):
     """As an ESP32-S3 does at each reset: its USB is in the chip."""
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     board = product.lab.plug("acm", "G1", serial="S3")
     product.wait_attached(board)
     link = product.vm.sh("ls /dev/serial/by-id/")

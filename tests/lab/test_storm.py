@@ -17,7 +17,7 @@ def wait_as_before(product, before):
 
 
 def test_plugged_and_pulled_faster_than_the_vm_can_attach(product):
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     device = product.lab.plug("ft232", "A1", serial="QUICK")
     for _ in range(15):
         device.unplug()
@@ -60,7 +60,7 @@ def test_two_devices_that_look_exactly_alike(product):
 
 
 def test_a_hub_with_seven_devices_is_pulled_and_put_back(product):
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     hub = product.lab.plug("hub", "A3")
     serials = [f"SEVEN{i}" for i in range(1, 8)]
     devices = [product.lab.plug("ft232", f"A3.{i}", serial=serial) for i, serial in enumerate(serials, 1)]
@@ -75,7 +75,7 @@ def test_a_hub_with_seven_devices_is_pulled_and_put_back(product):
 
 def test_more_devices_than_usbip_host_can_hold(product):
     """Sixteen are shared; the others say why they are not; and one that leaves makes room for one that waits."""
-    before = product.leftovers()
+    before = product.leftovers_at_rest()
     sockets = [f"{letter}{n}" for letter in "AB" for n in range(1, 16)]
     devices = [product.lab.plug("ft232", socket, serial=f"MANY{i}") for i, socket in enumerate(sockets)]
 
