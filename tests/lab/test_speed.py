@@ -2,6 +2,7 @@
 import statistics
 import time
 
+from usbpush_lab import wait_until
 from usbpush_lab.floor import measure_floor
 
 N = 10
@@ -42,6 +43,7 @@ def wakeups(guest, pid):
 def test_idle_with_four_devices_it_hardly_wakes_and_is_small(product):
     devices = [product.lab.plug("ft232", socket, serial=socket) for socket in ("A1", "A2", "B1", "B2")]
     product.wait_attached(*devices)
+    wait_until(lambda: product.relays() == 6, 30, "the stream for the next plug to be open: then it is idle", interval=0.5, lab=product.lab)
     pid = product.pid(product.pi, "usbpush-exporter")
 
     t, before = time.monotonic(), wakeups(product.pi, pid)
