@@ -362,6 +362,15 @@ const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
 	return faccessat(vm->tree.fd, path, F_OK, 0) == 0 ? temp_tree_get(&vm->tree, path) : "";
 }
 
+unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text)
+{
+	unsigned n = 0;
+
+	for (const char *at = ssh_vm_heard(vm, "control"); (at = strstr(at, text)); at++)
+		n++;
+	return n;
+}
+
 const char *ssh_vm_describe(const struct ssh_vm *vm)
 {
 	static char text[4096];

@@ -64,6 +64,9 @@ void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer);
 /* All lines that came on channels of that kind, so far. */
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind);
 
+/* How often text stands in what came on control channels. */
+unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text);
+
 /* How many channels of that kind were begun. */
 unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind);
 

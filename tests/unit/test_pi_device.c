@@ -47,16 +47,6 @@ static void expect_reason(const char *busid, const char *part)
 	ck_assert_msg(strstr(pi_bed_field(&bed, busid, "reason"), part), "%s: %s", busid, pi_bed_field(&bed, busid, "reason"));
 }
 
-/* How often text stands in what the VM heard on its control channel. */
-static unsigned count_heard(const char *text)
-{
-	unsigned n = 0;
-
-	for (const char *at = ssh_vm_heard(&bed.vm, "control"); (at = strstr(at, text)); at++)
-		n++;
-	return n;
-}
-
 static bool has_no_session(struct pi_bed *own)
 {
 	return fake_kernel_count_sessions(&own->kernel) == 0;
@@ -81,11 +71,11 @@ START_TEST(the_offer_says_what_the_device_is_and_where)
 {
 	plug("1-1.4", &ESP32_S3);
 	expect("1-1.4", "ATTACHED");
-	ck_assert_uint_eq(count_heard("\"busid\":\"1-1.4\""), 1);
-	ck_assert_uint_eq(count_heard("\"devid\":65538"), 1); /* bus 1, device 2 */
-	ck_assert_uint_eq(count_heard("\"speed\":12"), 1);
-	ck_assert_uint_eq(count_heard("\"serial\":\"F4:12:FA:00:11:22\""), 1);
-	ck_assert_uint_eq(count_heard("\"vid\":12346"), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"busid\":\"1-1.4\""), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"devid\":65538"), 1); /* bus 1, device 2 */
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"speed\":12"), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"serial\":\"F4:12:FA:00:11:22\""), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"vid\":12346"), 1);
 }
 END_TEST
 
@@ -105,7 +95,7 @@ START_TEST(what_is_not_shared_is_not_touched)
 	pi_bed_run(&bed, 100000);
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
-	ck_assert_uint_eq(count_heard("connect"), 0);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "connect"), 0);
 }
 END_TEST
 
@@ -169,7 +159,7 @@ START_TEST(an_unplug_leaves_nothing_behind)
 	pi_bed_until(&bed, has_no_session, "end of the session");
 	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
 	pi_bed_run(&bed, 100000);
-	ck_assert_uint_eq(count_heard("\"reason\":\"unplugged\""), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"reason\":\"unplugged\""), 1);
 	ck_assert_str_eq(temp_tree_get(&bed.vm.tree, "run/held"), "");
 }
 END_TEST
@@ -192,7 +182,7 @@ static unsigned n_wanted;
 static bool has_connects(struct pi_bed *own)
 {
 	(void)own;
-	return count_heard("\"type\":\"connect\"") == n_wanted;
+	return ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\"") == n_wanted;
 }
 
 START_TEST(a_device_pulled_and_pushed_in_one_breath_is_attached_anew)
@@ -253,14 +243,14 @@ START_TEST(a_device_that_comes_and_goes_must_stay_before_it_is_taken)
 		pi_bed_wait_gone(&bed, "1-1");
 	}
 	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
-	n_offers = count_heard("\"type\":\"connect\"");
+	n_offers = ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\"");
 	plug("1-1", &CP2102);
 	pi_bed_until(&bed, is_held_up, "word that it comes and goes");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN");
 	plug("1-2", &FT232R);
 	expect("1-2", "ATTACHED");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN");
-	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), n_offers + 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), n_offers + 1);
 	expect("1-1", "ATTACHED");
 	/* It was of use: from now on it is as any other. */
 	unplug("1-1");

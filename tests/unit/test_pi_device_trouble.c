@@ -37,16 +37,6 @@ static void expect_reason(const char *busid, const char *part)
 	ck_assert_msg(strstr(pi_bed_field(&bed, busid, "reason"), part), "%s: %s", busid, pi_bed_field(&bed, busid, "reason"));
 }
 
-/* How often text stands in what the VM heard on its control channel. */
-static unsigned count_heard(const char *text)
-{
-	unsigned n = 0;
-
-	for (const char *at = ssh_vm_heard(&bed.vm, "control"); (at = strstr(at, text)); at++)
-		n++;
-	return n;
-}
-
 static unsigned count_in(const char *text, const char *part)
 {
 	unsigned n = 0;
@@ -108,7 +98,7 @@ START_TEST(a_failure_that_time_may_mend_is_tried_again_with_patience)
 	expect("1-1", "FAILED");
 	expect_reason("1-1", "as the test wants");
 	pi_bed_run(&bed, 2000000);
-	ck_assert_uint_le(count_heard("\"type\":\"connect\""), 5);
+	ck_assert_uint_le(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 5);
 	vm_attaches();
 	expect("1-1", "ATTACHED");
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
@@ -122,7 +112,7 @@ START_TEST(a_failure_that_only_a_person_mends_is_not_tried_again)
 	expect("1-1", "FAILED");
 	pi_bed_run(&bed, 1500000);
 	expect("1-1", "FAILED");
-	ck_assert_uint_le(count_heard("\"type\":\"connect\""), 2);
+	ck_assert_uint_le(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 2);
 	vm_attaches();
 	device_share(pi_bed_device(&bed, "1-1")); /* the person */
 	expect("1-1", "ATTACHED");
@@ -149,7 +139,7 @@ START_TEST(a_stream_that_ends_at_once_is_not_opened_again_at_once)
 	plug("1-1", &FT232R);
 	expect("1-1", "FAILED");
 	pi_bed_run(&bed, 2000000);
-	ck_assert_uint_le(count_heard("\"type\":\"connect\""), 6);
+	ck_assert_uint_le(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 6);
 }
 END_TEST
 
@@ -226,8 +216,8 @@ START_TEST(a_device_without_a_number_is_not_offered_until_it_has_one)
 	expect("1-1", "FAILED");
 	fake_kernel_set(&bed.kernel, "1-1", "devnum", "2\n");
 	expect("1-1", "ATTACHED");
-	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), 1);
-	ck_assert_uint_eq(count_heard("\"devid\":65538"), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"devid\":65538"), 1);
 }
 END_TEST
 
@@ -316,7 +306,7 @@ START_TEST(an_event_that_was_told_before_changes_nothing)
 	pi_bed_run(&bed, 200000);
 	expect("1-1", "ATTACHED");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
-	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 1);
 }
 END_TEST
 

@@ -43,15 +43,6 @@ static const char *held(void)
 	return temp_tree_get(&bed.vm.tree, "run/held");
 }
 
-static unsigned count_heard(const char *text)
-{
-	unsigned n = 0;
-
-	for (const char *at = ssh_vm_heard(&bed.vm, "control"); (at = strstr(at, text)); at++)
-		n++;
-	return n;
-}
-
 /* ---- killed and started again ---- */
 
 START_TEST(a_successor_finds_what_its_killed_predecessor_held)
@@ -194,8 +185,8 @@ START_TEST(a_restarted_handler_that_keeps_a_device_costs_it_nothing)
 	pi_bed_run(&bed, 200000);
 	expect("1-1", "ATTACHED");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
-	ck_assert_uint_eq(count_heard("\"type\":\"connect\""), 1);
-	ck_assert_uint_eq(count_heard("\"streaming\":true"), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 1);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"streaming\":true"), 1);
 }
 END_TEST
 
@@ -204,7 +195,7 @@ static unsigned n_connects;
 static bool has_connects(struct pi_bed *own)
 {
 	(void)own;
-	return count_heard("\"type\":\"connect\"") >= n_connects;
+	return ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\"") >= n_connects;
 }
 
 START_TEST(a_device_that_the_vm_did_not_keep_is_attached_anew)
