@@ -228,7 +228,7 @@ export function openPairing(page) {
 /** This side is done; what is left on the VM stays on the page until it was read. */
 function openLeft(left) {
 	const dialog = open('Disconnected, on this side', h('div', {},
-		h('p', {}, `The devices are this Pi’s own again. But ${sentence(left.text)}`), left.cure ? h('p', { class: 'cure' }, sentence(left.cure)) : '',
+		h('p', {}, 'The devices are this Pi’s own again.'), h('p', {}, sentence(left.text)), left.cure ? h('p', { class: 'cure' }, sentence(left.cure)) : '',
 		h('div', { class: 'actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'I have read it'))));
 }
 

@@ -276,6 +276,13 @@ describe('dialogs', () => {
 		await page.getByText('The VM does not let ada in with that password.').waitFor();
 		assert.equal(await page.getByLabel('Password of ada').inputValue(), ''); // it is not kept in the page either
 		await shoot(page, 'login-wrong');
+		const size = page.viewportSize();
+		await page.setViewportSize({ width: 390, height: 844 });
+		await page.emulateMedia({ colorScheme: 'dark' });
+		await shoot(page, 'login-wrong-phone-dark');
+		assert.deepEqual(await violations(page), []);
+		await page.emulateMedia({ colorScheme: 'light' });
+		await page.setViewportSize(size);
 		assert.deepEqual(await violations(page), []);
 		let go;
 		bed.exporter.answers['login-pair'] = async () => { await new Promise((resolve) => { go = resolve; }); bed.exporter.setLink(UP); return { ok: true, host: 'bench-vm.example' }; };
