@@ -169,6 +169,9 @@ describe('live', () => {
 		bed.exporter.setDevice(offered(ESP32));
 		bed.exporter.setDevice(attached(ESP32, '/dev/ttyACM1', 2));
 		await page.getByText('It works: 3 devices').waitFor();
+		const first = await page.locator('.card').first().getAttribute('data-key');
+		bed.exporter.unplug(first);
+		await page.getByText('It works: 2 devices').waitFor();
 		assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Detach FTDI FT232R USB UART');
 		assert.equal(await page.evaluate(() => scrollY), scroll);
 		assert.ok(await page.getByText('/dev/serial/by-id/usb-FTDI_A50285BI-if00-port0').isVisible());
