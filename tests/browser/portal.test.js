@@ -317,6 +317,21 @@ describe('dialogs', () => {
 		await page.getByRole('button', { name: 'Disconnect' }).click();
 		await page.getByRole('dialog').getByRole('button', { name: 'Disconnect' }).click();
 		await page.getByText('Not paired with a VM yet').waitFor();
+		await page.getByText('Disconnected, on both sides').waitFor();
+		await close(page);
+	});
+
+	it('says what is left on a VM that could not be told', async () => {
+		plugAll(bed.exporter);
+		bed.exporter.left = { code: 'unreachable', text: 'the VM bench-vm could not be told: the link is not up', cure: 'On the VM: sudo usbpush-vm unpair raspberrypi' };
+		page = await openPage(browser, bed);
+		await page.getByRole('button', { name: 'Disconnect' }).click();
+		await page.getByRole('dialog').getByRole('button', { name: 'Disconnect' }).click();
+		await page.getByRole('dialog').getByText('sudo usbpush-vm unpair raspberrypi').waitFor();
+		await shoot(page, 'disconnect-left');
+		assert.deepEqual(await violations(page), []);
+		await page.getByRole('button', { name: 'I have read it' }).click();
+		await page.getByText('Not paired with a VM yet').waitFor();
 		await close(page);
 	});
 });
