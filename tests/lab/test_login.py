@@ -182,7 +182,7 @@ def test_an_unpaired_pi_loses_its_devices_and_says_what_to_do(product):
     try:
         product.vm.sh("usbpush-vm unpair pi")
         link = product.wait_link("REFUSED")
-        assert link["error"]["code"] == "login" and "usbpush-vm authorize" in link["error"]["cure"]
+        assert link["error"]["code"] == "not-paired" and "usbpush pair" in link["error"]["cure"]
         assert link["error"]["text"] in product.pi.sh("usbpush status")
         product.wait_nothing_attached()
         assert product.vm_status()["pis"] == []
