@@ -3,6 +3,7 @@
 
 #include "command.h"
 #include "owner_command.h"
+#include "pi_doctor.h"
 #include "secret.h"
 
 static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a VM\n"
@@ -19,6 +20,8 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush unpair                      push no more\n"
 			   "  usbpush events [--follow] [--json]  what happened\n"
 			   "  usbpush test                        the link, end to end\n"
+			   "  usbpush doctor [--json] [--archive FILE]\n"
+			   "                                      looks at all it stands on, and says what to do; FILE for a bug report\n"
 			   "  usbpush setup-code                  the code that makes you owner of the web page, port 8080\n"
 			   "  usbpush reset-password              when its password is lost\n"
 			   "  usbpush --help, --version\n"
@@ -39,6 +42,7 @@ static const struct {
 	{ "unpair", command_unpair },
 	{ "events", command_events },
 	{ "test", command_test },
+	{ "doctor", command_doctor },
 	{ "setup-code", command_setup_code },
 	{ "reset-password", command_reset_password },
 };

@@ -16,6 +16,7 @@
 #include "pair.h"
 #include "revocation.h"
 #include "table.h"
+#include "vm_doctor.h"
 #include "vm_status_view.h"
 
 #define ANSWER_LIMIT_MS 10000
@@ -293,6 +294,7 @@ static void print_help(void)
 	     "  authorize --name NAME [--address HOST] KEYFILE|- let the Pi with this public key in (root)\n"
 	     "  unpair PI                                        shut a Pi out, by its name or id (root)\n"
 	     "  detach DEVICE                                    detach a device (root)\n"
+	     "  doctor [--json] [--archive FILE]                 look at all it stands on, and say what to do; FILE for a bug report\n"
 	     "  boot-attach [--timeout SECONDS]                  have everything pushed now, and wait for it (root)\n"
 	     "\n"
 	     "DEVICE is a bus id on the VM or on the Pi, a name, VID:PID, a serial, or a node such as /dev/ttyUSB0.\n"
@@ -371,6 +373,8 @@ int vm_cli_main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "pair") == 0)
 		return pair_main(argc - 1, argv + 1);
+	if (strcmp(argv[1], "doctor") == 0)
+		return vm_doctor_main(argc - 1, argv + 1);
 	if (strcmp(argv[1], "boot-attach") == 0)
 		return boot_attach_main(argc - 1, argv + 1);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
