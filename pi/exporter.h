@@ -15,6 +15,7 @@ struct exporter;
 struct follow;
 struct pair_desk;
 struct pair_limits;
+struct rulebook;
 
 struct exporter_options {
 	const char *sysfs_root, *dev_root;     /* "/sys", "/dev" */
@@ -22,6 +23,7 @@ struct exporter_options {
 	const char *state_dir;                 /* the key: /var/lib/usbpush */
 	const char *run_dir;                   /* /run/usbpush */
 	const char *modules_dir;               /* NULL: the running kernel's */
+	const char *rules_path, *proc_root;    /* NULL: /etc/usbpush/devices.conf, /proc */
 	const struct pair_limits *pair_limits; /* NULL: as in PROTOCOL.md */
 };
 
@@ -37,7 +39,7 @@ void exporter_stop(struct exporter *exporter);
 /* What the kernel says of devices; the seam for tests. */
 void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent);
 
-/* Reads vm.conf again; a changed VM drops the old link. */
+/* Reads vm.conf and devices.conf again; a changed VM drops the old link. */
 void exporter_reload(struct exporter *exporter);
 
 /* Pairs with a VM: the link is tried with config; `exporter_pair_result` comes by on_done. On failure the old pairing is back. On success vm.conf has the
@@ -64,6 +66,9 @@ struct pair_desk *exporter_pair_desk(struct exporter *exporter);
 
 /* The VMs on the network; borrowed. */
 struct follow *exporter_follow(struct exporter *exporter);
+
+/* The owner's rules; borrowed. */
+struct rulebook *exporter_rulebook(struct exporter *exporter);
 
 /* The link; borrowed. */
 struct link *exporter_link(struct exporter *exporter);
