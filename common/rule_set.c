@@ -115,6 +115,25 @@ int rule_set_read(const char *path, const struct rule_syntax *syntax, config_pro
 	return reader.n_problems;
 }
 
+static bool rule_equal(const struct rule *a, const struct rule *b)
+{
+	for (size_t i = 0; i < RULE_MAX_ALSO; i++)
+		if (strcmp(a->also[i], b->also[i]) != 0)
+			return false;
+	return a->line == b->line && a->action == b->action && a->is_reset == b->is_reset && strcmp(a->name, b->name) == 0 &&
+	       rule_matches_equal(a, b);
+}
+
+bool rule_set_equal(const struct rule_set *a, const struct rule_set *b)
+{
+	if (a->n != b->n || a->broken_line != b->broken_line)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (!rule_equal(&a->rules[i], &b->rules[i]))
+			return false;
+	return true;
+}
+
 void rule_set_done(struct rule_set *set)
 {
 	free(set->rules);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config.h"
@@ -23,6 +24,9 @@ struct rule_set {
  * missing file has no rules. A negative errno if it can't be read, and *ret_set is untouched. */
 int rule_set_read(const char *path, const struct rule_syntax *syntax, config_problem_fn on_problem, void *userdata,
 		  struct rule_set *ret_set);
+
+/* Whether two files say the same, line for line. */
+bool rule_set_equal(const struct rule_set *a, const struct rule_set *b);
 
 /* Frees what it holds. */
 void rule_set_done(struct rule_set *set);

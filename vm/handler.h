@@ -15,6 +15,7 @@ struct handler_options {
 	const char *sysfs_root;  /* NULL: /sys */
 	const char *modules_dir; /* NULL: /lib/modules/RELEASE */
 	const char *piconf_path; /* NULL: /etc/usbpush/pi.conf */
+	const char *accept_path; /* NULL: /etc/usbpush/accept.conf */
 	const char *runtime_dir; /* NULL: /run/usbpush */
 	uid_t relay_uid;         /* who, besides root, may speak for a Pi */
 };
@@ -37,7 +38,7 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd);
 /* What the monitors call; the seam for tests. */
 void handler_on_uevent(const struct uevent *uevent, void *handler);
 
-/* Reads pi.conf anew: new Pis may connect, removed ones are cut off and what they had is detached. */
+/* Reads accept.conf anew, and pi.conf: new Pis may connect, removed ones are cut off and what they had is detached. */
 void handler_reload(struct handler *handler);
 
 /* Asks every connected Pi for a `sync`; how many were asked. */

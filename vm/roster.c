@@ -169,6 +169,16 @@ void roster_check(const struct roster *roster)
 	}
 }
 
+void roster_reconsider(const struct roster *roster)
+{
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++)
+			attachment_reconsider(set->items[j]);
+	}
+}
+
 void roster_reap(struct roster *roster)
 {
 	for (size_t i = roster->n; i-- > 0;) {

@@ -47,6 +47,9 @@ int roster_write_ports(const struct roster *roster, const char *path, const char
  * more is freed, one that somebody else has meanwhile is left alone. 0 or negative errno. */
 int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const char *path, const char *boot_id);
 
+/* The VM's rules changed: attachment_reconsider() for all. */
+void roster_reconsider(const struct roster *roster);
+
 /* Compares every attachment with sysfs (attachment_check). */
 void roster_check(const struct roster *roster);
 
