@@ -545,13 +545,22 @@ int exporter_unpair(struct exporter *exporter, struct failure *ret_failure)
 	return 0;
 }
 
+static enum selection_fit exporter_fit(const char *selection, const struct device *device)
+{
+	return selection_fit(selection, device_busid(device), device_identity(device), device_decision(device)->name);
+}
+
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
 {
+	enum selection_fit best = SELECTION_IDENTITY;
 	size_t found = 0;
 
 	FOR_EACH_DEVICE(exporter, device)
+	if (exporter_fit(selection, device) > best)
+		best = exporter_fit(selection, device);
+	FOR_EACH_DEVICE(exporter, device)
 	{
-		if (!selection_fits(selection, device_busid(device), device_identity(device), device_decision(device)->name))
+		if (exporter_fit(selection, device) != best)
 			continue;
 		if (found < n)
 			ret_devices[found] = device;

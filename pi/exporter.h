@@ -55,7 +55,7 @@ void exporter_pair_forget(struct exporter *exporter, void *userdata);
 /* Ends the pairing: devices go back to the Pi's drivers. 0 or negative errno with ret_failure. */
 int exporter_unpair(struct exporter *exporter, struct failure *ret_failure);
 
-/* The devices that fit a selection: bus id, VID:PID, serial or name. ret_devices (max n) are borrowed. Returns how many fit. */
+/* The devices that fit a selection best (selection.h). ret_devices (max n) are borrowed. Returns how many they are. */
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);
 
 /* Calls fn for each device that is plugged in. */

@@ -378,13 +378,36 @@ int handler_detach(struct handler *handler, const char *selector, json_t **ret_o
 	return 0;
 }
 
+int handler_find(struct handler *handler, const char *selector, json_t **ret_device, struct failure *ret_failure)
+{
+	struct attachment *attachment;
+	int err = roster_select(&handler->roster, selector, &attachment, ret_failure);
+
+	if (err < 0)
+		return err;
+	*ret_device = vm_status_device(attachment);
+	return 0;
+}
+
+static json_t *handler_problem_to_json(const struct handler *handler)
+{
+	const struct config_problem *problem = acceptance_get_problem(handler->acceptance);
+	struct failure failure;
+
+	if (!problem)
+		return json_null();
+	failure_set(&failure, FAILURE_BAD_REQUEST, "Mend that line. Until then no rule below it holds.", "%s", problem->text);
+	return failure_to_json(&failure);
+}
+
 json_t *handler_status_to_json(struct handler *handler)
 {
 	json_t *pis = json_array();
 
 	for (size_t i = 0; i < handler->roster.n; i++)
 		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
-	return json_pack("{s:s, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "pis", pis);
+	return json_pack("{s:s, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
+			 handler_problem_to_json(handler), "pis", pis);
 }
 
 /* ---- life ---- */

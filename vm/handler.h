@@ -51,6 +51,9 @@ void handler_stop(struct handler *handler, void (*on_stopped)(void *userdata), v
  * negative errno with FAILURE_NOT_FOUND or FAILURE_AMBIGUOUS and the list. */
 int handler_detach(struct handler *handler, const char *selector, json_t **ret_offers, struct failure *ret_failure);
 
+/* The device that selector fits, as `status` shows it; errors as above. A new reference. */
+int handler_find(struct handler *handler, const char *selector, json_t **ret_device, struct failure *ret_failure);
+
 /* The whole state, as `usbpush-vm status --json` shows it. A new reference. */
 json_t *handler_status_to_json(struct handler *handler);
 

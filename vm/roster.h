@@ -33,7 +33,7 @@ struct attachment *roster_find_port(const struct roster *roster, uint32_t port);
 /* Whether a Pi other than peer has a live offer with this id. */
 bool roster_has_offer_elsewhere(const struct roster *roster, const struct peer *peer, const char *offer_id);
 
-/* The one live device that text names: a bus id here or on its Pi, a name, VID:PID, a serial, a node or one of its links. A negative errno
+/* The one live device that text names best (selection.h): a bus id here or on its Pi, a name, VID:PID, a serial, a node or one of its links. A negative errno
  * with FAILURE_NOT_FOUND, or FAILURE_AMBIGUOUS and the list. */
 int roster_select(const struct roster *roster, const char *text, struct attachment **ret_attachment, struct failure *ret_failure);
 

@@ -4,6 +4,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
+#include "container.h"
 #include "name_book.h"
 #include "vm_bed.h"
 
@@ -199,6 +200,80 @@ START_TEST(a_successor_keeps_the_names)
 }
 END_TEST
 
+/* ---- selection ---- */
+
+static const char *find(const char *selector)
+{
+	static char found[64];
+	_cleanup_json_ json_t *device = NULL;
+	struct failure failure;
+
+	if (handler_find(bed.handler, selector, &device, &failure) < 0)
+		return failure_code_to_string(failure.code);
+	snprintf(found, sizeof(found), "%s", json_string_value(json_object_get(device, "offer")));
+	return found;
+}
+
+START_TEST(a_device_is_found_by_place_name_and_identity)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	attach("o-1", "1-1.4", "A1", "bench", "/dev/ttyACM0");
+	attach("o-2", "1-1.3", "A2", "", "/dev/ttyACM1");
+	ck_assert_str_eq(find("/dev/ttyACM0"), "o-1");
+	ck_assert_str_eq(find("1-1.4"), "o-1");
+	ck_assert_str_eq(find("bench"), "o-1");
+	ck_assert_str_eq(find("A1"), "o-1");
+	ck_assert_str_eq(find("usb-303a-1001-A2"), "o-2");
+	ck_assert_str_eq(find("303A:1001"), "ambiguous");
+	ck_assert_str_eq(find("1-1"), "o-1"); /* the bus id here, of the first port */
+	ck_assert_str_eq(find("A"), "not-found");
+	ck_assert_str_eq(find(""), "not-found");
+}
+END_TEST
+
+START_TEST(what_a_device_says_of_itself_hides_no_other)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	attach("o-1", "1-1.4", "A1", "bench", "/dev/ttyACM0");
+	attach("o-2", "1-1.3", "bench", "", "/dev/ttyACM1");
+	attach("o-3", "1-1.2", "1-1.4", "", "/dev/ttyACM2");
+	ck_assert_str_eq(find("bench"), "o-1");
+	ck_assert_str_eq(find("1-1.4"), "o-1");
+}
+END_TEST
+
+START_TEST(a_container_gets_the_link_that_stays)
+{
+	_cleanup_json_ json_t *device = NULL;
+	_cleanup_free_ char *text = NULL;
+	_cleanup_fclose_ FILE *lines = NULL;
+	struct failure failure;
+	uint32_t port;
+	size_t size;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach("o-1", "1-1.4", "A1", "bench", "/dev/ttyACM99");
+	vm_bed_add_tty(&bed, port, "/dev/ttyACM99", "/dev/serial/by-id/x /dev/usbpush/bench");
+	ck_assert_int_eq(handler_find(bed.handler, "bench", &device, &failure), 0);
+	lines = open_memstream(&text, &size);
+	ck_assert_int_eq(container_print(device, lines), 0);
+	fflush(lines);
+	ck_assert_str_eq(text, "# Proxmox LXC, usbpush-vm on the host: in /etc/pve/lxc/CTID.conf\n"
+			       "dev0: /dev/usbpush/bench\n"
+			       "\n# the same before Proxmox VE 8.2; the board may come and go\n"
+			       "lxc.cgroup2.devices.allow: c 166:* rwm\n"
+			       "lxc.mount.entry: /dev/usbpush/bench dev/usbpush/bench none bind,optional,create=file\n"
+			       "\n# Docker, for as long as the board stays\n"
+			       "docker run --device /dev/usbpush/bench ...\n"
+			       "\n# Docker; the board may come and go\n"
+			       "docker run -v /dev:/dev --device-cgroup-rule 'c 166:* rmw' ...\n"
+			       "\n# devcontainer.json; the board may come and go\n"
+			       "\"runArgs\": [\"-v\", \"/dev:/dev\", \"--device-cgroup-rule=c 166:* rmw\"]\n");
+	json_object_set_new(device, "nodes", json_array());
+	ck_assert_int_lt(container_print(device, lines), 0);
+}
+END_TEST
+
 /* ---- the book itself ---- */
 
 static struct name_book *book;
@@ -266,6 +341,9 @@ int main(void)
 	tcase_add_test(tests, two_devices_never_share_a_name);
 	tcase_add_test(tests, a_new_name_is_taken_without_detaching);
 	tcase_add_test(tests, a_successor_keeps_the_names);
+	tcase_add_test(tests, a_device_is_found_by_place_name_and_identity);
+	tcase_add_test(tests, what_a_device_says_of_itself_hides_no_other);
+	tcase_add_test(tests, a_container_gets_the_link_that_stays);
 	tcase_add_test(tests, each_interface_has_its_own_link_and_the_main_one_the_name);
 	tcase_add_test(tests, a_name_that_is_taken_everywhere_gives_no_link);
 	return check_program_run("vm_rules", tests, NULL);
