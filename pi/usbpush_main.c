@@ -4,6 +4,7 @@
 #include "command.h"
 #include "owner_command.h"
 #include "pi_doctor.h"
+#include "secret.h"
 
 static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a VM\n"
 			   "\n"
@@ -14,6 +15,7 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
 			   "  usbpush pair [HOST]                 pair with the VM on which usbpush-vm pair runs; asks for its code\n"
 			   "  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
+			   "  usbpush pair --login USER VM        pair by a login of that VM; asks for its password, once\n"
 			   "                                      the same without a code: push to that VM from now on\n"
 			   "  usbpush unpair                      push no more\n"
 			   "  usbpush events [--follow] [--json]  what happened\n"
@@ -47,6 +49,7 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+	secret_wipe_json();
 	if (argc < 2) {
 		fputs(HELP, stderr);
 		return 2;

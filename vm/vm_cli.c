@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "authorize.h"
+#include "authorize_hold.h"
 #include "boot_attach.h"
 #include "cleanup.h"
 #include "local_request.h"
@@ -20,13 +21,14 @@
 
 #define ANSWER_LIMIT_MS 10000
 #define DETACH_LIMIT_MS 15000
+#define HOLD_LIMIT_MS   60000 /* the Pi tries the link for 20 s */
 #define CLEAR_SCREEN    "\033[H\033[2J\033[3J"
 
 /* What the options said. */
 struct vm_cli_arguments {
 	const char *socket_path, *root; /* for tests */
 	const char *name, *address;
-	bool is_json, is_watching, is_requested;
+	bool is_json, is_watching, is_requested, is_held;
 	const char *operand; /* NULL without one */
 };
 
@@ -146,6 +148,19 @@ static void tell_handler(const struct vm_cli_arguments *arguments)
 	close_fd(fd);
 }
 
+static int vm_cli_authorize_held(const struct vm_cli_arguments *arguments)
+{
+	const struct authorize_hold_options options = { .root = arguments->root,
+							.socket_path = *arguments->root ? NULL : arguments->socket_path,
+							.name = arguments->name,
+							.address = arguments->address,
+							.limit_ms = HOLD_LIMIT_MS };
+
+	if (strcmp(arguments->operand, "-") != 0)
+		return vm_cli_usage("authorize --hold reads the key from standard input: -");
+	return authorize_hold(&options, STDIN_FILENO, stdout);
+}
+
 static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 {
 	struct piconf_entry entry;
@@ -153,6 +168,8 @@ static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 
 	if (!arguments->operand || !arguments->name)
 		return vm_cli_usage("authorize needs --name NAME and a key file (or - for standard input)");
+	if (arguments->is_held)
+		return vm_cli_authorize_held(arguments);
 	if (authorize_pi(arguments->root, arguments->name, arguments->address, arguments->operand, &entry, &failure) < 0)
 		return vm_cli_print_failure("authorize", &failure);
 	tell_handler(arguments);
@@ -289,15 +306,11 @@ static void print_help(void)
 static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *arguments)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "watch", no_argument, NULL, 'w' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "address", required_argument, NULL, 'a' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "root", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "requested", no_argument, NULL, 'R' },
-		{ NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' },         { "watch", no_argument, NULL, 'w' },
+		{ "name", required_argument, NULL, 'n' },   { "address", required_argument, NULL, 'a' },
+		{ "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },         { "requested", no_argument, NULL, 'R' },
+		{ "hold", no_argument, NULL, 'H' },         { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -320,6 +333,9 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 			break;
 		case 'r':
 			arguments->root = optarg;
+			break;
+		case 'H':
+			arguments->is_held = true;
 			break;
 		case 'R':
 			arguments->is_requested = true;
