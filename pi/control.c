@@ -221,15 +221,20 @@ static void control_pair(struct control *control, struct local_client *client, c
 		control_refuse(client, FAILURE_BUSY, "Wait for its end, 20 s at most.", "another pairing is under way");
 }
 
+/* This Pi has no VM any more; whether the VM knows that is in the answer. */
+static void control_on_unpaired(const struct failure *failure, void *userdata)
+{
+	local_client_reply(userdata,
+			   json_pack("{s:b, s:o}", "vm_cleaned", !failure, "left", failure ? failure_to_json(failure) : json_null()));
+}
+
 static void control_unpair(struct control *control, struct local_client *client, const json_t *arguments)
 {
 	struct failure failure;
 
 	(void)arguments;
-	if (exporter_unpair(control->exporter, &failure) < 0)
+	if (exporter_unpair(control->exporter, control_on_unpaired, client, &failure) < 0)
 		local_client_fail(client, &failure);
-	else
-		local_client_reply(client, NULL);
 }
 
 /* ---- pairing by six digits ---- */

@@ -204,6 +204,10 @@ static void exporter_on_message(const struct message *message, void *userdata)
 		exporter_handle_synced(exporter, message);
 		return;
 	}
+	if (message->type == MESSAGE_UNPAIRED || message->type == MESSAGE_UNKNOWN) {
+		pairing_handle_message(exporter->pairing, message);
+		return;
+	}
 	FOR_EACH_DEVICE(exporter, device)
 	if (strcmp(device_offer_id(device, &is_streaming), message->id) == 0) {
 		device_handle_message(device, message);
@@ -311,6 +315,14 @@ static void exporter_share_all(void *userdata)
 	device_share(device);
 }
 
+static void exporter_release_all(void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	FOR_EACH_DEVICE(exporter, device)
+	device_release(device, "not paired with a VM");
+}
+
 static void exporter_reload_pairing(struct exporter *exporter)
 {
 	struct vm_config config;
@@ -326,8 +338,7 @@ static void exporter_reload_pairing(struct exporter *exporter)
 	pairing_cancel(exporter->pairing);
 	/* Devices are let go while the link can still tell the VM. */
 	if (!vm_config_is_paired(&config))
-		FOR_EACH_DEVICE(exporter, device)
-	device_release(device, "not paired with a VM");
+		exporter_release_all(exporter);
 	link_configure(exporter->link, &config);
 	if (vm_config_is_paired(&config))
 		exporter_share_all(exporter);
@@ -362,7 +373,9 @@ static int exporter_init_context(struct exporter *exporter)
 		.on_message = exporter_on_message,
 		.on_lost = exporter_on_link_lost,
 	};
-	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all, .on_back = exporter_on_back };
+	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all,
+								  .on_ended = exporter_release_all,
+								  .on_back = exporter_on_back };
 	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 
 	if (r == 0)
@@ -533,16 +546,9 @@ void exporter_pair_forget(struct exporter *exporter, void *userdata)
 	pairing_forget(exporter->pairing, userdata);
 }
 
-int exporter_unpair(struct exporter *exporter, struct failure *ret_failure)
+int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure)
 {
-	struct vm_config empty = { 0 };
-	int r = vm_config_save(exporter->options.config_path, &empty);
-
-	if (r < 0)
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.",
-				   "%s can't be written: %s", exporter->options.config_path, strerror(-r));
-	exporter_reload_pairing(exporter);
-	return 0;
+	return pairing_end(exporter->pairing, on_done, userdata, ret_failure);
 }
 
 static enum selection_fit exporter_fit(const char *selection, const struct device *device)

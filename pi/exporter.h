@@ -52,8 +52,8 @@ int exporter_pair(struct exporter *exporter, const struct vm_config *config, exp
 /* The one who waits for a pairing is gone: it goes on without him. */
 void exporter_pair_forget(struct exporter *exporter, void *userdata);
 
-/* Ends the pairing: devices go back to the Pi's drivers. 0 or negative errno with ret_failure. */
-int exporter_unpair(struct exporter *exporter, struct failure *ret_failure);
+/* Ends the pairing, on the VM too where that can be told: see pairing_end(). Devices go back to the Pi's drivers. */
+int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure);
 
 /* The devices that fit a selection best (selection.h). ret_devices (max n) are borrowed. Returns how many they are. */
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);

@@ -102,9 +102,10 @@ static void transport_step_login(struct transport *transport)
 		return;
 	}
 	if (r == SSH_AUTH_DENIED || r == SSH_AUTH_PARTIAL)
-		transport_fail(transport, FAILURE_LOGIN,
-			       "On the VM: usbpush-vm authorize --name NAME -, with the line that usbpush key prints here.",
-			       "the VM does not accept this Pi's key");
+		transport_fail(
+			transport, FAILURE_LOGIN,
+			"On the VM: usbpush-vm authorize --name NAME -, with the line that usbpush key prints here. If it was unpaired there: usbpush unpair.",
+			"the VM does not accept this Pi's key");
 	else
 		transport_fail_with_libssh(transport, FAILURE_UNREACHABLE, "SSH login failed");
 }

@@ -6,6 +6,7 @@
 #include "link_test.h"
 
 #define ACTION_TIMEOUT_USEC 5000000
+#define UNPAIR_TIMEOUT_USEC (UINT64_C(12) * 1000000)
 #define PAIR_TIMEOUT_USEC   (UINT64_C(35) * 1000000)
 
 /* A request that waits for the exporter. */
@@ -70,7 +71,7 @@ void api_get_key(const struct api_call *call)
 
 void api_unpair(const struct api_call *call)
 {
-	api_pass_on(call, json_pack("{s:s}", "request", "unpair"), ACTION_TIMEOUT_USEC);
+	api_pass_on(call, json_pack("{s:s}", "request", "unpair"), UNPAIR_TIMEOUT_USEC);
 }
 
 /* Only what pairing takes is passed on, and the exporter checks each value. */

@@ -15,7 +15,6 @@ void api_add_security_headers(struct http_request *request)
 	http_request_add_header(request, "X-Frame-Options", "DENY");
 	http_request_add_header(request, "Referrer-Policy", "no-referrer");
 	http_request_add_header(request, "Cross-Origin-Resource-Policy", "same-origin");
-	http_request_add_header(request, "Cross-Origin-Opener-Policy", "same-origin");
 }
 
 void api_reply(struct http_request *request, unsigned status, json_t *object)

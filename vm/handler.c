@@ -18,6 +18,7 @@
 #include "name_book.h"
 #include "peer.h"
 #include "piconf.h"
+#include "revocation.h"
 #include "roster.h"
 #include "uevent.h"
 #include "vhci.h"
@@ -26,7 +27,6 @@
 #define HANDLER_MAX_JOBS    64
 #define HANDLER_MAX_CLIENTS 256
 #define STOP_LIMIT_USEC     (UINT64_C(5) * 1000000)
-#define RUNTIME_DIR         "/run/usbpush"
 
 struct handler {
 	const struct handler_options *options; /* borrowed: outlives us */
@@ -41,6 +41,7 @@ struct handler {
 	struct attachment_services attachment_services;
 	struct peer_services peer_services;
 	struct piconf piconf;
+	const char *runtime_dir; /* borrowed */
 	char *records_path;
 	struct roster roster;
 	struct roster_counts told;          /* to the service manager */
@@ -259,13 +260,29 @@ static void handler_on_problem(const struct config_problem *problem, void *userd
 	log_warning("%s", problem->text);
 }
 
+/* What this process may not write, usbpush-unpair.service does. */
+static int handler_on_unpair(struct peer *peer, void *userdata)
+{
+	const struct handler *handler = userdata;
+	int err = revocation_add(handler->runtime_dir, peer_get_id(peer));
+
+	if (err < 0)
+		log_error("%s: the end of its pairing could not be noted in %s: %s", peer_get_name(peer), handler->runtime_dir,
+			  strerror(-err));
+	else
+		log_notice("%s: ended its pairing", peer_get_name(peer));
+	return err;
+}
+
 static void handler_add_peer(struct handler *handler, const struct piconf_entry *entry)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, entry->id);
 
+	if (revocation_has(handler->runtime_dir, entry->id))
+		return;
 	if (peer) {
 		peer_rename(peer, entry->name);
-		if (peer_get_state(peer) == PEER_STATE_UNPAIRED)
+		if (peer_is_ended(peer))
 			peer_end(peer, "paired again", false);
 		return;
 	}
@@ -312,6 +329,7 @@ static void handler_reload_pis(struct handler *handler)
 	}
 	for (size_t i = 0; i < handler->piconf.n; i++)
 		handler_add_peer(handler, &handler->piconf.entries[i]);
+	revocation_prune(handler->runtime_dir, &handler->piconf);
 }
 
 void handler_reload(struct handler *handler)
@@ -337,11 +355,11 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, pi_id);
 
-	if (!peer || peer_get_state(peer) == PEER_STATE_UNPAIRED) {
+	if (!peer || peer_is_ended(peer)) {
 		handler_reload_pis(handler); /* it may have been paired by hand */
 		peer = roster_find_peer(&handler->roster, pi_id);
 	}
-	if (peer && peer_get_state(peer) != PEER_STATE_UNPAIRED) {
+	if (peer && !peer_is_ended(peer)) {
 		peer_accept(peer, fd);
 		return;
 	}
@@ -451,6 +469,7 @@ static void handler_fill_services(struct handler *handler)
 	};
 	handler->peer_services.attachment = &handler->attachment_services;
 	handler->peer_services.is_offer_of_another = handler_is_offer_of_another;
+	handler->peer_services.on_unpair = handler_on_unpair;
 	handler->peer_services.on_change = handler_on_peer;
 	handler->peer_services.userdata = handler;
 	hello->protocol = PROTOCOL_VERSION;
@@ -469,7 +488,7 @@ static int handler_init(struct handler *handler)
 	if (err >= 0)
 		err = acceptance_new(options->modules_dir, handler_accept_path(handler), &handler->acceptance);
 	if (err >= 0)
-		err = name_book_new(options->runtime_dir ? options->runtime_dir : RUNTIME_DIR, &handler->names);
+		err = name_book_new(handler->runtime_dir, &handler->names);
 	if (err >= 0)
 		err = job_runner_new(handler->event, HANDLER_MAX_JOBS, &handler->jobs);
 	if (err >= 0)
@@ -480,7 +499,7 @@ static int handler_init(struct handler *handler)
 		err = sd_event_add_defer(handler->event, &handler->node_scan, handler_on_node_scan, handler);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(handler->node_scan, SD_EVENT_OFF);
-	if (err >= 0 && asprintf(&handler->records_path, "%s/ports.json", options->runtime_dir ? options->runtime_dir : RUNTIME_DIR) < 0)
+	if (err >= 0 && asprintf(&handler->records_path, "%s/ports.json", handler->runtime_dir) < 0)
 		err = -ENOMEM;
 	return err;
 }
@@ -494,6 +513,7 @@ int handler_new(sd_event *event, const struct handler_options *options, struct h
 		return -ENOMEM;
 	handler->event = event;
 	handler->options = options;
+	handler->runtime_dir = options->runtime_dir ? options->runtime_dir : REVOCATION_RUNTIME_DIR;
 	err = handler_init(handler);
 	if (err < 0) {
 		handler_free(handler);
@@ -539,7 +559,7 @@ int handler_listen(struct handler *handler)
 		log_warning("%s is not watched (%s): after a change of it, systemctl reload usbpush-handler", handler_accept_path(handler),
 			    strerror(-err));
 	handler_start(handler); /* what changes from now on comes as an event */
-	if (asprintf(&path, "%s/handler.sock", handler->options->runtime_dir ? handler->options->runtime_dir : RUNTIME_DIR) < 0)
+	if (asprintf(&path, "%s/handler.sock", handler->runtime_dir) < 0)
 		return -ENOMEM;
 	return local_server_new(handler->event, path, 0666, HANDLER_MAX_CLIENTS, handler_on_request, NULL, handler, &handler->server);
 }

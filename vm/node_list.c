@@ -5,12 +5,19 @@
 
 #include "cleanup.h"
 
+/* False for what is too long, and for what is no text: the Pi is told of nodes and links in JSON, and people on a screen. */
 static bool text_copy(char *buffer, size_t size, const char *text, size_t length)
 {
-	if (length == 0 || length >= size)
+	char clean[MESSAGE_NODE_SIZE], copy[MESSAGE_NODE_SIZE];
+
+	if (length == 0 || length >= size || length >= sizeof(copy))
 		return false;
-	memcpy(buffer, text, length);
-	buffer[length] = '\0';
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+	identity_clean_string(copy, clean, sizeof(clean));
+	if (strcmp(copy, clean) != 0)
+		return false;
+	memcpy(buffer, copy, length + 1);
 	return true;
 }
 

@@ -21,8 +21,8 @@ struct node_list {
 /* Frees the nodes. */
 void node_list_done(struct node_list *list);
 
-/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long is left out,
- * as is the 33rd node. */
+/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long, or no
+ * clean text, is left out, as is the 33rd node. */
 bool node_list_add(struct node_list *list, const char *path, const char *devlinks);
 
 /* True if path was in the list. */

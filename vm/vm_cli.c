@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "container.h"
 #include "local_request.h"
 #include "pair.h"
+#include "revocation.h"
 #include "table.h"
 #include "vm_status_view.h"
 
@@ -24,7 +26,7 @@
 struct vm_cli_arguments {
 	const char *socket_path, *root; /* for tests */
 	const char *name, *address;
-	bool is_json, is_watching;
+	bool is_json, is_watching, is_requested;
 	const char *operand; /* NULL without one */
 };
 
@@ -159,11 +161,51 @@ static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 	return EXIT_SUCCESS;
 }
 
+struct unpair_requests {
+	const struct vm_cli_arguments *arguments;
+	bool has_failed;
+};
+
+static void unpair_requested(const char *pi_id, void *userdata)
+{
+	struct unpair_requests *requests = userdata;
+	struct piconf_entry entry;
+	struct failure failure;
+
+	if (authorize_remove(requests->arguments->root, pi_id, &entry, &failure) >= 0) {
+		printf("%s ended its pairing; its key is taken out.\n", entry.name);
+	} else if (failure.code != FAILURE_NOT_FOUND) { /* unpaired meanwhile is as well */
+		vm_cli_print_failure(pi_id, &failure);
+		requests->has_failed = true;
+	}
+}
+
+/* For usbpush-unpair.service: what the handler noted, and may not do itself. */
+static int unpair_all_requested(const struct vm_cli_arguments *arguments)
+{
+	struct unpair_requests requests = { .arguments = arguments };
+	struct failure failure;
+	char directory[PATH_MAX];
+	int r;
+
+	snprintf(directory, sizeof(directory), "%s%s", arguments->root, REVOCATION_RUNTIME_DIR);
+	r = revocation_take_requests(directory, unpair_requested, &requests);
+	if (r < 0) {
+		failure_set(&failure, FAILURE_NO_PERMISSION, NULL, "%s: %s", directory, strerror(-r));
+		return vm_cli_print_failure("unpair", &failure);
+	}
+	if (r > 0)
+		tell_handler(arguments);
+	return requests.has_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 static int vm_cli_unpair(const struct vm_cli_arguments *arguments)
 {
 	struct piconf_entry entry;
 	struct failure failure;
 
+	if (arguments->is_requested)
+		return arguments->operand ? vm_cli_usage("unpair --requested takes no PI") : unpair_all_requested(arguments);
 	if (!arguments->operand)
 		return vm_cli_usage("unpair needs the name or the id of a Pi");
 	if (authorize_remove(arguments->root, arguments->operand, &entry, &failure) < 0)
@@ -268,10 +310,15 @@ static void print_help(void)
 static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *arguments)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },         { "watch", no_argument, NULL, 'w' },
-		{ "name", required_argument, NULL, 'n' },   { "address", required_argument, NULL, 'a' },
-		{ "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' },
+		{ "watch", no_argument, NULL, 'w' },
+		{ "name", required_argument, NULL, 'n' },
+		{ "address", required_argument, NULL, 'a' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "root", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "requested", no_argument, NULL, 'R' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -294,6 +341,9 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 			break;
 		case 'r':
 			arguments->root = optarg;
+			break;
+		case 'R':
+			arguments->is_requested = true;
 			break;
 		case 'h':
 			print_help();

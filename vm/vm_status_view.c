@@ -66,6 +66,8 @@ static const char *pi_state_in_words(const json_t *pi)
 		return "connecting";
 	if (state_is(pi, "lost"))
 		return "connection lost, waiting";
+	if (state_is(pi, "parting"))
+		return "ends its pairing";
 	return state_is(pi, "unpaired") ? "unpaired" : "not connected";
 }
 

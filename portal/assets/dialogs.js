@@ -178,6 +178,13 @@ export function openPairing(page) {
 	look();
 }
 
+/** This side is done; what is left on the VM stays on the page until it was read. */
+function openLeft(left) {
+	const dialog = open('Disconnected, on this side', h('div', {},
+		h('p', {}, `The devices are this Pi’s own again. But ${sentence(left.text)}`), left.cure ? h('p', { class: 'cure' }, sentence(left.cure)) : '',
+		h('div', { class: 'actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'I have read it'))));
+}
+
 /** Disconnect: asks first. */
 export function openUnpair(page) {
 	const vm = page.snapshot?.status?.link?.vm || page.snapshot?.status?.link?.host;
@@ -185,8 +192,11 @@ export function openUnpair(page) {
 		h('p', {}, `${sentence(`${vm} loses all devices of this Pi`)} They are this Pi’s own again, and what you plug in stays here.`),
 		h('div', { class: 'actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'Keep it'),
 			button('Disconnect', async () => {
-				await post('unpair');
+				const { left } = await post('unpair');
 				dialog.close();
-				toast('Disconnected. The devices are this Pi’s own again');
+				if (left)
+					openLeft(left);
+				else
+					toast('Disconnected, on both sides. The devices are this Pi’s own again');
 			}, { class: 'button danger' }))));
 }

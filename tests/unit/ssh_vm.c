@@ -189,6 +189,21 @@ static void play_answer_sync(const json_t *sync)
 	json_decref(keep);
 }
 
+static void play_answer_unpair(void)
+{
+	char path[256], line[512] = "{\"type\":\"unpaired\"}";
+	FILE *answer;
+
+	snprintf(path, sizeof(path), "%s/unpair.answer", play_dir);
+	answer = fopen(path, "r");
+	if (answer && !fgets(line, sizeof(line), answer))
+		line[0] = '\0';
+	if (answer)
+		fclose(answer);
+	if (line[0])
+		play_say(line);
+}
+
 /* A VM as it should be. line was heard already. */
 static void play_serve(const char *line)
 {
@@ -201,6 +216,8 @@ static void play_serve(const char *line)
 			play_answer_sync(object);
 		else if (play_is(line, "connect"))
 			play_answer_connect(object);
+		else if (play_is(line, "unpair"))
+			play_answer_unpair();
 		else if (play_is(line, "ping"))
 			play_say_json(json_pack("{s:s, s:O}", "type", "pong", "seq", json_object_get(object, "seq")));
 	}
@@ -443,6 +460,11 @@ void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
 	snprintf(vm->host_key, sizeof(vm->host_key), "host_%s_%u", type, n++);
 	run_keygen(temp_tree_path(&vm->tree, vm->host_key), type);
 	write_sshd_config(vm);
+}
+
+void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer)
+{
+	temp_tree_put(&vm->tree, "unpair.answer", answer);
 }
 
 void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer)

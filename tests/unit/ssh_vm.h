@@ -59,6 +59,9 @@ void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script);
 /* What `serve` says to each connect, with the offer's id added; nothing at first. ATTACHED comes only after the stream's session is up. */
 void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer);
 
+/* What `serve` says to `unpair`, instead of `unpaired`; "" for nothing. */
+void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer);
+
 #define SSH_VM_ATTACHED "{\"type\":\"attached\",\"port\":0,\"busid\":\"1-1\",\"nodes\":[\"/dev/ttyUSB0\"],\"links\":[],\"steps_ms\":{}}"
 
 /* All lines that came on channels of that kind, so far. */

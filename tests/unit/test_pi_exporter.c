@@ -342,13 +342,130 @@ START_TEST(a_pairing_goes_on_when_who_asked_for_it_has_gone)
 }
 END_TEST
 
+/* Ends the pairing, and waits for what the VM makes of it: pair_failure. */
+static void unpair(void)
+{
+	struct failure failure;
+
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_str_eq(written_config().host, "");
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	pi_bed_run(&bed, 20000);
+	ck_assert_uint_eq(n_pair_ends, 1);
+}
+
+START_TEST(a_vm_that_is_up_is_told_of_the_pairings_end)
+{
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	unpair();
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	unpair(); /* once more is no harm, and nobody is asked */
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+}
+END_TEST
+
+static const struct {
+	const char *answer, *text;
+	enum failure_code code;
+} LEFT[] = {
+	{ "{\"type\":\"unknown\",\"of\":\"unpair\"}\n", "older", FAILURE_UNREACHABLE },
+	{ "{\"type\":\"unpaired\",\"code\":\"timeout\",\"text\":\"its key is still there\",\"cure\":\"sudo usbpush-vm unpair pi\"}\n",
+	  "still there", FAILURE_TIMEOUT },
+	{ "{\"type\":\"refused\",\"code\":\"internal\",\"text\":\"no room on /run\",\"cure\":\"\"}\n", "no room on /run",
+	  FAILURE_UNREACHABLE },
+	{ "nonsense\n", "no sense", FAILURE_UNREACHABLE },
+	{ "", "did not answer", FAILURE_UNREACHABLE },
+};
+
+START_TEST(a_vm_that_does_not_forget_this_pi_is_told_with_the_cure)
+{
+	ssh_vm_answer_unpair(&bed.vm, LEFT[_i].answer);
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	unpair();
+	ck_assert_int_eq(pair_failure.code, LEFT[_i].code);
+	ck_assert_ptr_nonnull(strstr(pair_failure.text, LEFT[_i].text));
+	ck_assert_ptr_nonnull(strstr(pair_failure.cure, "usbpush-vm unpair"));
+	expect("1-1", "IGNORED");
+}
+END_TEST
+
+START_TEST(a_vm_that_is_away_is_not_told_and_the_cure_says_so)
+{
+	bed.vm.wire = WIRE_CLOSED;
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	unpair();
+	ck_assert_int_eq(pair_failure.code, FAILURE_UNREACHABLE);
+	ck_assert_ptr_nonnull(strstr(pair_failure.cure, "usbpush-vm unpair"));
+}
+END_TEST
+
+START_TEST(while_the_pairing_ends_no_other_begins_and_nothing_new_is_shared)
+{
+	struct failure failure;
+
+	ssh_vm_answer_unpair(&bed.vm, "");
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), -EBUSY);
+	ck_assert_int_lt(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_eq(failure.code, FAILURE_BUSY);
+	plug("1-1", &FT232R);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ssh_vm_answer_unpair(&bed.vm, "{\"type\":\"unpaired\"}\n");
+	pair_with(&bed.vm.config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_file_that_is_changed_while_the_pairing_ends_counts)
+{
+	struct failure failure;
+
+	ssh_vm_answer_unpair(&bed.vm, "");
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	pi_bed_pair(&bed);
+	exporter_reload(bed.exporter);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	ck_assert_int_eq(pair_failure.code, FAILURE_UNREACHABLE);
+	pi_bed_wait_link(&bed, "UP");
+	ck_assert_str_ne(written_config().host, "");
+}
+END_TEST
+
+START_TEST(a_vm_that_ends_the_pairing_is_shown_with_the_reason)
+{
+	json_t *link;
+
+	ssh_vm_script(&bed.vm, "control",
+		      "say {\"type\":\"refused\",\"code\":\"not-paired\",\"text\":\"the pairing was ended on the VM\",\"cure\":\"x\"}\n");
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "REFUSED");
+	link = link_to_json(exporter_link(bed.exporter));
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(link, "error"), "code")), "not-paired");
+	json_decref(link);
+}
+END_TEST
+
 START_TEST(unpairing_gives_every_device_back)
 {
 	struct failure failure;
 
 	plug("1-1", &FT232R);
 	expect("1-1", "ATTACHED");
-	ck_assert_int_eq(exporter_unpair(bed.exporter, &failure), 0);
+	ck_assert_int_eq(exporter_unpair(bed.exporter, NULL, NULL, &failure), 0);
 	pi_bed_wait_link(&bed, "UNPAIRED");
 	expect("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
@@ -369,7 +486,7 @@ START_TEST(unpairing_during_a_pairing_ends_that_and_the_next_may_begin)
 	n_pair_ends = 0;
 	ck_assert_int_eq(exporter_pair(bed.exporter, &other, on_paired, &bed), 0);
 	pi_bed_wait_link(&bed, "AUTHENTICATING");
-	ck_assert_int_eq(exporter_unpair(bed.exporter, &failure), 0);
+	ck_assert_int_eq(exporter_unpair(bed.exporter, NULL, NULL, &failure), 0);
 	pi_bed_until(&bed, has_pair_end, "end of the pairing");
 	ck_assert_int_eq(pair_failure.code, FAILURE_BUSY);
 	pi_bed_wait_link(&bed, "UNPAIRED");
@@ -436,6 +553,12 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_device_that_the_vm_did_not_keep_is_attached_anew);
 	tcase_add_test(up, a_pairing_that_fails_leaves_the_old_one_in_place);
 	tcase_add_test(up, unpairing_gives_every_device_back);
+	tcase_add_test(up, a_vm_that_is_up_is_told_of_the_pairings_end);
+	tcase_add_loop_test(up, a_vm_that_does_not_forget_this_pi_is_told_with_the_cure, 0, ARRAY_SIZE(LEFT));
+	tcase_add_test(up, a_vm_that_is_away_is_not_told_and_the_cure_says_so);
+	tcase_add_test(up, while_the_pairing_ends_no_other_begins_and_nothing_new_is_shared);
+	tcase_add_test(up, a_file_that_is_changed_while_the_pairing_ends_counts);
+	tcase_add_test(up, a_vm_that_ends_the_pairing_is_shown_with_the_reason);
 	tcase_add_test(up, unpairing_during_a_pairing_ends_that_and_the_next_may_begin);
 	tcase_add_test(up, a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing);
 	tcase_add_test(up, a_file_that_can_not_be_read_leaves_the_pairing_as_it_was);

@@ -1,5 +1,7 @@
 /* Pairing by hand on the VM: keys in, files out. */
 
+#include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,7 +11,9 @@
 #include "check_program.h"
 #include "cleanup.h"
 #include "pi_key.h"
+#include "revocation.h"
 #include "temp_tree.h"
+#include "vm_cli.h"
 
 #define KEY      "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
 #define KEY_ID   "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
@@ -112,6 +116,49 @@ START_TEST(an_unpaired_pi_leaves_no_line)
 }
 END_TEST
 
+static const char *runtime_dir(void)
+{
+	return temp_tree_path(&tree, REVOCATION_RUNTIME_DIR + 1);
+}
+
+START_TEST(what_the_handler_noted_is_taken_out_and_nothing_else)
+{
+	char *arguments[] = {
+		(char *)"usbpush-vm", (char *)"unpair", (char *)"--requested", (char *)"--root", (char *)(uintptr_t)root, NULL
+	};
+
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(authorize("attic", "ssh-ed25519 " OTHER "\n"), 0);
+	ck_assert_int_eq(revocation_add(runtime_dir(), KEY_ID), 0);
+	put("/run/usbpush/unpair/..garage", "");
+	put("/run/usbpush/unpair/attic", ""); /* no id: nobody's */
+	ck_assert_int_eq(vm_cli_main(5, arguments), 0);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(OTHER_ID, OTHER, "attic"));
+	ck_assert_ptr_null(strstr(temp_tree_get(&tree, PICONF_PATH + 1), "garage"));
+	ck_assert_uint_eq(temp_tree_count(&tree, "run/usbpush/unpair"), 2);
+	ck_assert(revocation_has(runtime_dir(), KEY_ID)); /* the handler's to lift, once it has read pi.conf */
+	optind = 1;
+	ck_assert_int_eq(vm_cli_main(5, arguments), 0);
+}
+END_TEST
+
+START_TEST(authorizing_lifts_what_the_pi_said_before)
+{
+	ck_assert_int_eq(revocation_add(runtime_dir(), KEY_ID), 0);
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert(!revocation_has(runtime_dir(), KEY_ID));
+	ck_assert_uint_eq(temp_tree_count(&tree, "run/usbpush/unpair"), 0);
+}
+END_TEST
+
+START_TEST(an_id_that_leads_elsewhere_is_none)
+{
+	ck_assert_int_lt(revocation_add(runtime_dir(), "../../etc/passwd"), 0);
+	ck_assert_int_lt(revocation_add(runtime_dir(), ""), 0);
+	ck_assert(!revocation_has(runtime_dir(), ".."));
+}
+END_TEST
+
 static const char *const BAD_KEYS[] = {
 	"",
 	"# only a comment\n",
@@ -179,6 +226,9 @@ int main(void)
 	tcase_add_test(tests, a_pi_that_was_set_up_anew_takes_its_old_names_place);
 	tcase_add_test(tests, foreign_lines_and_other_pis_stay);
 	tcase_add_test(tests, an_unpaired_pi_leaves_no_line);
+	tcase_add_test(tests, what_the_handler_noted_is_taken_out_and_nothing_else);
+	tcase_add_test(tests, authorizing_lifts_what_the_pi_said_before);
+	tcase_add_test(tests, an_id_that_leads_elsewhere_is_none);
 	tcase_add_loop_test(tests, anything_but_one_ed25519_key_is_refused_with_the_cure, 0, ARRAY_SIZE(BAD_KEYS));
 	tcase_add_loop_test(tests, a_name_that_could_break_a_line_is_refused, 0, ARRAY_SIZE(BAD_NAMES));
 	tcase_add_test(tests, a_missing_key_file_is_named);
