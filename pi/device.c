@@ -33,7 +33,7 @@ void device_fail_with(struct device *device, enum failure_code code, const char 
 /* ---- jobs ---- */
 
 /* Every job brings the hold back, whatever became of it. */
-static struct device_job *device_end_job(struct device *device, void *arg)
+struct device_job *device_end_job(struct device *device, void *arg)
 {
 	struct device_job *job = arg;
 
@@ -45,9 +45,9 @@ static struct device_job *device_end_job(struct device *device, void *arg)
 
 static void device_finish_if_gone(struct device *device);
 
-static void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
+void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
 {
-	struct device_job *job = device_job_new(device->context->host, &device->busid, &device->hold);
+	struct device_job *job = device_job_new(device->context->host, &device->busid, device->devnum, &device->hold);
 	int r = job ? job_start(device->context->jobs, fn, job, device_job_free, on_done, device, &device->job) : -ENOMEM;
 
 	if (r < 0 && device->state != DEVICE_GONE)
@@ -55,7 +55,7 @@ static void device_start_job(struct device *device, job_fn fn, job_done_fn on_do
 }
 
 /* A result that came too late is left to the state that came meanwhile. */
-static bool device_job_is_stale(struct device *device)
+bool device_job_is_stale(struct device *device)
 {
 	if (device->state == DEVICE_GONE) {
 		device_finish_if_gone(device);
@@ -106,7 +106,9 @@ static void device_take_look(struct device *device, const struct device_job *job
 	device->devnum = job->devnum;
 	device->speed = job->speed;
 	device->identity = job->identity;
-	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+	device->descriptors = job->descriptors;
+	device->has_looked = true;
+	device_decide(device);
 }
 
 /* One that flaps must stay for a moment first. Whether it is held up. */
@@ -157,8 +159,8 @@ static void device_start_look(struct device *device)
 	if (device->job || device->state == DEVICE_GONE)
 		return;
 	if (device->hold.device_fd >= 0) {
-		if (usbip_host_is_bound(device->context->host, &device->busid))
-			return; /* an old event: we have it since */
+		if (usbip_host_is_bound(device->context->host, &device->busid) || !device_is_current(device))
+			return; /* an old event: we have it since, or it is unplugged and `remove` follows, which takes the hold */
 		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
 		log_notice("%s: somebody took it from usbip-host", device->busid.text);
 		usbip_hold_done(&device->hold);
@@ -167,6 +169,7 @@ static void device_start_look(struct device *device)
 		device_enter_state(device, DEVICE_SEEN);
 	device->look_usec = clock_now_usec();
 	device->decision = (struct policy_decision){ 0 };
+	device->has_looked = false;
 	device_start_job(device, device_job_look, device_on_looked);
 }
 
@@ -181,6 +184,8 @@ void device_look(struct device *device)
 /* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
 static void device_try_again(struct device *device)
 {
+	if (device->hold.device_fd < 0)
+		device_decide(device); /* a disk of it may be mounted by now */
 	if (device->hold.device_fd >= 0 || device->decision.is_shared)
 		device_enter_state(device, DEVICE_BINDING);
 	else
@@ -251,6 +256,8 @@ static void device_settle(struct device *device)
 			device->settle_step_usec *= 2;
 		return;
 	}
+	if (device->recovery != RECOVERY_NONE && device_start_recovery(device))
+		return;
 	if (device->goal == GOAL_RELEASE)
 		device_start_job(device, device_job_release, device_on_released);
 	else if (status == USBIP_HOST_ERROR)
@@ -271,7 +278,7 @@ static void device_enter_binding(struct device *device)
 	if (device->hold.device_fd >= 0) {
 		device_settle(device);
 	} else if (device->goal == GOAL_SHARE) {
-		device_start_job(device, device_job_bind, device_on_bound);
+		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
 		if (device->job)
 			device_offer_ahead(device);
 	} else {
@@ -525,20 +532,27 @@ void device_lose_stream(struct device *device, const char *why)
 	device_enter_state(device, DEVICE_BINDING);
 }
 
-void device_release(struct device *device, const char *reason)
+void device_let_go(struct device *device, const char *reason, bool is_by_rule)
 {
 	if (device->state == DEVICE_GONE)
 		return;
 	device_send_disconnect(device, reason);
 	snprintf(device->reason, sizeof(device->reason), "%s", reason);
 	device->goal = GOAL_RELEASE;
+	device->is_by_rule = is_by_rule;
 	if (device->state != DEVICE_IGNORED)
 		device_enter_state(device, DEVICE_BINDING);
+}
+
+void device_release(struct device *device, const char *reason)
+{
+	device_let_go(device, reason, false);
 }
 
 void device_share(struct device *device)
 {
 	device->goal = GOAL_SHARE;
+	device->is_by_rule = false;
 	backoff_reset(&device->backoff);
 	if (device->state == DEVICE_IGNORED || device->state == DEVICE_FAILED) {
 		if (device->hold.device_fd >= 0)

@@ -1,14 +1,18 @@
 #pragma once
 
-/* Shared by device.c (the states), device_offer.c (what passes between a device and the VM) and device_view.c (what people see). */
+/* Shared by device.c (the states), device_policy.c (whether it is shared), device_offer.c (what passes between a device and the VM) and device_view.c (what people see). */
 
 #include <stdint.h>
 
 #include "backoff.h"
 #include "device.h"
+#include "device_job.h"
 #include "stream.h"
 
 enum device_goal { GOAL_SHARE, GOAL_RELEASE };
+
+/* How it is to be got going again, once its session is over. */
+enum device_recovery { RECOVERY_NONE, RECOVERY_RESET, RECOVERY_POWER };
 
 struct device {
 	const struct device_context *context; /* borrowed: outlives us */
@@ -19,7 +23,11 @@ struct device {
 	uint32_t busnum, devnum, speed;
 	struct identity identity;
 	struct policy_decision decision;
-	char reason[128]; /* of IGNORED, or why it waits */
+	enum device_recovery recovery;
+	bool is_by_rule; /* GOAL_RELEASE came from the owner's rules, and goes with them */
+	bool has_looked; /* identity and descriptors are there */
+	struct descriptors descriptors;
+	char reason[192]; /* of IGNORED, or why it waits */
 	struct failure failure;
 	struct usbip_hold hold; /* owned */
 	struct job *job;        /* under way while not NULL */
@@ -34,7 +42,7 @@ struct device {
 	uint64_t settle_since_usec, settle_step_usec, next_try_usec;
 	struct backoff backoff;
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
-	unsigned n_attached, n_failed;
+	unsigned n_attached, n_failed, n_resets;
 	unsigned n_short_lives; /* before this one, in a row: why it is held up in SEEN; else 0 */
 };
 
@@ -52,6 +60,24 @@ void device_fail_with(struct device *device, enum failure_code code, const char 
 /* The state's one timer: what its end means is the state's. */
 void device_arm_timer(struct device *device, uint64_t delay_usec);
 
+/* Starts a job for it; it is then device->job. Without memory the device fails. */
+void device_start_job(struct device *device, job_fn fn, job_done_fn on_done);
+
+/* The first thing that an on_done does: takes the hold back. Returns the job. */
+struct device_job *device_end_job(struct device *device, void *arg);
+
+/* Whether the result came too late: it was unplugged meanwhile. */
+bool device_job_is_stale(struct device *device);
+
+/* Starts the recovery that is wanted; false if none is. Its end goes on from BINDING. */
+bool device_start_recovery(struct device *device);
+
+/* Asks the policy what it says of the device now. */
+void device_decide(struct device *device);
+
+/* Back to the Pi's own driver, with the reason; is_by_rule: a rule may bring it back. */
+void device_let_go(struct device *device, const char *reason, bool is_by_rule);
+
 /* Ends the stream, and forgets what the VM said of it. */
 void device_drop_stream(struct device *device);
 
@@ -60,6 +86,9 @@ void device_offer_ahead(struct device *device);
 
 /* Entry action of OFFERED: makes an offer unless that was done ahead, and starts the session if the VM waits for it. */
 void device_enter_offered(struct device *device);
+
+/* Tells the VM another name for what is offered to it. */
+void device_send_name(const struct device *device);
 
 /* Takes the last offer back, if there was one. */
 void device_send_disconnect(const struct device *device, const char *reason);
