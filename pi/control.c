@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "control_device.h"
 #include "follow.h"
 #include "local_server.h"
 #include "login_pair.h"
@@ -93,6 +94,36 @@ static struct device *control_select(struct control *control, struct local_clien
 	return NULL;
 }
 
+/* A request about the device that it names. */
+static void control_on_device(struct control *control, struct local_client *client, const json_t *arguments,
+			      void (*handle)(struct exporter *, struct device *, struct local_client *, const json_t *))
+{
+	struct device *device = control_select(control, client, arguments);
+
+	if (device)
+		handle(control->exporter, device, client, arguments);
+}
+
+static void control_share(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_share);
+}
+
+static void control_ignore(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_ignore);
+}
+
+static void control_name(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_name);
+}
+
+static void control_answer(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_answer);
+}
+
 static void control_attach_one(struct device *device, void *userdata)
 {
 	(void)userdata;
@@ -101,8 +132,6 @@ static void control_attach_one(struct device *device, void *userdata)
 
 static void control_attach(struct control *control, struct local_client *client, const json_t *arguments)
 {
-	struct device *device;
-
 	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
 		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair.", "this Pi is not paired with a VM");
 		return;
@@ -113,11 +142,7 @@ static void control_attach(struct control *control, struct local_client *client,
 		local_client_reply(client, NULL);
 		return;
 	}
-	device = control_select(control, client, arguments);
-	if (!device)
-		return;
-	device_share(device);
-	local_client_reply(client, json_pack("{s:s}", "busid", device_busid(device)->text));
+	control_on_device(control, client, arguments, control_device_attach);
 }
 
 static void control_detach(struct control *control, struct local_client *client, const json_t *arguments)
@@ -348,6 +373,10 @@ static const struct {
 	{ "events", false, control_events },
 	{ "attach", true, control_attach },
 	{ "detach", true, control_detach },
+	{ "share", true, control_share },
+	{ "ignore", true, control_ignore },
+	{ "name", true, control_name },
+	{ "answer", true, control_answer },
 	{ "key", true, control_key },
 	{ "pair", true, control_pair },
 	{ "unpair", true, control_unpair },

@@ -106,7 +106,9 @@ static void device_take_look(struct device *device, const struct device_job *job
 	device->devnum = job->devnum;
 	device->speed = job->speed;
 	device->identity = job->identity;
-	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+	device->descriptors = job->descriptors;
+	device->has_looked = true;
+	device_decide(device);
 }
 
 /* One that flaps must stay for a moment first. Whether it is held up. */
@@ -167,6 +169,7 @@ static void device_start_look(struct device *device)
 		device_enter_state(device, DEVICE_SEEN);
 	device->look_usec = clock_now_usec();
 	device->decision = (struct policy_decision){ 0 };
+	device->has_looked = false;
 	device_start_job(device, device_job_look, device_on_looked);
 }
 
@@ -181,6 +184,8 @@ void device_look(struct device *device)
 /* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
 static void device_try_again(struct device *device)
 {
+	if (device->hold.device_fd < 0)
+		device_decide(device); /* a disk of it may be mounted by now */
 	if (device->hold.device_fd >= 0 || device->decision.is_shared)
 		device_enter_state(device, DEVICE_BINDING);
 	else
@@ -271,7 +276,7 @@ static void device_enter_binding(struct device *device)
 	if (device->hold.device_fd >= 0) {
 		device_settle(device);
 	} else if (device->goal == GOAL_SHARE) {
-		device_start_job(device, device_job_bind, device_on_bound);
+		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
 		if (device->job)
 			device_offer_ahead(device);
 	} else {
@@ -525,20 +530,39 @@ void device_lose_stream(struct device *device, const char *why)
 	device_enter_state(device, DEVICE_BINDING);
 }
 
-void device_release(struct device *device, const char *reason)
+void device_let_go(struct device *device, const char *reason, bool is_by_rule)
 {
 	if (device->state == DEVICE_GONE)
 		return;
 	device_send_disconnect(device, reason);
 	snprintf(device->reason, sizeof(device->reason), "%s", reason);
 	device->goal = GOAL_RELEASE;
+	device->is_by_rule = is_by_rule;
 	if (device->state != DEVICE_IGNORED)
 		device_enter_state(device, DEVICE_BINDING);
 }
 
+void device_release(struct device *device, const char *reason)
+{
+	device_let_go(device, reason, false);
+}
+
+/* Being let go for a rule: what a person says does not hold it up, and a rule may bring it back. */
+static bool device_is_leaving_by_rule(const struct device *device)
+{
+	return device->has_looked && !device->decision.is_shared && (device->job || device->hold.device_fd >= 0);
+}
+
 void device_share(struct device *device)
 {
+	if (device_is_leaving_by_rule(device)) {
+		device->is_by_rule = true;
+		if (device->state == DEVICE_FAILED)
+			device_enter_state(device, DEVICE_BINDING);
+		return;
+	}
 	device->goal = GOAL_SHARE;
+	device->is_by_rule = false;
 	backoff_reset(&device->backoff);
 	if (device->state == DEVICE_IGNORED || device->state == DEVICE_FAILED) {
 		if (device->hold.device_fd >= 0)

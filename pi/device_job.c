@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "log.h"
 #include "sysfs.h"
 
 struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
@@ -104,6 +105,19 @@ int device_job_bind(void *arg)
 	if (r < 0)
 		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
 	return r;
+}
+
+int device_job_reset_and_bind(void *arg)
+{
+	struct device_job *job = arg;
+	int r = job_check_number(job);
+
+	if (r < 0)
+		return r;
+	r = usbip_host_reset(job->host, &job->busid);
+	if (r < 0)
+		log_warning("%s: it could not be reset before it is shared: %s", job->busid.text, strerror(-r));
+	return device_job_bind(job);
 }
 
 int device_job_adopt(void *arg)

@@ -31,7 +31,10 @@ int device_job_look(void *job);
 /* Binds to usbip-host; the hold is filled. FAILURE_GONE, too, when another device than the one that was looked at is in the socket now. */
 int device_job_bind(void *job);
 
-/* Takes hold of what is bound already. The same holds. */
+/* The same after a reset of the device; one that can't be done is logged and no reason not to bind. */
+int device_job_reset_and_bind(void *job);
+
+/* Takes hold of what is bound already, of that number. */
 int device_job_adopt(void *job);
 
 /* Releases and binds anew: the cure for usbip_status 3. */

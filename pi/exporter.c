@@ -15,6 +15,7 @@
 #include "machine.h"
 #include "pair_desk.h"
 #include "pairing.h"
+#include "rulebook.h"
 #include "selection.h"
 
 #define EXPORTER_MAX_JOBS 64
@@ -25,10 +26,12 @@ struct exporter {
 	struct daemon *daemon; /* borrowed: outlives us */
 	struct exporter_options options;
 	char key_path[256], held_path[256];
-	char *held;                     /* owned: what the file at held_path says */
-	struct job_runner *jobs;        /* owned */
-	struct usbip_host *host;        /* owned */
-	struct policy *policy;          /* owned */
+	char *held;                /* owned: what the file at held_path says */
+	struct job_runner *jobs;   /* owned */
+	struct usbip_host *host;   /* owned */
+	struct policy *policy;     /* owned */
+	struct rulebook *rulebook; /* owned */
+	struct policy_options policy_options;
 	struct link *link;              /* owned */
 	struct pairing *pairing;        /* owned */
 	struct follow *follow;          /* owned */
@@ -328,7 +331,7 @@ static void exporter_release_all(void *userdata)
 	device_release(device, "not paired with a VM");
 }
 
-void exporter_reload(struct exporter *exporter)
+static void exporter_reload_pairing(struct exporter *exporter)
 {
 	struct vm_config config;
 	int r = vm_config_load(exporter->options.config_path, exporter_on_config_problem, exporter, &config);
@@ -349,9 +352,25 @@ void exporter_reload(struct exporter *exporter)
 		exporter_share_all(exporter);
 }
 
+static void exporter_on_rules(void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	if (exporter->is_stopping)
+		return;
+	FOR_EACH_DEVICE(exporter, device)
+	device_reconsider(device);
+}
+
+void exporter_reload(struct exporter *exporter)
+{
+	exporter_reload_pairing(exporter);
+	rulebook_reload(exporter->rulebook);
+}
+
 static void exporter_on_back(void *userdata)
 {
-	exporter_reload(userdata);
+	exporter_reload_pairing(userdata);
 }
 
 static int exporter_init_context(struct exporter *exporter)
@@ -417,7 +436,10 @@ static int exporter_init(struct exporter *exporter)
 	if (r == 0)
 		r = usbip_host_new(options->sysfs_root, options->dev_root, &exporter->host);
 	if (r == 0)
-		r = policy_new(options->modules_dir, &exporter->policy);
+		r = policy_new(&exporter->policy_options, rulebook_tell, exporter->events, &exporter->policy);
+	if (r == 0)
+		r = rulebook_new(event, exporter->policy, exporter->events, exporter->policy_options.rules_path, exporter_on_rules,
+				 exporter, &exporter->rulebook);
 	if (r == 0)
 		r = exporter_init_context(exporter);
 	if (r == 0)
@@ -441,7 +463,7 @@ static int exporter_start(struct exporter *exporter)
 			       &exporter->monitor);
 	if (r < 0)
 		return r;
-	exporter_reload(exporter);
+	exporter_reload_pairing(exporter);
 	exporter->is_starting = true;
 	r = usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
 	exporter->is_starting = false;
@@ -458,6 +480,10 @@ int exporter_new(struct daemon *daemon, const struct exporter_options *options, 
 		return -ENOMEM;
 	exporter->daemon = daemon;
 	exporter->options = *options;
+	exporter->policy_options = (struct policy_options){ .modules_dir = options->modules_dir,
+							    .rules_path = options->rules_path ? options->rules_path : DEVICES_CONFIG_PATH,
+							    .sysfs_root = options->sysfs_root,
+							    .proc_root = options->proc_root ? options->proc_root : "/proc" };
 	snprintf(exporter->key_path, sizeof(exporter->key_path), "%s/id_ed25519", options->state_dir);
 	snprintf(exporter->held_path, sizeof(exporter->held_path), "%s/held", options->run_dir);
 	r = exporter_init(exporter);
@@ -489,6 +515,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	if (!exporter->jobs || job_runner_count(exporter->jobs) == 0)
 		usbip_host_free(exporter->host);
 	job_runner_free(exporter->jobs);
+	rulebook_free(exporter->rulebook);
 	policy_free(exporter->policy);
 	event_log_free(exporter->events);
 	sd_event_source_disable_unref(exporter->stop_timer);
@@ -536,13 +563,22 @@ int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *u
 	return pairing_end(exporter->pairing, on_done, userdata, ret_failure);
 }
 
+static enum selection_fit exporter_fit(const char *selection, const struct device *device)
+{
+	return selection_fit(selection, device_busid(device), device_identity(device), device_decision(device)->name);
+}
+
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
 {
+	enum selection_fit best = SELECTION_IDENTITY;
 	size_t found = 0;
 
 	FOR_EACH_DEVICE(exporter, device)
+	if (exporter_fit(selection, device) > best)
+		best = exporter_fit(selection, device);
+	FOR_EACH_DEVICE(exporter, device)
 	{
-		if (!selection_fits(selection, device_busid(device), device_identity(device), ""))
+		if (exporter_fit(selection, device) != best)
 			continue;
 		if (found < n)
 			ret_devices[found] = device;
@@ -573,6 +609,11 @@ struct login_pair *exporter_login_pair(struct exporter *exporter)
 	return exporter->login_pair;
 }
 
+struct rulebook *exporter_rulebook(struct exporter *exporter)
+{
+	return exporter->rulebook;
+}
+
 struct link *exporter_link(struct exporter *exporter)
 {
 	return exporter->link;
@@ -593,10 +634,18 @@ static void exporter_append_device(struct device *device, void *userdata)
 	json_array_append_new(userdata, device_to_json(device));
 }
 
+static json_t *exporter_problem_to_json(struct exporter *exporter)
+{
+	struct failure failure;
+	json_t *problem =
+		usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : rulebook_problem_to_json(exporter->rulebook);
+
+	return problem ? problem : json_null();
+}
+
 json_t *exporter_to_json(struct exporter *exporter)
 {
 	char id[MESSAGE_ID_SIZE] = "", name[MESSAGE_NAME_SIZE];
-	struct failure failure;
 	json_t *devices = json_array(), *object;
 
 	(void)machine_id(id, sizeof(id));
@@ -605,6 +654,6 @@ json_t *exporter_to_json(struct exporter *exporter)
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices);
 	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
-	json_object_set_new(object, "problem", usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
+	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
 	return object;
 }

@@ -16,6 +16,7 @@ struct follow;
 struct login_pair;
 struct pair_desk;
 struct pair_limits;
+struct rulebook;
 
 struct exporter_options {
 	const char *sysfs_root, *dev_root;     /* "/sys", "/dev" */
@@ -23,6 +24,7 @@ struct exporter_options {
 	const char *state_dir;                 /* the key: /var/lib/usbpush */
 	const char *run_dir;                   /* /run/usbpush */
 	const char *modules_dir;               /* NULL: the running kernel's */
+	const char *rules_path, *proc_root;    /* NULL: /etc/usbpush/devices.conf, /proc */
 	const struct pair_limits *pair_limits; /* NULL: as in PROTOCOL.md */
 };
 
@@ -38,7 +40,7 @@ void exporter_stop(struct exporter *exporter);
 /* What the kernel says of devices; the seam for tests. */
 void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent);
 
-/* Reads vm.conf again; a changed VM drops the old link. */
+/* Reads vm.conf and devices.conf again; a changed VM drops the old link. */
 void exporter_reload(struct exporter *exporter);
 
 /* Pairs with a VM: the link is tried with config; `exporter_pair_result` comes by on_done. On failure the old pairing is back. On success vm.conf has the
@@ -54,7 +56,7 @@ void exporter_pair_forget(struct exporter *exporter, void *userdata);
 /* Ends the pairing, on the VM too where that can be told: see pairing_end(). Devices go back to the Pi's drivers. */
 int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure);
 
-/* The devices that fit a selection: bus id, VID:PID, serial or name. ret_devices (max n) are borrowed. Returns how many fit. */
+/* The devices that fit a selection best (selection.h). ret_devices (max n) are borrowed. Returns how many they are. */
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);
 
 /* Calls fn for each device that is plugged in. */
@@ -68,6 +70,9 @@ struct login_pair *exporter_login_pair(struct exporter *exporter);
 
 /* The VMs on the network; borrowed. */
 struct follow *exporter_follow(struct exporter *exporter);
+
+/* The owner's rules; borrowed. */
+struct rulebook *exporter_rulebook(struct exporter *exporter);
 
 /* The link; borrowed. */
 struct link *exporter_link(struct exporter *exporter);

@@ -12,6 +12,10 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush devices [--explain] [--json]  all USB devices; why each is shared or not\n"
 			   "  usbpush attach DEVICE | --all       share it (again), now\n"
 			   "  usbpush detach DEVICE               take it from the VM and keep it here\n"
+			   "  usbpush share DEVICE                share it from now on, whatever it is; a rule in devices.conf says so\n"
+			   "  usbpush ignore DEVICE               keep it here from now on\n"
+			   "  usbpush name DEVICE NAME [--also VID:PID]\n"
+			   "                                      /dev/usbpush/NAME on the VM; --also: its boot loader's VID:PID\n"
 			   "  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
 			   "  usbpush pair [HOST]                 pair with the VM on which usbpush-vm pair runs; asks for its code\n"
 			   "  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
@@ -26,7 +30,7 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush reset-password              when its password is lost\n"
 			   "  usbpush --help, --version\n"
 			   "\n"
-			   "DEVICE is a bus id (1-1.4), VID:PID (0403:6001) or a serial number.\n"
+			   "DEVICE is a bus id (1-1.4), a name, VID:PID (0403:6001) or a serial number.\n"
 			   "Exit status: 0 done, 1 failed, 2 usage. See usbpush(1).\n";
 
 static const struct {
@@ -37,6 +41,9 @@ static const struct {
 	{ "devices", command_devices },
 	{ "attach", command_attach },
 	{ "detach", command_detach },
+	{ "share", command_share },
+	{ "ignore", command_ignore },
+	{ "name", command_name },
 	{ "key", command_key },
 	{ "pair", command_pair },
 	{ "unpair", command_unpair },

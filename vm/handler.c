@@ -9,11 +9,13 @@
 #include "acceptance.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "file_watch.h"
 #include "handler_request.h"
 #include "job.h"
 #include "local_server.h"
 #include "log.h"
 #include "machine.h"
+#include "name_book.h"
 #include "peer.h"
 #include "piconf.h"
 #include "revocation.h"
@@ -31,6 +33,8 @@ struct handler {
 	sd_event *event;                       /* borrowed: outlives us */
 	struct vhci *vhci;
 	struct acceptance *acceptance;
+	struct name_book *names;
+	struct file_watch *accept_watch; /* owned; NULL where there is nothing to watch */
 	struct job_runner *jobs;
 	struct uevent_monitor *kernel_monitor, *udev_monitor;
 	struct local_server *server; /* NULL before handler_listen() and once it stops */
@@ -91,7 +95,10 @@ static void handler_end_stop(struct handler *handler)
 
 /* ---- changes ---- */
 
-static void on_tty(const struct uevent *uevent, void *userdata)
+/* Those whose devices have nodes that programs open. */
+static const char *const NODE_SUBSYSTEMS[] = { "tty", "block", "hidraw", "video4linux", "sound", "input", "usbmisc", NULL };
+
+static void on_node(const struct uevent *uevent, void *userdata)
 {
 	struct handler *handler = userdata;
 	struct attachment *attachment;
@@ -118,7 +125,7 @@ static void handler_log_change(const struct peer *peer, const struct attachment_
 static bool attachment_changes_ports(const struct attachment_info *info, enum attachment_state from)
 {
 	if (info->has_port)
-		return info->state == ATTACHMENT_STATE_ATTACHING;
+		return info->state == ATTACHMENT_STATE_ATTACHING || info->state == from; /* or it has another name */
 	return from != ATTACHMENT_STATE_WAITING && (info->state == ATTACHMENT_STATE_FAILED || info->state == ATTACHMENT_STATE_GONE);
 }
 
@@ -150,10 +157,16 @@ static void handler_on_attachment(struct attachment *attachment, enum attachment
 		handler_end_stop(handler);
 }
 
+static void handler_scan_nodes(struct handler *handler)
+{
+	for (size_t i = 0; NODE_SUBSYSTEMS[i]; i++)
+		(void)uevent_enumerate(NODE_SUBSYSTEMS[i], on_node, handler);
+}
+
 static int handler_on_node_scan(sd_event_source *source, void *userdata)
 {
 	(void)source;
-	(void)uevent_enumerate("tty", on_tty, userdata);
+	handler_scan_nodes(userdata);
 	return 0;
 }
 
@@ -223,8 +236,8 @@ static void on_usb_device(const struct uevent *uevent, struct handler *handler)
 
 void handler_on_uevent(const struct uevent *uevent, void *userdata)
 {
-	if (strcmp(uevent->subsystem, "tty") == 0)
-		on_tty(uevent, userdata);
+	if (strcmp(uevent->subsystem, "usb") != 0)
+		on_node(uevent, userdata);
 	else if (strcmp(uevent->devtype, "usb_device") == 0)
 		on_usb_device(uevent, userdata);
 }
@@ -236,7 +249,7 @@ static void handler_on_overrun(void *userdata)
 	log_warning("the kernel dropped events; everything is looked at anew");
 	handler_rescan(handler);
 	roster_check(&handler->roster);
-	(void)uevent_enumerate("tty", on_tty, handler);
+	handler_scan_nodes(handler);
 }
 
 /* ---- the Pis ---- */
@@ -282,7 +295,24 @@ static void handler_add_peer(struct handler *handler, const struct piconf_entry 
 		log_error("%s: out of memory", entry->name);
 }
 
-void handler_reload(struct handler *handler)
+static const char *handler_accept_path(const struct handler *handler)
+{
+	return handler->options->accept_path ? handler->options->accept_path : ACCEPTANCE_PATH;
+}
+
+/* What was refused for good may be taken now: a resync lets the Pis offer it again. */
+static void handler_on_accept_conf(void *userdata)
+{
+	struct handler *handler = userdata;
+
+	if (handler->on_stopped || !acceptance_reload(handler->acceptance))
+		return;
+	log_info("%s was read anew", handler_accept_path(handler));
+	roster_reconsider(&handler->roster);
+	(void)handler_resync(handler);
+}
+
+static void handler_reload_pis(struct handler *handler)
 {
 	const char *path = handler->options->piconf_path ? handler->options->piconf_path : PICONF_PATH;
 	int err = piconf_read(path, handler_on_problem, &handler->piconf);
@@ -300,6 +330,12 @@ void handler_reload(struct handler *handler)
 	for (size_t i = 0; i < handler->piconf.n; i++)
 		handler_add_peer(handler, &handler->piconf.entries[i]);
 	revocation_prune(handler->runtime_dir, &handler->piconf);
+}
+
+void handler_reload(struct handler *handler)
+{
+	handler_on_accept_conf(handler);
+	handler_reload_pis(handler);
 }
 
 static void refuse_unpaired(const char *pi_id, int fd)
@@ -320,7 +356,7 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
 	struct peer *peer = roster_find_peer(&handler->roster, pi_id);
 
 	if (!peer || peer_is_ended(peer)) {
-		handler_reload(handler); /* it may have been paired by hand */
+		handler_reload_pis(handler); /* it may have been paired by hand */
 		peer = roster_find_peer(&handler->roster, pi_id);
 	}
 	if (peer && !peer_is_ended(peer)) {
@@ -360,13 +396,36 @@ int handler_detach(struct handler *handler, const char *selector, json_t **ret_o
 	return 0;
 }
 
+int handler_find(struct handler *handler, const char *selector, json_t **ret_device, struct failure *ret_failure)
+{
+	struct attachment *attachment;
+	int err = roster_select(&handler->roster, selector, &attachment, ret_failure);
+
+	if (err < 0)
+		return err;
+	*ret_device = vm_status_device(attachment);
+	return 0;
+}
+
+static json_t *handler_problem_to_json(const struct handler *handler)
+{
+	const struct config_problem *problem = acceptance_get_problem(handler->acceptance);
+	struct failure failure;
+
+	if (!problem)
+		return json_null();
+	failure_set(&failure, FAILURE_BAD_REQUEST, "Mend that line. Until then no rule below it holds.", "%s", problem->text);
+	return failure_to_json(&failure);
+}
+
 json_t *handler_status_to_json(struct handler *handler)
 {
 	json_t *pis = json_array();
 
 	for (size_t i = 0; i < handler->roster.n; i++)
 		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
-	return json_pack("{s:s, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "pis", pis);
+	return json_pack("{s:s, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
+			 handler_problem_to_json(handler), "pis", pis);
 }
 
 /* ---- life ---- */
@@ -403,6 +462,7 @@ static void handler_fill_services(struct handler *handler)
 		.jobs = handler->jobs,
 		.vhci = handler->vhci,
 		.acceptance = handler->acceptance,
+		.names = handler->names,
 		.is_port_reserved = handler_is_port_reserved,
 		.on_change = handler_on_attachment,
 		.userdata = handler,
@@ -426,7 +486,9 @@ static int handler_init(struct handler *handler)
 	int err = vhci_new(options->sysfs_root, options->modules_dir, &handler->vhci);
 
 	if (err >= 0)
-		err = acceptance_new(options->modules_dir, &handler->acceptance);
+		err = acceptance_new(options->modules_dir, handler_accept_path(handler), &handler->acceptance);
+	if (err >= 0)
+		err = name_book_new(handler->runtime_dir, &handler->names);
 	if (err >= 0)
 		err = job_runner_new(handler->event, HANDLER_MAX_JOBS, &handler->jobs);
 	if (err >= 0)
@@ -458,7 +520,7 @@ int handler_new(sd_event *event, const struct handler_options *options, struct h
 		return err;
 	}
 	handler_fill_services(handler);
-	handler_reload(handler);
+	handler_reload_pis(handler);
 	*ret_handler = handler;
 	return 0;
 }
@@ -482,16 +544,20 @@ void handler_start(struct handler *handler)
 
 int handler_listen(struct handler *handler)
 {
-	static const char *const usb[] = { "usb", NULL }, *const tty[] = { "tty", NULL };
+	static const char *const usb[] = { "usb", NULL };
 	_cleanup_free_ char *path = NULL;
 	int err = uevent_monitor_new(handler->event, UEVENT_KERNEL, usb, handler_on_uevent, handler_on_overrun, handler,
 				     &handler->kernel_monitor);
 
 	if (err >= 0)
-		err = uevent_monitor_new(handler->event, UEVENT_UDEV, tty, handler_on_uevent, handler_on_overrun, handler,
+		err = uevent_monitor_new(handler->event, UEVENT_UDEV, NODE_SUBSYSTEMS, handler_on_uevent, handler_on_overrun, handler,
 					 &handler->udev_monitor);
 	if (err < 0)
 		return err;
+	err = file_watch_new(handler->event, handler_accept_path(handler), handler_on_accept_conf, handler, &handler->accept_watch);
+	if (err < 0)
+		log_warning("%s is not watched (%s): after a change of it, systemctl reload usbpush-handler", handler_accept_path(handler),
+			    strerror(-err));
 	handler_start(handler); /* what changes from now on comes as an event */
 	if (asprintf(&path, "%s/handler.sock", handler->runtime_dir) < 0)
 		return -ENOMEM;
@@ -511,6 +577,8 @@ struct handler *handler_free(struct handler *handler)
 	sd_event_source_disable_unref(handler->node_scan);
 	sd_event_source_disable_unref(handler->stop_limit);
 	job_runner_free(handler->jobs);
+	file_watch_free(handler->accept_watch);
+	name_book_free(handler->names);
 	acceptance_free(handler->acceptance);
 	vhci_free(handler->vhci);
 	free(handler->records_path);

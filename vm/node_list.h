@@ -9,7 +9,7 @@
 /* The device nodes of one attached device, each with the links that udev made to it. */
 struct node {
 	char path[MESSAGE_NODE_SIZE];     /* "/dev/ttyUSB0" */
-	char links[4][MESSAGE_NODE_SIZE]; /* by-id first; "" where there are fewer */
+	char links[4][MESSAGE_NODE_SIZE]; /* /dev/usbpush first, then by-id; "" where there are fewer */
 };
 
 /* All zero when empty. Most offers of a Pi in foreign hands never get a node: they are to cost little. */

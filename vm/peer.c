@@ -231,6 +231,7 @@ static int peer_on_connect(struct peer *peer, const struct offer *offer, struct 
 	if (attachment && !offer_equal(&attachment_get_info(attachment)->offer, offer))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "offer %s came again for another device", offer->id);
 	if (attachment) {
+		attachment_rename(attachment, offer->name);
 		peer_on_attachment(peer, attachment, attachment_get_info(attachment)->state); /* told twice: answered again */
 		return 0;
 	}

@@ -12,6 +12,7 @@
 #include "authorize_hold.h"
 #include "boot_attach.h"
 #include "cleanup.h"
+#include "container.h"
 #include "local_request.h"
 #include "pair.h"
 #include "revocation.h"
@@ -282,6 +283,27 @@ static int vm_cli_detach(const struct vm_cli_arguments *arguments)
 	return EXIT_SUCCESS;
 }
 
+/* ---- container ---- */
+
+static int vm_cli_container(const struct vm_cli_arguments *arguments)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	struct failure failure;
+
+	if (!arguments->operand)
+		return vm_cli_usage("container needs a DEVICE: best its name");
+	fd = vm_cli_ask(arguments->socket_path, json_pack("{s:s, s:s}", "request", "find", "device", arguments->operand), &answer,
+			&failure);
+	if (fd < 0)
+		return vm_cli_print_failure("container", &failure);
+	if (container_print(json_object_get(answer, "device"), stdout) < 0) {
+		failure_set(&failure, FAILURE_NOT_FOUND, "See: usbpush-vm status", "%s has no device node on this VM", arguments->operand);
+		return vm_cli_print_failure("container", &failure);
+	}
+	return EXIT_SUCCESS;
+}
+
 /* ---- the line itself ---- */
 
 static void print_help(void)
@@ -295,6 +317,7 @@ static void print_help(void)
 	     "  unpair PI                                        shut a Pi out, by its name or id (root)\n"
 	     "  detach DEVICE                                    detach a device (root)\n"
 	     "  doctor [--json] [--archive FILE]                 look at all it stands on, and say what to do; FILE for a bug report\n"
+	     "  container DEVICE                                 the lines that give it to an LXC or Docker container\n"
 	     "  boot-attach [--timeout SECONDS]                  have everything pushed now, and wait for it (root)\n"
 	     "\n"
 	     "DEVICE is a bus id on the VM or on the Pi, a name, VID:PID, a serial, or a node such as /dev/ttyUSB0.\n"
@@ -357,7 +380,8 @@ int vm_cli_main(int argc, char **argv)
 		const char *name;
 		int (*run)(const struct vm_cli_arguments *arguments);
 	} commands[] = {
-		{ "status", vm_cli_status }, { "authorize", vm_cli_authorize }, { "unpair", vm_cli_unpair }, { "detach", vm_cli_detach }
+		{ "status", vm_cli_status }, { "authorize", vm_cli_authorize }, { "unpair", vm_cli_unpair },
+		{ "detach", vm_cli_detach }, { "container", vm_cli_container },
 	};
 	struct vm_cli_arguments arguments = { .socket_path = VM_CLI_SOCKET_PATH, .root = "" };
 
