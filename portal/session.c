@@ -108,18 +108,30 @@ static void session_table_save(struct session_table *table, uint64_t now_usec)
 	table->is_unwritable = r < 0;
 }
 
-/* False for what this portal did not write, or what makes no sense now. */
-static bool place_parse(const char *line, uint64_t now_usec, struct place *ret_place)
+/* A blank and a number, and where it ends; false without one. */
+static bool number_parse(char **at, uint64_t *ret_number)
 {
+	const char *start = *at + 1;
+
+	if (**at != ' ' || *start < '0' || *start > '9')
+		return false;
+	errno = 0;
+	*ret_number = strtoull(start, at, 10);
+	return errno == 0;
+}
+
+/* False for what this portal did not write, or what makes no sense now. */
+static bool place_parse(char *line, uint64_t now_usec, struct place *ret_place)
+{
+	size_t length = strspn(line, "0123456789abcdef");
 	struct place place = { 0 };
 	struct session *session = &place.session;
-	int end = 0;
+	char *at = line + length;
 
-	if (sscanf(line, "%64[0-9a-f] %" SCNu64 " %" SCNu64 " %" SCNu64 "%n", place.hash, &session->generation, &session->created_usec,
-		   &session->used_usec, &end) != 4 ||
-	    line[end] || strlen(place.hash) != SESSION_TOKEN_SIZE - 1 || session->created_usec > session->used_usec ||
-	    session->used_usec > now_usec)
+	if (length != SESSION_TOKEN_SIZE - 1 || !number_parse(&at, &session->generation) || !number_parse(&at, &session->created_usec) ||
+	    !number_parse(&at, &session->used_usec) || *at || session->created_usec > session->used_usec || session->used_usec > now_usec)
 		return false;
+	memcpy(place.hash, line, length);
 	*ret_place = place;
 	return true;
 }

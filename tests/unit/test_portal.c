@@ -208,8 +208,7 @@ START_TEST(a_head_that_is_too_long_is_told_in_json)
 		path[sizes[i]] = '\0';
 		expect(431, portal_bed_ask(&bed, "GET", path, HOST, NULL), "too-large");
 	}
-	headers[7000] = '\0';
-	strcat(headers, "\r\n");
+	snprintf(headers + 7000, sizeof(headers) - 7000, "\r\n");
 	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/api/v1/session", headers, NULL), 200);
 }
 END_TEST
