@@ -11,6 +11,7 @@
 #include "control_device.h"
 #include "follow.h"
 #include "local_server.h"
+#include "login_pair.h"
 #include "machine.h"
 #include "pair_desk.h"
 #include "setup_code.h"
@@ -292,6 +293,40 @@ static void control_pairing_cancel(struct control *control, struct local_client 
 		local_client_reply(client, NULL);
 }
 
+/* ---- pairing by a login of the VM ---- */
+
+static struct login_pair_request control_read_login(const json_t *arguments)
+{
+	const json_t *password = json_object_get(arguments, "password"), *port = json_object_get(arguments, "port");
+	const char *text = json_string_value(password);
+
+	return (struct login_pair_request){
+		.host = json_string_value(json_object_get(arguments, "host")),
+		.user = json_string_value(json_object_get(arguments, "user")),
+		.password = text && strlen(text) == json_string_length(password) ? text : NULL,
+		.host_key = json_string_value(json_object_get(arguments, "host_key")),
+		.port = port ? json_integer_value(port) : 22,
+	};
+}
+
+static void control_login_look(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const struct login_pair_request request = control_read_login(arguments);
+	struct failure failure;
+
+	if (login_pair_look(exporter_login_pair(control->exporter), &request, control_on_pair_answer, client, &failure) < 0)
+		local_client_fail(client, &failure);
+}
+
+static void control_login_pair(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const struct login_pair_request request = control_read_login(arguments);
+	struct failure failure;
+
+	if (login_pair_start(exporter_login_pair(control->exporter), &request, control_on_pair_answer, client, &failure) < 0)
+		local_client_fail(client, &failure);
+}
+
 /* ---- what usbpush-mdns tells ---- */
 
 static void control_vm_found(struct control *control, struct local_client *client, const json_t *arguments)
@@ -351,6 +386,8 @@ static const struct {
 	{ "key", true, control_key },
 	{ "pair", true, control_pair },
 	{ "unpair", true, control_unpair },
+	{ "login-look", true, control_login_look },
+	{ "login-pair", true, control_login_pair },
 	{ "test", true, control_test },
 	{ "vm-found", false, control_vm_found },
 	{ "vm-lost", false, control_vm_lost },
@@ -395,6 +432,7 @@ static void control_on_gone(struct local_client *client, void *userdata)
 	struct control *control = userdata;
 
 	exporter_pair_forget(control->exporter, client);
+	login_pair_forget(exporter_login_pair(control->exporter), client);
 	pair_desk_forget(exporter_pair_desk(control->exporter), client);
 	if (local_client_get_data(client))
 		follow_forget(exporter_follow(control->exporter));
@@ -441,6 +479,7 @@ struct control *control_free(struct control *control)
 	if (!control)
 		return NULL;
 	event_log_set_listener(exporter_events(control->exporter), NULL, NULL);
+	login_pair_forget(exporter_login_pair(control->exporter), NULL);
 	pair_desk_forget(exporter_pair_desk(control->exporter), NULL); /* all who wait are clients of ours */
 	local_server_free(control->server);
 	free(control);

@@ -11,6 +11,7 @@
 #include "follow.h"
 #include "held_file.h"
 #include "log.h"
+#include "login_pair.h"
 #include "machine.h"
 #include "pair_desk.h"
 #include "pairing.h"
@@ -34,6 +35,7 @@ struct exporter {
 	struct pairing *pairing;        /* owned */
 	struct follow *follow;          /* owned */
 	struct pair_desk *desk;         /* owned */
+	struct login_pair *login_pair;  /* owned */
 	struct event_log *events;       /* owned */
 	struct uevent_monitor *monitor; /* owned */
 	sd_event_source *stop_timer;    /* owned */
@@ -390,6 +392,9 @@ static int exporter_init_context(struct exporter *exporter)
 	if (r == 0)
 		r = pair_desk_new(exporter->daemon->event, exporter->pairing, exporter->events, exporter->key_path,
 				  exporter->options.pair_limits, &exporter->desk);
+	if (r == 0)
+		r = login_pair_new(exporter->daemon->event, exporter->jobs, exporter->pairing, exporter->events, exporter->key_path,
+				   &exporter->login_pair);
 	exporter->context = (struct device_context){
 		.event = exporter->daemon->event,
 		.jobs = exporter->jobs,
@@ -490,6 +495,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 
 	if (!exporter)
 		return NULL;
+	login_pair_free(exporter->login_pair);
 	pair_desk_free(exporter->desk); /* a try that ends goes back over the link */
 	uevent_monitor_free(exporter->monitor);
 	device_list_free(exporter->devices);
@@ -570,6 +576,11 @@ struct follow *exporter_follow(struct exporter *exporter)
 struct pair_desk *exporter_pair_desk(struct exporter *exporter)
 {
 	return exporter->desk;
+}
+
+struct login_pair *exporter_login_pair(struct exporter *exporter)
+{
+	return exporter->login_pair;
 }
 
 struct rulebook *exporter_rulebook(struct exporter *exporter)

@@ -13,6 +13,7 @@
  * between them. */
 struct exporter;
 struct follow;
+struct login_pair;
 struct pair_desk;
 struct pair_limits;
 struct rulebook;
@@ -63,6 +64,9 @@ void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *devi
 
 /* Where VMs that show six digits are received; borrowed. */
 struct pair_desk *exporter_pair_desk(struct exporter *exporter);
+
+/* Pairing by a login of the VM; borrowed. */
+struct login_pair *exporter_login_pair(struct exporter *exporter);
 
 /* The VMs on the network; borrowed. */
 struct follow *exporter_follow(struct exporter *exporter);

@@ -68,6 +68,17 @@ static int key_fingerprint(ssh_key key, char *ret_fingerprint)
 	return 0;
 }
 
+int transport_describe_key(ssh_key key, char *ret_normal, size_t size, char *ret_fingerprint)
+{
+	_cleanup_(ssh_stringp) char *base64 = NULL;
+
+	if (ssh_pki_export_pubkey_base64(key, &base64) != SSH_OK)
+		return -ENOMEM;
+	if (snprintf(ret_normal, size, "%s %s", ssh_key_type_to_char(ssh_key_type(key)), base64) >= (int)size)
+		return -EMSGSIZE;
+	return key_fingerprint(key, ret_fingerprint);
+}
+
 /* Splits "TYPE BASE64 [COMMENT]". */
 static int key_split(const char *text, char *type, size_t type_size, char *base64, size_t base64_size)
 {

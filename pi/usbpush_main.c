@@ -3,6 +3,8 @@
 
 #include "command.h"
 #include "owner_command.h"
+#include "pi_doctor.h"
+#include "secret.h"
 
 static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a VM\n"
 			   "\n"
@@ -18,10 +20,13 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
 			   "  usbpush pair [HOST]                 pair with the VM on which usbpush-vm pair runs; asks for its code\n"
 			   "  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
+			   "  usbpush pair --login USER VM        pair by a login of that VM; asks for its password, once\n"
 			   "                                      the same without a code: push to that VM from now on\n"
 			   "  usbpush unpair                      push no more\n"
 			   "  usbpush events [--follow] [--json]  what happened\n"
 			   "  usbpush test                        the link, end to end\n"
+			   "  usbpush doctor [--json] [--archive FILE]\n"
+			   "                                      looks at all it stands on, and says what to do; FILE for a bug report\n"
 			   "  usbpush setup-code                  the code that makes you owner of the web page, port 8080\n"
 			   "  usbpush reset-password              when its password is lost\n"
 			   "  usbpush --help, --version\n"
@@ -46,12 +51,14 @@ static const struct {
 	{ "unpair", command_unpair },
 	{ "events", command_events },
 	{ "test", command_test },
+	{ "doctor", command_doctor },
 	{ "setup-code", command_setup_code },
 	{ "reset-password", command_reset_password },
 };
 
 int main(int argc, char **argv)
 {
+	secret_wipe_json();
 	if (argc < 2) {
 		fputs(HELP, stderr);
 		return 2;

@@ -14,14 +14,6 @@
 #define REVOKED "revoked" /* these are shut out */
 #define REQUEST "unpair"  /* these are to be taken out of the files; systemd/usbpush-unpair.path looks here */
 
-static void directory_closep(DIR **directory)
-{
-	if (*directory)
-		closedir(*directory);
-}
-
-#define _cleanup_dir_ _cleanup_(directory_closep)
-
 /* RUNTIME_DIR/KIND/ID; an id that could lead elsewhere is none. */
 static int revocation_path(const char *runtime_dir, const char *kind, const char *pi_id, char buffer[PATH_MAX])
 {
@@ -55,7 +47,7 @@ static void forget(const char *runtime_dir, const char *kind, const char *pi_id)
 /* Each entry that is an id; fn may remove it. How many, or negative errno. */
 static int for_each(const char *runtime_dir, const char *kind, revocation_fn fn, void *userdata)
 {
-	_cleanup_dir_ DIR *directory = NULL;
+	_cleanup_closedir_ DIR *directory = NULL;
 	const struct dirent *entry;
 	char path[PATH_MAX];
 	int n = 0;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "authorize.h"
+#include "authorize_hold.h"
 #include "boot_attach.h"
 #include "cleanup.h"
 #include "container.h"
@@ -16,17 +17,19 @@
 #include "pair.h"
 #include "revocation.h"
 #include "table.h"
+#include "vm_doctor.h"
 #include "vm_status_view.h"
 
 #define ANSWER_LIMIT_MS 10000
 #define DETACH_LIMIT_MS 15000
+#define HOLD_LIMIT_MS   60000 /* the Pi tries the link for 20 s */
 #define CLEAR_SCREEN    "\033[H\033[2J\033[3J"
 
 /* What the options said. */
 struct vm_cli_arguments {
 	const char *socket_path, *root; /* for tests */
 	const char *name, *address;
-	bool is_json, is_watching, is_requested;
+	bool is_json, is_watching, is_requested, is_held;
 	const char *operand; /* NULL without one */
 };
 
@@ -146,6 +149,19 @@ static void tell_handler(const struct vm_cli_arguments *arguments)
 	close_fd(fd);
 }
 
+static int vm_cli_authorize_held(const struct vm_cli_arguments *arguments)
+{
+	const struct authorize_hold_options options = { .root = arguments->root,
+							.socket_path = *arguments->root ? NULL : arguments->socket_path,
+							.name = arguments->name,
+							.address = arguments->address,
+							.limit_ms = HOLD_LIMIT_MS };
+
+	if (strcmp(arguments->operand, "-") != 0)
+		return vm_cli_usage("authorize --hold reads the key from standard input: -");
+	return authorize_hold(&options, STDIN_FILENO, stdout);
+}
+
 static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 {
 	struct piconf_entry entry;
@@ -153,6 +169,8 @@ static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 
 	if (!arguments->operand || !arguments->name)
 		return vm_cli_usage("authorize needs --name NAME and a key file (or - for standard input)");
+	if (arguments->is_held)
+		return vm_cli_authorize_held(arguments);
 	if (authorize_pi(arguments->root, arguments->name, arguments->address, arguments->operand, &entry, &failure) < 0)
 		return vm_cli_print_failure("authorize", &failure);
 	tell_handler(arguments);
@@ -298,6 +316,7 @@ static void print_help(void)
 	     "  authorize --name NAME [--address HOST] KEYFILE|- let the Pi with this public key in (root)\n"
 	     "  unpair PI                                        shut a Pi out, by its name or id (root)\n"
 	     "  detach DEVICE                                    detach a device (root)\n"
+	     "  doctor [--json] [--archive FILE]                 look at all it stands on, and say what to do; FILE for a bug report\n"
 	     "  container DEVICE                                 the lines that give it to an LXC or Docker container\n"
 	     "  boot-attach [--timeout SECONDS]                  have everything pushed now, and wait for it (root)\n"
 	     "\n"
@@ -310,15 +329,11 @@ static void print_help(void)
 static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *arguments)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "watch", no_argument, NULL, 'w' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "address", required_argument, NULL, 'a' },
-		{ "socket", required_argument, NULL, 's' },
-		{ "root", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "requested", no_argument, NULL, 'R' },
-		{ NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' },         { "watch", no_argument, NULL, 'w' },
+		{ "name", required_argument, NULL, 'n' },   { "address", required_argument, NULL, 'a' },
+		{ "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },         { "requested", no_argument, NULL, 'R' },
+		{ "hold", no_argument, NULL, 'H' },         { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -341,6 +356,9 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 			break;
 		case 'r':
 			arguments->root = optarg;
+			break;
+		case 'H':
+			arguments->is_held = true;
 			break;
 		case 'R':
 			arguments->is_requested = true;
@@ -379,6 +397,8 @@ int vm_cli_main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "pair") == 0)
 		return pair_main(argc - 1, argv + 1);
+	if (strcmp(argv[1], "doctor") == 0)
+		return vm_doctor_main(argc - 1, argv + 1);
 	if (strcmp(argv[1], "boot-attach") == 0)
 		return boot_attach_main(argc - 1, argv + 1);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {

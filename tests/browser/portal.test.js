@@ -306,6 +306,62 @@ describe('dialogs', () => {
 		await close(page);
 	});
 
+	it('pairs by a login of the VM, after its host key was compared', async () => {
+		const FINGERPRINT = 'SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8', SECRET = 'correct horse <b>';
+		const dialog = page => page.getByRole('dialog');
+		page = await openPage(browser, bed);
+		bed.exporter.answers['login-look'] = (request) => (request.host === 'bench-vm.example' ? { ok: true, host_key: 'ssh-ed25519 AAAA', fingerprint: FINGERPRINT } :
+			{ ok: false, error: { code: 'unreachable', text: `${request.host} is not to be found`, cure: 'Is the name right?' } });
+		bed.exporter.answers['login-pair'] = () => ({ ok: false, error: { code: 'wrong-password', text: 'the VM does not let ada in with that password', cure: 'Type it again; is that login\'s name right?' } });
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Without a terminal').click();
+		await page.getByLabel('The VM’s address').fill('nowhere.example');
+		await shoot(page, 'login-target');
+		assert.deepEqual(await violations(page), []);
+		await page.getByRole('button', { name: 'Show its host key' }).click();
+		await page.getByText('nowhere.example is not to be found.').waitFor();
+		await page.getByLabel('The VM’s address').fill('bench-vm.example');
+		await page.getByLabel('A login there').fill('ada');
+		await page.keyboard.press('Enter');
+		await page.getByText(FINGERPRINT).waitFor();
+		await page.getByLabel('Password of ada').fill(SECRET);
+		await page.getByRole('button', { name: 'Log in and pair' }).click();
+		await page.getByText('Compare the host key first').waitFor();
+		assert.ok(!bed.exporter.asked.some((r) => r.request === 'login-pair'));
+		await shoot(page, 'login-compare');
+		assert.deepEqual(await violations(page), []);
+		await page.getByLabel('It is the same').check();
+		await page.getByRole('button', { name: 'Log in and pair' }).click();
+		await page.getByText('The VM does not let ada in with that password.').waitFor();
+		assert.equal(await page.getByLabel('Password of ada').inputValue(), ''); // it is not kept in the page either
+		await shoot(page, 'login-wrong');
+		const size = page.viewportSize();
+		await page.setViewportSize({ width: 390, height: 844 });
+		await page.emulateMedia({ colorScheme: 'dark' });
+		await shoot(page, 'login-wrong-phone-dark');
+		assert.deepEqual(await violations(page), []);
+		await page.emulateMedia({ colorScheme: 'light' });
+		await page.setViewportSize(size);
+		assert.deepEqual(await violations(page), []);
+		let go;
+		bed.exporter.answers['login-pair'] = async () => { await new Promise((resolve) => { go = resolve; }); bed.exporter.setLink(UP); return { ok: true, host: 'bench-vm.example' }; };
+		await page.getByLabel('Password of ada').fill(SECRET);
+		await page.keyboard.press('Enter');
+		await until(() => go, 'the exporter was asked');
+		bed.exporter.tell('pairing', null, 'CONNECTING', 'the VM lets this Pi in; the link is tried');
+		await page.getByText('The VM lets this Pi in. Connecting').waitFor();
+		await shoot(page, 'login-running');
+		go();
+		await page.getByText('Paired with bench-vm.example').waitFor();
+		assert.equal(await dialog(page).count(), 0);
+		assert.deepEqual(bed.exporter.asked.findLast((r) => r.request === 'login-pair'),
+			{ request: 'login-pair', host: 'bench-vm.example', port: 22, user: 'ada', password: SECRET, host_key: 'ssh-ed25519 AAAA' });
+		assert.ok(!(await page.content()).includes('correct horse'));
+		page.complaints = page.complaints.filter((c) => !/status of (422|503)/.test(c));
+		checkComplaints(page);
+		await close(page);
+	});
+
 	it('disconnects only after a question', async () => {
 		plugAll(bed.exporter);
 		page = await openPage(browser, bed);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "ssh_people.h"
 #include "transport.h"
 
 #define SSHD "/usr/sbin/sshd"
@@ -491,6 +492,8 @@ static pid_t start_sshd(struct ssh_vm *vm, int fd)
 	/* No check's macro in the child: it takes memory, and a job's thread may have held the allocator's lock at the fork. */
 	if (pid != 0)
 		return pid;
+	if (vm->has_people && !ssh_people_enter(vm))
+		_exit(126);
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
 	/* -E: what it says is a file's, the test's own stderr stays readable */

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
@@ -25,6 +26,7 @@ struct ssh_vm {
 	int listen_fd;
 	enum ssh_vm_wire wire;
 	unsigned n_connections;
+	bool has_people;       /* ssh_people.h */
 	unsigned max_sessions; /* of one connection */
 	char host_key[32];     /* the file in use */
 	pid_t sshds[256];      /* one for each connection, 0 without */

@@ -641,6 +641,8 @@ static const char *const USAGE[][5] = {
 	{ "pair", "--host", "vm" },
 	{ "pair", "--host" },
 	{ "pair", "--port", "ssh" },
+	{ "pair", "--login", "root" },
+	{ "pair", "--login", "root", "--host", "vm" },
 	{ "unpair", "vm" },
 	{ "events", "--watch" },
 	{ "test", "x" },
