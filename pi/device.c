@@ -47,7 +47,7 @@ static void device_finish_if_gone(struct device *device);
 
 void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
 {
-	struct device_job *job = device_job_new(device->context->host, &device->busid, &device->hold);
+	struct device_job *job = device_job_new(device->context->host, &device->busid, device->devnum, &device->hold);
 	int r = job ? job_start(device->context->jobs, fn, job, device_job_free, on_done, device, &device->job) : -ENOMEM;
 
 	if (r < 0 && device->state != DEVICE_GONE)
@@ -159,8 +159,8 @@ static void device_start_look(struct device *device)
 	if (device->job || device->state == DEVICE_GONE)
 		return;
 	if (device->hold.device_fd >= 0) {
-		if (usbip_host_is_bound(device->context->host, &device->busid))
-			return; /* an old event: we have it since */
+		if (usbip_host_is_bound(device->context->host, &device->busid) || !device_is_current(device))
+			return; /* an old event: we have it since, or it is unplugged and `remove` follows, which takes the hold */
 		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
 		log_notice("%s: somebody took it from usbip-host", device->busid.text);
 		usbip_hold_done(&device->hold);

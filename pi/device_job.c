@@ -9,7 +9,7 @@
 #include "log.h"
 #include "sysfs.h"
 
-struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
 {
 	struct device_job *job = calloc(1, sizeof(*job));
 
@@ -17,6 +17,7 @@ struct device_job *device_job_new(const struct usbip_host *host, const struct bu
 		return NULL;
 	job->host = host;
 	job->busid = *busid;
+	job->devnum = devnum;
 	job->hold = *hold;
 	*hold = USBIP_HOLD_NONE;
 	return job;
@@ -79,11 +80,32 @@ int device_job_look(void *arg)
 	return r < 0 ? r : descriptors_read(fd, &job->descriptors);
 }
 
+/* A bus id is a place. What was judged may have made room for another device since, whose `remove` and `add` wait in the loop's queue: nobody looked at that
+ * one, and it may be a disk, or the Pi's own network. 0 in between stands for a reset. */
+static int job_check_number(struct device_job *job)
+{
+	uint32_t devnum;
+	int r = usbip_host_get_devnum(job->host, &job->busid, &devnum);
+
+	if (r == 0 && (devnum == job->devnum || devnum == 0 || job->devnum == 0))
+		return 0;
+	return failure_set(&job->failure, FAILURE_GONE, NULL, "%s: another device is in its place now", job->busid.text);
+}
+
 int device_job_bind(void *arg)
 {
 	struct device_job *job = arg;
+	struct failure failure;
+	int r = job_check_number(job);
 
-	return usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+	if (r == 0)
+		r = usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+	if (r < 0)
+		return r;
+	r = job_check_number(job); /* now it can't go unseen any more: the hold keeps its number */
+	if (r < 0)
+		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
+	return r;
 }
 
 int device_job_reset_and_bind(void *arg)
@@ -136,8 +158,11 @@ int device_job_cycle_power(void *arg)
 int device_job_adopt(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_adopt(job->host, &job->busid, &job->hold);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = usbip_host_adopt(job->host, &job->busid, &job->hold);
 	if (r < 0)
 		failure_set(&job->failure, FAILURE_GONE, NULL, "%s: no longer with usbip-host", job->busid.text);
 	return r;
@@ -148,7 +173,7 @@ int device_job_rebind(void *arg)
 	struct device_job *job = arg;
 	int r = usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
 
-	return r < 0 ? r : usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+	return r < 0 ? r : device_job_bind(job);
 }
 
 int device_job_release(void *arg)
@@ -162,6 +187,10 @@ int device_job_forget(void *arg)
 {
 	struct device_job *job = arg;
 
+	/* Looked at and bound between its predecessor's `remove` and its own `add`, it was taken for that one: it goes back, and is found by its own events. */
+	if (usbip_host_is_bound(job->host, &job->busid) && job_check_number(job) == 0 &&
+	    usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) == 0)
+		return 0;
 	usbip_host_forget(job->host, &job->busid, &job->hold);
 	return 0;
 }

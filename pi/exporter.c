@@ -275,9 +275,15 @@ static void exporter_on_uevent(const struct uevent *uevent, void *userdata)
 static void exporter_on_enumerated(const struct busid *busid, const char *syspath, const char *driver, void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct device *device = device_list_find(exporter->devices, busid) ? NULL : device_list_add(exporter->devices, busid, syspath);
+	struct device *device = device_list_find(exporter->devices, busid);
 	bool is_ours = held_file_has(exporter->held_path, busid);
 
+	if (device) { /* its `add` came, and maybe its `bind` was among what was lost */
+		if (device_get_state(device) == DEVICE_SEEN && strcmp(driver, "usb") == 0)
+			device_list_look(exporter->devices, device);
+		return;
+	}
+	device = device_list_add(exporter->devices, busid, syspath);
 	if (!device)
 		return;
 	if (strcmp(driver, "usbip-host") == 0)
