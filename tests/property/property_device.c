@@ -373,6 +373,19 @@ int device_job_reset_and_bind(void *arg)
 	return device_job_bind(arg);
 }
 
+/* Nobody asks for these here. */
+int device_job_reset(void *arg)
+{
+	(void)arg;
+	PROPERTY(!"a reset that nobody asked for");
+	return -EINVAL;
+}
+
+int device_job_cycle_power(void *arg)
+{
+	return device_job_reset(arg);
+}
+
 /* ---- the owner's rules ---- */
 
 void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision)
