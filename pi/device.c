@@ -33,7 +33,7 @@ void device_fail_with(struct device *device, enum failure_code code, const char 
 /* ---- jobs ---- */
 
 /* Every job brings the hold back, whatever became of it. */
-static struct device_job *device_end_job(struct device *device, void *arg)
+struct device_job *device_end_job(struct device *device, void *arg)
 {
 	struct device_job *job = arg;
 
@@ -45,7 +45,7 @@ static struct device_job *device_end_job(struct device *device, void *arg)
 
 static void device_finish_if_gone(struct device *device);
 
-static void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
+void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
 {
 	struct device_job *job = device_job_new(device->context->host, &device->busid, device->devnum, &device->hold);
 	int r = job ? job_start(device->context->jobs, fn, job, device_job_free, on_done, device, &device->job) : -ENOMEM;
@@ -55,7 +55,7 @@ static void device_start_job(struct device *device, job_fn fn, job_done_fn on_do
 }
 
 /* A result that came too late is left to the state that came meanwhile. */
-static bool device_job_is_stale(struct device *device)
+bool device_job_is_stale(struct device *device)
 {
 	if (device->state == DEVICE_GONE) {
 		device_finish_if_gone(device);
@@ -256,6 +256,8 @@ static void device_settle(struct device *device)
 			device->settle_step_usec *= 2;
 		return;
 	}
+	if (device->recovery != RECOVERY_NONE && device_start_recovery(device))
+		return;
 	if (device->goal == GOAL_RELEASE)
 		device_start_job(device, device_job_release, device_on_released);
 	else if (status == USBIP_HOST_ERROR)

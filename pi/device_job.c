@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "hub_port.h"
 #include "log.h"
 #include "sysfs.h"
 
@@ -118,6 +119,43 @@ int device_job_reset_and_bind(void *arg)
 	if (r < 0)
 		log_warning("%s: it could not be reset before it is shared: %s", job->busid.text, strerror(-r));
 	return device_job_bind(job);
+}
+
+static int job_fail_reset(struct device_job *job, int error, const char *what)
+{
+	return failure_set(&job->failure, FAILURE_KERNEL, NULL, "%s: %s: %s", job->busid.text, what, strerror(-error));
+}
+
+int device_job_reset(void *arg)
+{
+	struct device_job *job = arg;
+	int r = usbip_host_reset(job->host, &job->busid);
+
+	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it") : 0;
+}
+
+static int job_rebind_with_reset(struct device_job *job)
+{
+	bool was_bound = job->hold.device_fd >= 0;
+	int r = was_bound ? usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) : 0;
+
+	if (r < 0)
+		return r;
+	r = device_job_reset(job);
+	return was_bound ? usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure) : r;
+}
+
+int device_job_cycle_power(void *arg)
+{
+	struct device_job *job = arg;
+	_cleanup_close_ int fd = usbip_host_open_device(job->host, &job->busid);
+	int r = fd < 0 ? fd : hub_port_cycle(fd);
+
+	if (r == -EOPNOTSUPP) {
+		log_info("%s: its hub can't switch its power; it is reset and bound anew", job->busid.text);
+		return job_rebind_with_reset(job);
+	}
+	return r < 0 ? job_fail_reset(job, r, "its hub's port could not be switched") : 0;
 }
 
 int device_job_adopt(void *arg)

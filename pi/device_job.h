@@ -34,6 +34,12 @@ int device_job_bind(void *job);
 /* The same after a reset of the device; one that can't be done is logged and no reason not to bind. */
 int device_job_reset_and_bind(void *job);
 
+/* Resets it where it is, with whatever driver. */
+int device_job_reset(void *job);
+
+/* Takes its power and gives it back. Where the hub can't: lets it go, resets it, and binds it again if it was bound. */
+int device_job_cycle_power(void *job);
+
 /* Takes hold of what is bound already, of that number. */
 int device_job_adopt(void *job);
 

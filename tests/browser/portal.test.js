@@ -203,7 +203,7 @@ describe('live', () => {
 		await page.getByText('The portal does not answer').waitFor();
 		await shoot(page, 'portal-away');
 		await bed.startPortal();
-		await page.getByText('Log in to').waitFor(); // sessions live in memory
+		await page.getByText('It works: 2 devices').waitFor(); // sessions outlast the portal
 		await close(page);
 	});
 
