@@ -549,8 +549,20 @@ void device_release(struct device *device, const char *reason)
 	device_let_go(device, reason, false);
 }
 
+/* Being let go for a rule: what a person says does not hold it up, and a rule may bring it back. */
+static bool device_is_leaving_by_rule(const struct device *device)
+{
+	return device->has_looked && !device->decision.is_shared && (device->job || device->hold.device_fd >= 0);
+}
+
 void device_share(struct device *device)
 {
+	if (device_is_leaving_by_rule(device)) {
+		device->is_by_rule = true;
+		if (device->state == DEVICE_FAILED)
+			device_enter_state(device, DEVICE_BINDING);
+		return;
+	}
 	device->goal = GOAL_SHARE;
 	device->is_by_rule = false;
 	backoff_reset(&device->backoff);

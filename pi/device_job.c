@@ -111,8 +111,11 @@ int device_job_bind(void *arg)
 int device_job_reset_and_bind(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_reset(job->host, &job->busid);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = usbip_host_reset(job->host, &job->busid);
 	if (r < 0)
 		log_warning("%s: it could not be reset before it is shared: %s", job->busid.text, strerror(-r));
 	return device_job_bind(job);

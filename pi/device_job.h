@@ -40,7 +40,7 @@ int device_job_reset(void *job);
 /* Takes its power and gives it back. Where the hub can't: lets it go, resets it, and binds it again if it was bound. */
 int device_job_cycle_power(void *job);
 
-/* Takes hold of what is bound already. The same holds. */
+/* Takes hold of what is bound already, of that number. */
 int device_job_adopt(void *job);
 
 /* Releases and binds anew: the cure for usbip_status 3. */

@@ -14,6 +14,7 @@
 #include "candidate.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "name_book.h"
 #include "property.h"
 #include "vhci.h"
 #include "virtual_jobs.h"
@@ -54,6 +55,7 @@ static struct world {
 	uint64_t n_offers, n_plugs;
 	unsigned opened_port; /* by the last vhci_open_device() */
 	unsigned next_port;
+	bool is_shut; /* this VM's rules take nothing now */
 	bool is_calm;
 	uint32_t chance;
 } world;
@@ -193,6 +195,12 @@ int vhci_open_device(const struct vhci *vhci, uint32_t port, struct busid *ret_b
 	return open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+void vhci_nudge_node(const struct vhci *vhci, const char *devnode)
+{
+	(void)vhci;
+	PROPERTY(strncmp(devnode, "/dev/", 5) == 0);
+}
+
 /* ---- jobs on the device's directory ---- */
 
 struct seen {
@@ -262,10 +270,40 @@ int candidate_authorize(void *arg)
 	return 0;
 }
 
-int acceptance_check(struct acceptance *acceptance, const struct descriptors *descriptors, struct failure *ret_failure)
+unsigned acceptance_find_main(struct acceptance *acceptance, const struct descriptors *descriptors)
 {
 	(void)acceptance;
-	return descriptors->class == CLASS_SERIAL ? 0 : failure_set(ret_failure, FAILURE_NOT_ACCEPTED, "c", "not accepted");
+	(void)descriptors;
+	return 0;
+}
+
+/* Names are files of udev's: here nobody has one. */
+bool name_book_enter(struct name_book *book, const struct name_claim *claim)
+{
+	(void)book;
+	PROPERTY(claim->busid->text[0]);
+	return false;
+}
+
+void name_book_leave(struct name_book *book, const struct busid *busid)
+{
+	(void)book;
+	(void)busid;
+}
+
+const char *name_book_get(const struct name_book *book, const struct busid *busid)
+{
+	(void)book;
+	(void)busid;
+	return "";
+}
+
+int acceptance_check(struct acceptance *acceptance, const struct acceptance_device *device, struct failure *ret_failure)
+{
+	(void)acceptance;
+	return device->descriptors->class == CLASS_SERIAL && !world.is_shut ?
+		       0 :
+		       failure_set(ret_failure, FAILURE_NOT_ACCEPTED, "c", "not accepted");
 }
 
 /* ---- what must hold ---- */
@@ -391,6 +429,18 @@ static bool deliver_event(void)
 	return true;
 }
 
+static void change_rules(void)
+{
+	world.is_shut = !world.is_shut;
+	property_tell("    the rules take %s", world.is_shut ? "nothing" : "serial devices");
+	for (size_t i = 0; i < world.n_attachments; i++) {
+		const struct attachment_info *info = attachment_get_info(world.attachments[i]);
+
+		attachment_reconsider(world.attachments[i]);
+		PROPERTY(!world.is_shut || (info->state != ATTACHMENT_STATE_ATTACHED && info->state != ATTACHMENT_STATE_SETTLING));
+	}
+}
+
 static void free_strangers_ports(void)
 {
 	for (unsigned i = 0; i < N_PORTS; i++)
@@ -454,6 +504,10 @@ static void step(uint32_t choice)
 			attachment_check(attachment); /* events may have been lost */
 		else if (chance(10) == 0)
 			world.n_events = 0; /* and are */
+		else if (chance(3) == 0)
+			change_rules();
+		else if (attachment)
+			attachment_rename(attachment, chance(2) ? "name" : "");
 		break;
 	}
 }
@@ -532,6 +586,7 @@ static void run(const uint32_t *choices, size_t n)
 	}
 	property_tell("now nobody disturbs any more");
 	world.is_calm = true;
+	world.is_shut = false;
 	end_all();
 	check_a_good_offer();
 	end_all();

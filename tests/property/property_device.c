@@ -33,8 +33,9 @@ struct socket {
 	bool is_plugged, is_serial;
 	uint32_t devnum;
 	enum driver driver;
-	bool has_entry; /* in match_busid */
-	bool is_orphan; /* whose entry it is nobody knows */
+	bool has_entry;         /* in match_busid */
+	uint32_t judged_devnum; /* the last device there that a rule shared */
+	bool is_orphan;         /* whose entry it is nobody knows */
 	uint32_t entry_devnum;
 	enum usbip_host_status status;
 	struct stream *session; /* the stream that its session is on */
@@ -76,8 +77,10 @@ static struct world {
 	uint64_t n_ids, seq;
 	uint32_t next_devnum;
 	int n_holds, null_fd;
-	bool is_calm;    /* nobody disturbs any more */
-	uint32_t chance; /* of this step: what else it may decide */
+	unsigned n_names;                                /* how often the owner named something */
+	bool is_serial_kept, is_other_shared, has_names; /* the owner's rules */
+	bool is_calm;                                    /* nobody disturbs any more */
+	uint32_t chance;                                 /* of this step: what else it may decide */
 } world;
 
 static uint32_t chance(uint32_t n)
@@ -89,6 +92,11 @@ static uint32_t chance(uint32_t n)
 static bool happens(uint32_t one_of)
 {
 	return !world.is_calm && chance(one_of) == 0;
+}
+
+static bool is_shared_kind(bool is_serial)
+{
+	return is_serial ? !world.is_serial_kept : world.is_other_shared;
 }
 
 static struct socket *find_socket(const struct busid *busid)
@@ -261,6 +269,7 @@ int device_job_look(void *arg)
 	job->devnum = socket->devnum;
 	job->speed = 12;
 	job->identity = (struct identity){ .vid = 0x0403, .pid = (uint16_t)(socket->is_serial ? 1 : 2) };
+	job->descriptors.bcd_device = (uint16_t)socket->devnum;
 	job->descriptors.vid = job->identity.vid;
 	job->descriptors.pid = job->identity.pid;
 	return 0;
@@ -275,7 +284,7 @@ static int bind_socket(struct socket *socket, struct device_job *job)
 	if (socket->driver == DRIVER_USBIP && socket->status == USBIP_HOST_USED)
 		return failure_set(&job->failure, FAILURE_BUSY, NULL, "another session is on it");
 	PROPERTY(job->hold.device_fd < 0);
-	PROPERTY(socket->is_serial); /* nothing else is ever given to usbip-host */
+	PROPERTY(socket->judged_devnum == socket->devnum); /* what no rule ever shared is never given to usbip-host */
 	if (happens(10)) {
 		if (chance(2))
 			give_to_usb(socket); /* it had been taken from its driver, and is back */
@@ -351,18 +360,50 @@ int device_job_forget(void *arg)
 		give_to_usb(socket);
 		socket->has_entry = false;
 	} else {
-		socket->is_orphan = true; /* its own events bring it back; if it goes before them its entry is left */
+		/* Known: one that was taken for its predecessor (both came and went within the events that still wait) and had a session. Its own events bring it
+		 * back if it is shared; else it stays with usbip-host until it is unplugged, and its entry with it. */
+		socket->is_orphan = true;
 	}
 	usbip_hold_done(&job->hold);
 	return 0;
 }
 
-void policy_decide(struct policy *policy, const char *syspath, const struct descriptors *descriptors, struct policy_decision *ret_decision)
+int device_job_reset_and_bind(void *arg)
+{
+	return device_job_bind(arg);
+}
+
+/* Nobody asks for these here. */
+int device_job_reset(void *arg)
+{
+	(void)arg;
+	PROPERTY(!"a reset that nobody asked for");
+	return -EINVAL;
+}
+
+int device_job_cycle_power(void *arg)
+{
+	return device_job_reset(arg);
+}
+
+/* ---- the owner's rules ---- */
+
+void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision)
 {
 	(void)policy;
-	(void)syspath;
-	ret_decision->is_shared = descriptors->pid == 1;
-	snprintf(ret_decision->reason, sizeof(ret_decision->reason), "%s", ret_decision->is_shared ? "serial" : "not serial");
+	*ret_decision = (struct policy_decision){ .is_shared = is_shared_kind(device->descriptors->pid == 1) };
+	ret_decision->is_reset = ret_decision->is_shared && device->descriptors->bcd_device % 2;
+	snprintf(ret_decision->reason, sizeof(ret_decision->reason), "%s", ret_decision->is_shared ? "a rule" : "no rule");
+	snprintf(ret_decision->name, sizeof(ret_decision->name), "%s", world.has_names ? "name" : "");
+	if (ret_decision->is_shared)
+		find_socket(device->busid)->judged_devnum = device->descriptors->bcd_device;
+}
+
+void policy_note_place(struct policy *policy, const struct busid *busid, const char *name)
+{
+	(void)policy;
+	(void)busid;
+	(void)name;
 }
 
 /* ---- streams ---- */
@@ -481,10 +522,19 @@ static void vm_forget_dead(void)
 
 static void vm_on_connect(const struct offer *offer)
 {
+	struct vm_offer *known = vm_find(offer->id);
+
+	/* Told again it has another name, and nothing else; one that the VM has just ended begins anew, as its handler does. */
+	if (known) {
+		PROPERTY(world.n_names > 0 && busid_equal(&known->busid, &offer->busid));
+		if (!known->is_live)
+			*known = (struct vm_offer){ .busid = offer->busid, .is_live = true };
+		snprintf(known->id, sizeof(known->id), "%s", offer->id);
+		return;
+	}
 	if (world.n_offers == MAX_OFFERS)
 		vm_forget_dead();
 	for (size_t i = 0; i < world.n_offers; i++) {
-		PROPERTY(strcmp(world.offers[i].id, offer->id) != 0); /* an id is never used again */
 		/* Of one device there is one offer: the VM would refuse the second. */
 		PROPERTY(!world.offers[i].is_live || !busid_equal(&world.offers[i].busid, &offer->busid));
 	}
@@ -727,9 +777,12 @@ static bool deliver_event(void)
 static void overrun(void)
 {
 	/* One whose predecessor's `remove` came while it was already bound is nobody's until its own events come: without them too it would stay so. */
-	for (unsigned i = 0; i < N_SOCKETS; i++)
-		if (world.sockets[i].driver == DRIVER_USBIP && !device_list_find(world.devices, &world.sockets[i].busid))
+	for (unsigned i = 0; i < N_SOCKETS; i++) {
+		struct device *device = device_list_find(world.devices, &world.sockets[i].busid);
+
+		if (world.sockets[i].driver == DRIVER_USBIP && (!device || !device_is_held(device)))
 			return;
+	}
 	property_tell("    uevents are lost");
 	world.n_events = 0;
 	FOR_EACH(device)
@@ -835,6 +888,26 @@ static void use_hands(struct socket *socket)
 		device_release(device, "by hand");
 }
 
+static void change_rules(void)
+{
+	switch (chance(3)) {
+	case 0:
+		world.is_serial_kept = !world.is_serial_kept;
+		break;
+	case 1:
+		world.is_other_shared = !world.is_other_shared;
+		break;
+	default:
+		world.has_names = !world.has_names;
+		world.n_names++;
+		break;
+	}
+	property_tell("    the rules change: serial %d, others %d, names %d", !world.is_serial_kept, world.is_other_shared,
+		      world.has_names);
+	FOR_EACH(device)
+	device_reconsider(device);
+}
+
 static struct vm_offer *any_offer(void)
 {
 	return world.n_offers ? &world.offers[world.n_offers - 1 - chance((uint32_t)(world.n_offers < 4 ? world.n_offers : 4))] : NULL;
@@ -890,8 +963,9 @@ static void step(uint32_t choice)
 		deliver_message();
 		break;
 	case 16:
-		if (!finish_teardown(socket))
-			end_dying_stream();
+		if (!finish_teardown(socket) && !end_dying_stream() && world.n_streams && chance(3) == 0)
+			tell_end(world.streams[chance((uint32_t)world.n_streams)],
+				 FAILURE_STREAM); /* its channel broke, or sshd allows no more */
 		break;
 	case 17:
 		if (world.link == LINK_UP && chance(3) == 0)
@@ -905,6 +979,8 @@ static void step(uint32_t choice)
 	case 19:
 		if (chance(8) == 0)
 			overrun();
+		else if (chance(4) == 0)
+			change_rules();
 		else if (chance(4) == 0 && world.link == LINK_UP)
 			sync_offers();
 		else if (socket->is_plugged)
@@ -966,9 +1042,9 @@ static void check_end(void)
 			continue;
 		}
 		n_plugged++;
-		if (!socket->is_serial) {
+		if (!is_shared_kind(socket->is_serial)) {
 			PROPERTY(device_get_state(device) == DEVICE_IGNORED);
-			PROPERTY(socket->driver == DRIVER_USB && (!socket->has_entry || socket->is_orphan));
+			PROPERTY(socket->is_orphan || (socket->driver == DRIVER_USB && !socket->has_entry));
 			continue;
 		}
 		n_attached++;
