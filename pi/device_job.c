@@ -142,7 +142,7 @@ static int job_rebind_with_reset(struct device_job *job)
 	if (r < 0)
 		return r;
 	r = device_job_reset(job);
-	return was_bound ? usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure) : r;
+	return was_bound ? device_job_bind(job) : r;
 }
 
 int device_job_cycle_power(void *arg)
