@@ -144,6 +144,10 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		return;
 	}
 	device_take_look(device, job);
+	if (device->decision.is_shared && device->is_by_rule) {
+		device->goal = GOAL_SHARE; /* the rule that kept it here is gone since the look began */
+		device->is_by_rule = false;
+	}
 	if (!device->decision.is_shared)
 		device_ignore(device, device->decision.reason);
 	else if (device->goal == GOAL_RELEASE)
