@@ -49,11 +49,11 @@ static void lower(char *text)
 }
 
 /* The next word of *rest, quotes taken off; a backslash keeps the character after it from ending the word, and stays for glob.h. NULL at the end, or at a comment.
- * *ret_is_open: a quote was not closed. */
+ * *ret_is_open: a quote was not closed, or the last character is a backslash. */
 static char *take_word(char **rest, bool *ret_is_open)
 {
 	char *from = *rest + strspn(*rest, " \t"), *to = from, *word = from;
-	bool is_quoted = false;
+	bool is_quoted = false, is_bare = false;
 
 	*ret_is_open = false;
 	if (!*from || *from == '#')
@@ -63,13 +63,17 @@ static char *take_word(char **rest, bool *ret_is_open)
 			is_quoted = !is_quoted;
 			continue;
 		}
-		if (*from == '\\' && from[1])
-			*to++ = *from++;
+		if (*from == '\\') {
+			if (!from[1])
+				is_bare = true; /* it stands before nothing */
+			else
+				*to++ = *from++;
+		}
 		*to++ = *from;
 	}
 	*rest = *from ? from + 1 : from;
 	*to = '\0';
-	*ret_is_open = is_quoted;
+	*ret_is_open = is_quoted || is_bare;
 	return word;
 }
 
@@ -301,7 +305,7 @@ int rule_parse(const struct rule_syntax *syntax, char *line, struct rule *ret_ru
 		return parser_fail(&parser, "the line has control characters or is no UTF-8; expected text");
 	while (r == 0 && (word = take_word(&rest, &is_open))) {
 		if (is_open)
-			return parser_fail(&parser, "a quotation mark is not closed");
+			return parser_fail(&parser, "a quotation mark is not closed, or a backslash stands at the end");
 		r = is_first ? parse_action(&parser, word) : parse_word(&parser, word);
 		is_first = false;
 	}

@@ -479,6 +479,17 @@ START_TEST(a_line_that_is_not_there_is_not_edited)
 }
 END_TEST
 
+/* Found by fuzz_rule: written down it took the closing quotation mark with it. */
+START_TEST(a_backslash_before_nothing_is_told)
+{
+	char line[] = "share serial=A\\ B\\", problem[256] = "";
+	struct rule rule;
+
+	ck_assert_int_eq(rule_parse(&SYNTAX, line, &rule, problem, sizeof(problem)), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(problem, "a backslash stands at the end"));
+}
+END_TEST
+
 /* Found by fuzz_rule. */
 START_TEST(a_file_with_a_nul_byte_is_not_edited)
 {
@@ -570,6 +581,7 @@ int main(void)
 	tcase_add_test(tests, a_new_rule_goes_to_the_end_or_before_another_and_its_comment);
 	tcase_add_test(tests, a_replaced_rule_keeps_its_comment_and_all_other_lines);
 	tcase_add_test(tests, a_line_that_is_not_there_is_not_edited);
+	tcase_add_test(tests, a_backslash_before_nothing_is_told);
 	tcase_add_test(tests, a_file_with_a_nul_byte_is_not_edited);
 	tcase_add_test(tests, the_file_keeps_its_mode);
 	tcase_add_loop_test(tests, a_made_name_is_stable_and_safe, 0, ARRAY_SIZE(NAMES));
