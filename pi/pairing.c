@@ -141,6 +141,19 @@ static void pairing_abort_try(struct pairing *pairing)
 		on_done(&pairing->failure, pairing->waiter);
 }
 
+/* Whether the VM has said that it does not know this Pi (any more): then there is nothing to be told. */
+static bool pairing_is_forgotten(const struct pairing *pairing)
+{
+	json_t *link = link_to_json(pairing->link);
+	const json_t *error = json_object_get(link, "error");
+	struct failure failure = { 0 };
+
+	if (json_is_object(error))
+		failure_from_json(error, &failure);
+	json_decref(link);
+	return failure.code == FAILURE_NOT_PAIRED || failure.code == FAILURE_LOGIN;
+}
+
 int pairing_end(struct pairing *pairing, pairing_done_fn on_done, void *userdata, struct failure *ret_failure)
 {
 	const struct message message = { .type = MESSAGE_UNPAIR };
@@ -165,7 +178,7 @@ int pairing_end(struct pairing *pairing, pairing_done_fn on_done, void *userdata
 	pairing->state = PAIRING_PARTING;
 	log_notice("the pairing%s%s ends", *pairing->former.host ? " with " : "", pairing->former.host);
 	pairing->handlers.on_ended(pairing->userdata); /* while the link can still tell of each device */
-	if (!vm_config_is_paired(&pairing->former)) {
+	if (!vm_config_is_paired(&pairing->former) || (!was_trying && pairing_is_forgotten(pairing))) {
 		pairing_part(pairing);
 	} else if (was_trying || link_get_state(pairing->link) != LINK_UP ||
 		   timer_arm(pairing->event, &pairing->parting_timer, PARTING_USEC, pairing_on_parting_limit, pairing) < 0) {

@@ -456,6 +456,8 @@ START_TEST(a_vm_that_ends_the_pairing_is_shown_with_the_reason)
 	link = link_to_json(exporter_link(bed.exporter));
 	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(link, "error"), "code")), "not-paired");
 	json_decref(link);
+	unpair(); /* there is nothing left to do on that VM */
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
 }
 END_TEST
 
