@@ -154,7 +154,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_enter_state(device, DEVICE_BINDING);
 }
 
-static void device_start_look(struct device *device)
+void device_start_look(struct device *device)
 {
 	if (device->job || device->state == DEVICE_GONE)
 		return;
@@ -181,9 +181,9 @@ void device_look(struct device *device)
 	device_start_look(device);
 }
 
-/* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
-static void device_try_again(struct device *device)
+void device_try_again(struct device *device)
 {
+	device_escalate(device);
 	if (device->hold.device_fd < 0)
 		device_decide(device); /* a disk of it may be mounted by now */
 	if (device->hold.device_fd >= 0 || device->decision.is_shared)
@@ -277,6 +277,8 @@ static void device_enter_binding(struct device *device)
 		return; /* its end goes on from here */
 	if (device->hold.device_fd >= 0) {
 		device_settle(device);
+	} else if (device_start_recovery(device)) {
+		return; /* its end goes on from here */
 	} else if (device->goal == GOAL_SHARE) {
 		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
 		if (device->job)
@@ -399,6 +401,7 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 		break;
 	case DEVICE_ATTACHED:
 		backoff_reset(&device->backoff);
+		device->n_stuck = 0;
 		break;
 	case DEVICE_FAILED:
 		device->next_try_usec = 0;

@@ -373,6 +373,37 @@ int device_job_reset_and_bind(void *arg)
 	return device_job_bind(arg);
 }
 
+int device_job_reset(void *arg)
+{
+	struct device_job *job = arg;
+	const struct socket *socket = find_socket(&job->busid);
+
+	if (!socket->is_plugged || socket->devnum != job->devnum)
+		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
+	PROPERTY(socket->driver != DRIVER_USBIP || socket->status != USBIP_HOST_USED); /* its session is over before */
+	return happens(4) ? failure_set(&job->failure, FAILURE_KERNEL, NULL, "it does not answer") : 0;
+}
+
+int device_job_cycle_power(void *arg)
+{
+	struct device_job *job = arg;
+	struct socket *socket = find_socket(&job->busid);
+	int r;
+
+	if (!socket->is_plugged || socket->devnum != job->devnum)
+		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
+	PROPERTY(socket->driver != DRIVER_USBIP || socket->status != USBIP_HOST_USED);
+	if (chance(2)) {
+		unplug(socket);
+		plug(socket);
+		return 0;
+	}
+	if (job->hold.device_fd < 0)
+		return device_job_reset(job); /* its hub can't */
+	r = release_socket(socket, job);
+	return r < 0 ? r : bind_socket(socket, job);
+}
+
 /* ---- the owner's rules ---- */
 
 void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision)
@@ -380,6 +411,7 @@ void policy_decide(struct policy *policy, const struct policy_device *device, st
 	(void)policy;
 	*ret_decision = (struct policy_decision){ .is_shared = is_shared_kind(device->descriptors->pid == 1) };
 	ret_decision->is_reset = ret_decision->is_shared && device->descriptors->bcd_device % 2;
+	ret_decision->recover = (enum rule_recover)(device->descriptors->bcd_device % 3);
 	snprintf(ret_decision->reason, sizeof(ret_decision->reason), "%s", ret_decision->is_shared ? "a rule" : "no rule");
 	snprintf(ret_decision->name, sizeof(ret_decision->name), "%s", world.has_names ? "name" : "");
 	if (ret_decision->is_shared)
@@ -864,12 +896,15 @@ static void make_offer_id(char *buffer, size_t size, void *userdata)
 
 static void use_hands(struct socket *socket)
 {
+	struct failure failure;
 	struct device *device = device_list_find(world.devices, &socket->busid);
 
 	if (!device)
 		return;
 	property_tell("    a person takes %s in hand", socket->busid.text);
-	if (chance(2))
+	if (chance(4) == 0)
+		(void)device_recover(device, chance(2), &failure);
+	else if (chance(2))
 		device_share(device);
 	else
 		device_release(device, "by hand");
