@@ -19,7 +19,10 @@ static void device_go_on(struct device *device)
 {
 	switch (device->state) {
 	case DEVICE_BINDING:
-		device_enter_state(device, DEVICE_BINDING);
+		if (device->hold.device_fd >= 0 || device->goal == GOAL_RELEASE)
+			device_enter_state(device, DEVICE_BINDING);
+		else
+			device_start_look(device); /* never taken unseen, and it may be another one after a reset */
 		break;
 	case DEVICE_FAILED:
 		device_try_again(device);
@@ -52,10 +55,20 @@ static void device_on_recovered(int result, void *arg, void *userdata)
 	device_go_on(device);
 }
 
+/* With usbip-host and not by us: somebody's session may be on it. */
+static bool device_is_anothers(const struct device *device)
+{
+	return device->hold.device_fd < 0 && usbip_host_is_bound(device->context->host, &device->busid);
+}
+
 bool device_start_recovery(struct device *device)
 {
 	if (device->recovery == RECOVERY_NONE || device->job)
 		return false;
+	if (device_is_anothers(device)) {
+		device->recovery = RECOVERY_NONE;
+		return false;
+	}
 	device_start_job(device, device->recovery == RECOVERY_POWER ? device_job_cycle_power : device_job_reset, device_on_recovered);
 	if (!device->job)
 		device->recovery = RECOVERY_NONE;
@@ -83,7 +96,7 @@ void device_escalate(struct device *device)
 	static const unsigned reset_at = 2, power_at = 4; /* failures in a row; each way gets one chance */
 	enum rule_recover recover = device->decision.recover;
 
-	if (!device_is_stuck(device) || device->recovery != RECOVERY_NONE)
+	if (!device_is_stuck(device) || device->recovery != RECOVERY_NONE || device_is_anothers(device))
 		return;
 	device->n_stuck++;
 	if (recover >= RULE_RECOVER_RESET && device->n_stuck == reset_at)
@@ -103,7 +116,7 @@ int device_recover(struct device *device, bool is_hard, struct failure *ret_fail
 	if (device->job || device->recovery != RECOVERY_NONE)
 		return failure_set(ret_failure, FAILURE_BUSY, "Try again.", "%s is busy: something is under way for it",
 				   device->busid.text);
-	if (device->hold.device_fd < 0 && usbip_host_is_bound(device->context->host, &device->busid))
+	if (device_is_anothers(device))
 		return failure_set(ret_failure, FAILURE_BUSY, NULL, "%s is bound to usbip-host by somebody else", device->busid.text);
 	device->recovery = is_hard ? RECOVERY_POWER : RECOVERY_RESET;
 	device->n_resets++;
