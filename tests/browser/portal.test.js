@@ -362,6 +362,28 @@ describe('dialogs', () => {
 		await close(page);
 	});
 
+	it('says where a password can be read on its way, and knows a VM that was found', async () => {
+		bed.exporter.status.vms = [{ id: 'a'.repeat(32), name: 'bench-vm', host: 'bench-vm.local', address: '192.0.2.7', port: 2222, fingerprint: 'SHA256:x', is_paired: false }];
+		bed.exporter.tell('network', null, 'FOUND', 'bench-vm');
+		page = await openPage(browser, bed);
+		await page.getByText('VMs in this network').waitFor();
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Without a terminal').click();
+		assert.equal(await page.getByLabel('The VM’s address').inputValue(), '192.0.2.7');
+		assert.equal(await page.getByLabel('Its SSH port').inputValue(), '2222');
+		assert.equal(await page.getByText('plain HTTP').count(), 0); // from the machine itself to itself
+		await close(page);
+		bed.origin = bed.origin.replace('127.0.0.1', '127.0.0.2');
+		page = await openPage(browser, bed);
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Without a terminal').click();
+		await page.getByText('whoever can read your network can read the password').waitFor();
+		await shoot(page, 'login-plain');
+		assert.deepEqual(await violations(page), []);
+		checkComplaints(page);
+		await close(page);
+	});
+
 	it('disconnects only after a question', async () => {
 		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
