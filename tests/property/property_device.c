@@ -384,6 +384,7 @@ int device_job_reset(void *arg)
 	return happens(4) ? failure_set(&job->failure, FAILURE_KERNEL, NULL, "it does not answer") : 0;
 }
 
+/* The hub takes its power, and it comes back as another one; or the hub can't. */
 int device_job_cycle_power(void *arg)
 {
 	struct device_job *job = arg;
@@ -896,18 +897,20 @@ static void make_offer_id(char *buffer, size_t size, void *userdata)
 
 static void use_hands(struct socket *socket)
 {
-	struct failure failure;
 	struct device *device = device_list_find(world.devices, &socket->busid);
 
 	if (!device)
 		return;
 	property_tell("    a person takes %s in hand", socket->busid.text);
-	if (chance(4) == 0)
+	if (chance(4) == 0) {
+		struct failure failure;
+
 		(void)device_recover(device, chance(2), &failure);
-	else if (chance(2))
+	} else if (chance(2)) {
 		device_share(device);
-	else
+	} else {
 		device_release(device, "by hand");
+	}
 }
 
 static void change_rules(void)
