@@ -207,6 +207,17 @@ static int parse_also(struct parser *parser, char *value)
 	return parser_copy(parser, "also=", value, parser->rule->also[i], sizeof(parser->rule->also[i]));
 }
 
+static int parse_recover(struct parser *parser, char *value)
+{
+	if (strcmp(value, "reset") == 0)
+		parser->rule->recover = RULE_RECOVER_RESET;
+	else if (strcmp(value, "power") == 0)
+		parser->rule->recover = RULE_RECOVER_POWER;
+	else
+		return parser_fail(parser, "recover=%.40s is not known; expected recover=reset or recover=power", value);
+	return 0;
+}
+
 static int parse_reset(struct parser *parser, char *value)
 {
 	if (*value)
@@ -223,10 +234,15 @@ static const struct {
 	bool is_repeatable;
 	int (*parse)(struct parser *parser, char *value);
 } KEYS[] = {
-	{ "serial=", 0, false, parse_serial },        { "driver=", 0, false, parse_driver },
-	{ "class=", 0, false, parse_class },          { "socket=", RULE_KEY_SOCKET, false, parse_socket },
-	{ "pi=", RULE_KEY_PI, false, parse_pi },      { "name=", RULE_KEY_NAME, false, parse_name },
-	{ "also=", RULE_KEY_NAME, true, parse_also }, { "reset-before-share", RULE_KEY_RESET, false, parse_reset },
+	{ "serial=", 0, false, parse_serial },
+	{ "driver=", 0, false, parse_driver },
+	{ "class=", 0, false, parse_class },
+	{ "socket=", RULE_KEY_SOCKET, false, parse_socket },
+	{ "pi=", RULE_KEY_PI, false, parse_pi },
+	{ "name=", RULE_KEY_NAME, false, parse_name },
+	{ "also=", RULE_KEY_NAME, true, parse_also },
+	{ "reset-before-share", RULE_KEY_RESET, false, parse_reset },
+	{ "recover=", RULE_KEY_RESET, false, parse_recover },
 };
 
 static int parse_action(struct parser *parser, const char *word)
@@ -438,6 +454,8 @@ int rule_format(const struct rule_syntax *syntax, const struct rule *rule, char 
 		writer_add_value(&writer, "also=", rule->also[i]);
 	if (rule->is_reset)
 		writer_add(&writer, " reset-before-share");
+	if (rule->recover != RULE_RECOVER_NONE)
+		writer_add(&writer, " recover=%s", rule->recover == RULE_RECOVER_POWER ? "power" : "reset");
 	return writer.error;
 }
 

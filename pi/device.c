@@ -158,7 +158,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_enter_state(device, DEVICE_BINDING);
 }
 
-static void device_start_look(struct device *device)
+void device_start_look(struct device *device)
 {
 	if (device->job || device->state == DEVICE_GONE)
 		return;
@@ -185,9 +185,9 @@ void device_look(struct device *device)
 	device_start_look(device);
 }
 
-/* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
-static void device_try_again(struct device *device)
+void device_try_again(struct device *device)
 {
+	device_escalate(device);
 	if (device->hold.device_fd < 0)
 		device_decide(device); /* a disk of it may be mounted by now */
 	if (device->hold.device_fd >= 0 || device->decision.is_shared)
@@ -281,6 +281,8 @@ static void device_enter_binding(struct device *device)
 		return; /* its end goes on from here */
 	if (device->hold.device_fd >= 0) {
 		device_settle(device);
+	} else if (device_start_recovery(device)) {
+		return; /* its end goes on from here */
 	} else if (device->goal == GOAL_SHARE && !device->decision.is_shared) {
 		device_start_look(device); /* nobody has judged it: it is never taken unseen, by whatever way it came here */
 	} else if (device->goal == GOAL_SHARE) {
@@ -405,6 +407,7 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 		break;
 	case DEVICE_ATTACHED:
 		backoff_reset(&device->backoff);
+		device->n_stuck = 0;
 		break;
 	case DEVICE_FAILED:
 		device->next_try_usec = 0;

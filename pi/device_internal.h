@@ -43,6 +43,7 @@ struct device {
 	struct backoff backoff;
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
 	unsigned n_attached, n_failed, n_resets;
+	unsigned n_stuck;       /* failures in a row that a harder way may mend */
 	unsigned n_short_lives; /* before this one, in a row: why it is held up in SEEN; else 0 */
 };
 
@@ -69,8 +70,17 @@ struct device_job *device_end_job(struct device *device, void *arg);
 /* Whether the result came too late: it was unplugged meanwhile. */
 bool device_job_is_stale(struct device *device);
 
+/* Looks at it and decides, unless something is under way: its end must then do it. */
+void device_start_look(struct device *device);
+
+/* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
+void device_try_again(struct device *device);
+
 /* Starts the recovery that is wanted; false if none is. Its end goes on from BINDING. */
 bool device_start_recovery(struct device *device);
+
+/* Before another try: chooses a harder way where the owner's rule lets it and it is time. */
+void device_escalate(struct device *device);
 
 /* Asks the policy what it says of the device now. */
 void device_decide(struct device *device);

@@ -129,8 +129,11 @@ static int job_fail_reset(struct device_job *job, int error, const char *what)
 int device_job_reset(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_reset(job->host, &job->busid);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = usbip_host_reset(job->host, &job->busid);
 	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it") : 0;
 }
 
@@ -149,8 +152,11 @@ int device_job_cycle_power(void *arg)
 {
 	struct device_job *job = arg;
 	_cleanup_close_ int fd = usbip_host_open_device(job->host, &job->busid);
-	int r = fd < 0 ? fd : hub_port_cycle(fd);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = fd < 0 ? fd : hub_port_cycle(fd);
 	if (r == -EOPNOTSUPP) {
 		log_info("%s: its hub can't switch its power; it is reset and bound anew", job->busid.text);
 		return job_rebind_with_reset(job);

@@ -281,6 +281,7 @@ static void policy_apply(struct policy *policy, const struct rule *rule, const s
 	snprintf(decision->rule, sizeof(decision->rule), "%.120s:%u: %.110s", policy->options->rules_path, rule->line, text);
 	memcpy(decision->name, rule->name, sizeof(decision->name));
 	decision->is_reset = rule->is_reset;
+	decision->recover = rule->recover;
 	switch ((enum policy_action)rule->action) {
 	case POLICY_SHARE:
 		decision->is_shared = true;

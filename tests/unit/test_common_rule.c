@@ -168,7 +168,8 @@ START_TEST(what_a_rule_asks_for_is_read)
 	struct rule rule;
 	char problem[256];
 
-	ck_assert_int_eq(parse(&SYNTAX, "  ask 2e8a:000a name=pico.1 also=2E8A:0003 also=2e8a:0004 reset-before-share  # mine", &rule,
+	ck_assert_int_eq(parse(&SYNTAX,
+			       "  ask 2e8a:000a name=pico.1 also=2E8A:0003 also=2e8a:0004 reset-before-share recover=power  # mine", &rule,
 			       problem, sizeof(problem)),
 			 1);
 	ck_assert_uint_eq(rule.action, 2);
@@ -178,6 +179,7 @@ START_TEST(what_a_rule_asks_for_is_read)
 	ck_assert_str_eq(rule.also[1], "2e8a:0004");
 	ck_assert_str_eq(rule.also[2], "");
 	ck_assert(rule.is_reset);
+	ck_assert_int_eq(rule.recover, RULE_RECOVER_POWER);
 }
 END_TEST
 
@@ -239,6 +241,8 @@ static const struct {
 	{ "share 0403:6001 name=x also=1111:1111 also=1111:1112 also=1111:1113 also=1111:1114 also=1111:1115", "more than 4" },
 	{ "share 0403:6001 reset-before-share=yes", "takes no value" },
 	{ "share 0403:6001 reset-before-share reset-before-share", "twice" },
+	{ "share 0403:6001 recover=", "expected recover=reset or" },
+	{ "share 0403:6001 recover=pray", "expected recover=reset or" },
 	{ "share 0403:6001 pi=x", "\"pi=\" is not known" },
 	{ "share 0403:6001 serial=\x1b[2J", "control characters" },
 	{ "share 0403:6001 serial=\xff", "no UTF-8" },
@@ -308,7 +312,7 @@ START_TEST(a_rule_that_is_written_reads_the_same)
 {
 	static const char *const lines[] = {
 		"share 0403:6001",
-		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share",
+		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share recover=reset",
 		"ignore serial=\"a b\"",
 		"ask serial=\"a \\\" b\\\\\"",
 		"ask serial=#1",
