@@ -26,6 +26,7 @@ struct device {
 	struct stream *stream;  /* owned: of the offer, or opened ahead of it */
 	int kernel_fd;          /* owned: the stream's end for usbip-host, while the bind is still going */
 	struct failure refusal; /* what the VM said of an offer that was made while the bind was still going */
+	bool is_found;          /* a predecessor bound it, and we have not taken hold of it yet */
 	bool is_announced;      /* the stream has been told which offer it is for */
 	bool is_streaming;      /* the kernel has the stream's socket */
 	char offer_id[MESSAGE_ID_SIZE];

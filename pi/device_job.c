@@ -7,13 +7,13 @@
 #include "cleanup.h"
 #include "sysfs.h"
 
-struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
 {
 	struct device_job *job = calloc(1, sizeof(*job));
 
 	if (!job)
 		return NULL;
-	job->host = host;
+	job->host = usbip_host_ref(host);
 	job->busid = *busid;
 	job->hold = *hold;
 	*hold = USBIP_HOLD_NONE;
@@ -25,6 +25,7 @@ void device_job_free(void *arg)
 	struct device_job *job = arg;
 
 	usbip_hold_done(&job->hold);
+	usbip_host_unref(job->host);
 	free(job);
 }
 
@@ -89,8 +90,10 @@ int device_job_adopt(void *arg)
 	struct device_job *job = arg;
 	int r = usbip_host_adopt(job->host, &job->busid, &job->hold);
 
-	if (r < 0)
+	if (r == -ENODEV || r == -ENOENT)
 		failure_set(&job->failure, FAILURE_GONE, NULL, "%s: no longer with usbip-host", job->busid.text);
+	else if (r < 0)
+		failure_set(&job->failure, FAILURE_KERNEL, NULL, "%s: it could not be taken over: %s", job->busid.text, strerror(-r));
 	return r;
 }
 

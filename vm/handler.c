@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "acceptance.h"
+#include "blocked.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "handler_request.h"
@@ -348,7 +349,8 @@ json_t *handler_status_to_json(struct handler *handler)
 
 	for (size_t i = 0; i < handler->roster.n; i++)
 		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
-	return json_pack("{s:s, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "pis", pis);
+	return json_pack("{s:s, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "pis", pis, "blocked",
+			 blocked_to_json(handler->jobs));
 }
 
 /* ---- life ---- */

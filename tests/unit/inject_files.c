@@ -94,7 +94,6 @@ INJECT_SIMPLE(INJECT_FILES, ssize_t, readlinkat, (int directory, const char *pat
 INJECT_SIMPLE(INJECT_FILES, int, faccessat, (int directory, const char *path, int mode, int flags), (directory, path, mode, flags), -1)
 INJECT_SIMPLE(INJECT_FILES, int, access, (const char *path, int mode), (path, mode), -1)
 INJECT_SIMPLE(INJECT_FILES, int, fstatat, (int directory, const char *path, struct stat *st, int flags), (directory, path, st, flags), -1)
-INJECT_SIMPLE(INJECT_FILES, int, fstat, (int fd, struct stat *st), (fd, st), -1)
 INJECT_SIMPLE(INJECT_FILES, int, stat, (const char *path, struct stat *st), (path, st), -1)
 INJECT_SIMPLE(INJECT_FILES, int, rename, (const char *from, const char *to), (from, to), -1)
 INJECT_SIMPLE(INJECT_FILES, int, link, (const char *from, const char *to), (from, to), -1)
@@ -112,7 +111,6 @@ INJECT_LARGE(pread);
 INJECT_LARGE(pwrite);
 INJECT_LARGE(readdir);
 INJECT_LARGE(fstatat);
-INJECT_LARGE(fstat);
 INJECT_LARGE(stat);
 INJECT_LARGE(ftruncate);
 INJECT_LARGE(mkostemp);

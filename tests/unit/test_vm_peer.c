@@ -1,5 +1,6 @@
 /* A Pi that follows a script, against the real handler on a fake sysfs. */
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -498,6 +499,46 @@ static size_t expect_kept(struct vm_pi *from)
 	return json_array_size(json_object_get(synced, "keep"));
 }
 
+/* A machine that sleeps: its clock goes on, its loop does not. */
+static void sleep_for(unsigned ms)
+{
+	poll(NULL, 0, (int)ms);
+}
+
+START_TEST(a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges)
+{
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say_hello(&pi, 1000);
+	json_decref(vm_pi_expect(&pi, "hello"));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":1,\"offers\":[]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	attach_acm();
+	json_decref(vm_pi_expect(&pi, "attached"));
+	sleep_for(1000);
+	ck_assert_int_gt(send(pi.fd, "{\"type\":\"beat\"}\n", 16, MSG_NOSIGNAL), 0); /* while it sleeps */
+	sleep_for(1000);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "up");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "attached");
+}
+END_TEST
+
+START_TEST(a_vm_that_slept_while_the_pi_did_lets_go_as_soon_as_it_wakes)
+{
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say_hello(&pi, 1000);
+	json_decref(vm_pi_expect(&pi, "hello"));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":1,\"offers\":[]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	attach_acm();
+	json_decref(vm_pi_expect(&pi, "attached"));
+	sleep_for(2000);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "away");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "detaching");
+}
+END_TEST
+
 START_TEST(a_lost_channel_alone_detaches_nothing)
 {
 	vm_pi_come_up(&pi, &bed, BED_PI);
@@ -721,6 +762,8 @@ int main(void)
 	tcase_add_checked_fixture(faults, setup, teardown);
 	tcase_set_timeout(faults, 30);
 	tcase_add_test(faults, silence_beyond_the_patience_detaches_everything);
+	tcase_add_test(faults, a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges);
+	tcase_add_test(faults, a_vm_that_slept_while_the_pi_did_lets_go_as_soon_as_it_wakes);
 	tcase_add_test(faults, a_lost_channel_alone_detaches_nothing);
 	tcase_add_test(faults, what_the_pi_does_not_stream_any_more_is_detached_by_sync);
 	tcase_add_test(faults, a_sync_on_the_same_channel_keeps_what_is_on_its_way);
