@@ -10,19 +10,38 @@
 
 #include "cleanup.h"
 
+#define FILE_FIRST_SIZE ((size_t)4096)
+
+/* Most files are small, whatever they might be. There is always room for a NUL behind what is allocated. */
+static int file_grow(char **content, size_t *allocated, size_t limit)
+{
+	size_t wanted = *allocated ? 2 * *allocated : FILE_FIRST_SIZE;
+	char *grown;
+
+	if (wanted > limit)
+		wanted = limit;
+	grown = realloc(*content, wanted + 1);
+	if (!grown)
+		return -ENOMEM;
+	*content = grown;
+	*allocated = wanted;
+	return 0;
+}
+
 ssize_t file_read(const char *path, size_t max_size, char **ret_content)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *content = NULL;
-	size_t used = 0;
+	size_t used = 0, allocated = 0;
 
 	if (fd < 0)
 		return -errno;
-	content = malloc(max_size + 2);
-	if (!content)
-		return -ENOMEM;
 	for (;;) {
-		ssize_t n = read(fd, content + used, max_size + 1 - used);
+		ssize_t n;
+		int r = used == allocated ? file_grow(&content, &allocated, max_size + 1) : 0;
+		if (r < 0)
+			return r;
+		n = read(fd, content + used, allocated - used);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -114,6 +133,8 @@ int file_replace_lines(const char *path, size_t max_size, file_line_fn is_old, c
 
 	if (size < 0 && size != -ENOENT)
 		return (int)size;
+	if (size > 0 && memchr(old, '\0', (size_t)size))
+		return -EBADMSG; /* no text: what is behind it would be lost */
 	stream = open_memstream(&new, &new_size);
 	if (!stream)
 		return -ENOMEM;

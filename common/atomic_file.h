@@ -20,5 +20,5 @@ int file_write_new(const char *path, const char *content, size_t size, mode_t mo
 typedef bool (*file_line_fn)(const char *line, size_t length, const void *userdata);
 
 /* Rewrites the file at path, atomically: all lines stay but those that is_old picks, and addition (whole lines, maybe none) goes to the end. A missing
- * file is an empty one; one above max_size is left alone (-EFBIG). 0 or negative errno. */
+ * file is an empty one; one above max_size is left alone (-EFBIG), and so is one with a NUL byte (-EBADMSG). 0 or negative errno. */
 int file_replace_lines(const char *path, size_t max_size, file_line_fn is_old, const void *userdata, const char *addition, mode_t mode);

@@ -39,6 +39,10 @@ static const struct {
 	{ FAILURE_WRONG_CODE, "wrong-code", -EKEYREJECTED },
 	{ FAILURE_LOCKED, "locked", -EAGAIN },
 	{ FAILURE_CANCELLED, "cancelled", -ECANCELED },
+	{ FAILURE_WRONG_PASSWORD, "wrong-password", -EACCES },
+	{ FAILURE_NO_PASSWORD_LOGIN, "no-password-login", -EACCES },
+	{ FAILURE_NO_SUDO, "no-sudo", -EPERM },
+	{ FAILURE_NOT_INSTALLED, "not-installed", -ENOPKG },
 };
 
 const char *failure_code_to_string(enum failure_code code)

@@ -7,32 +7,36 @@
  * interface: they stand in --json output and cross the link. */
 enum failure_code {
 	FAILURE_NONE,
-	FAILURE_INTERNAL,      /* out of memory, a broken invariant */
-	FAILURE_BAD_REQUEST,   /* a request or message that makes no sense */
-	FAILURE_NOT_FOUND,     /* no such device, Pi, ... */
-	FAILURE_AMBIGUOUS,     /* a selection that fits several */
-	FAILURE_NOT_ALLOWED,   /* the caller lacks the right */
-	FAILURE_NO_MODULE,     /* usbip-host or vhci_hcd is not loaded */
-	FAILURE_NO_USB,        /* the kernel was built without USB (Debian's cloud kernel) */
-	FAILURE_NO_PERMISSION, /* sysfs refused the write */
-	FAILURE_NO_FREE_PORT,  /* every vhci port of this speed is in use */
-	FAILURE_TABLE_FULL,    /* usbip-host's match_busid table (16) is full */
-	FAILURE_BUSY,          /* somebody else holds the device or the port */
-	FAILURE_GONE,          /* the device was unplugged meanwhile */
-	FAILURE_KERNEL,        /* a kernel interface failed in another way */
-	FAILURE_ENUMERATION,   /* attached, but the VM's kernel could not read the device */
-	FAILURE_IDENTITY,      /* the device is not what was offered */
-	FAILURE_NOT_ACCEPTED,  /* the VM's policy does not take such a device */
-	FAILURE_STREAM,        /* the stream could not be opened or ended early */
-	FAILURE_TIMEOUT,       /* the other side or the kernel did not answer in time */
-	FAILURE_VERSION,       /* the two sides speak different protocols */
-	FAILURE_HOST_KEY,      /* the VM's host key is not the pinned one */
-	FAILURE_LOGIN,         /* the VM does not accept the Pi's key */
-	FAILURE_UNREACHABLE,   /* no address, no route, connection refused */
-	FAILURE_NOT_PAIRED,    /* there is no VM to push to, or no such Pi */
-	FAILURE_WRONG_CODE,    /* the digits typed are not those shown, or somebody is in between */
-	FAILURE_LOCKED,        /* too many wrong tries: not now */
-	FAILURE_CANCELLED,     /* somebody stopped it */
+	FAILURE_INTERNAL,          /* out of memory, a broken invariant */
+	FAILURE_BAD_REQUEST,       /* a request or message that makes no sense */
+	FAILURE_NOT_FOUND,         /* no such device, Pi, ... */
+	FAILURE_AMBIGUOUS,         /* a selection that fits several */
+	FAILURE_NOT_ALLOWED,       /* the caller lacks the right */
+	FAILURE_NO_MODULE,         /* usbip-host or vhci_hcd is not loaded */
+	FAILURE_NO_USB,            /* the kernel was built without USB (Debian's cloud kernel) */
+	FAILURE_NO_PERMISSION,     /* sysfs refused the write */
+	FAILURE_NO_FREE_PORT,      /* every vhci port of this speed is in use */
+	FAILURE_TABLE_FULL,        /* usbip-host's match_busid table (16) is full */
+	FAILURE_BUSY,              /* somebody else holds the device or the port */
+	FAILURE_GONE,              /* the device was unplugged meanwhile */
+	FAILURE_KERNEL,            /* a kernel interface failed in another way */
+	FAILURE_ENUMERATION,       /* attached, but the VM's kernel could not read the device */
+	FAILURE_IDENTITY,          /* the device is not what was offered */
+	FAILURE_NOT_ACCEPTED,      /* the VM's policy does not take such a device */
+	FAILURE_STREAM,            /* the stream could not be opened or ended early */
+	FAILURE_TIMEOUT,           /* the other side or the kernel did not answer in time */
+	FAILURE_VERSION,           /* the two sides speak different protocols */
+	FAILURE_HOST_KEY,          /* the VM's host key is not the pinned one */
+	FAILURE_LOGIN,             /* the VM does not accept the Pi's key */
+	FAILURE_UNREACHABLE,       /* no address, no route, connection refused */
+	FAILURE_NOT_PAIRED,        /* there is no VM to push to, or no such Pi */
+	FAILURE_WRONG_CODE,        /* the digits typed are not those shown, or somebody is in between */
+	FAILURE_LOCKED,            /* too many wrong tries: not now */
+	FAILURE_CANCELLED,         /* somebody stopped it */
+	FAILURE_WRONG_PASSWORD,    /* the VM does not let this login in with that password */
+	FAILURE_NO_PASSWORD_LOGIN, /* the VM takes no passwords, or wants more than one */
+	FAILURE_NO_SUDO,           /* that login may not do there what takes root */
+	FAILURE_NOT_INSTALLED,     /* there is no usbpush on the VM, or one that is too old */
 };
 
 struct failure {

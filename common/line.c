@@ -6,6 +6,8 @@
 
 void line_buffer_done(struct line_buffer *buffer)
 {
+	if (buffer->data)
+		explicit_bzero(buffer->data, buffer->allocated); /* there may have been a password in it */
 	free(buffer->data);
 	*buffer = (struct line_buffer){ 0 };
 }

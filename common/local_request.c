@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "json_text.h"
+#include "secret.h"
 
 #define ANSWER_MAX_SIZE ((size_t)4 * 1024 * 1024)
 #define LINE_REST_MS    1000 /* the rest of a line that has begun is on its way: given up, its end would pass for the next line */
@@ -37,7 +38,7 @@ int local_connect(const char *path, const char *unit, struct failure *ret_failur
 
 static int local_send_line(int fd, const json_t *request)
 {
-	_cleanup_free_ char *text = json_text(request, 0);
+	_cleanup_secret_ char *text = json_text(request, 0);
 	size_t size, at = 0;
 
 	if (!text)

@@ -188,6 +188,7 @@ static int local_client_read_line(struct local_client *client, char **ret_line, 
 	if (n <= 0)
 		return -EIO;
 	r = line_buffer_add(&client->input, data, (size_t)n);
+	explicit_bzero(data, (size_t)n);
 	return r < 0 ? r : line_buffer_take(&client->input, ret_line, ret_size);
 }
 
@@ -209,6 +210,8 @@ static int local_client_on_io(sd_event_source *source, int fd, uint32_t events, 
 		local_client_end(client);
 	else if (r > 0)
 		local_client_handle(client, line, size);
+	if (line)
+		explicit_bzero(line, size); /* there may have been a password in it */
 	return 0;
 }
 

@@ -9,10 +9,24 @@
 #include "line.h"
 
 static const char *const TYPE_NAMES[] = {
-	[MESSAGE_HELLO] = "hello",           [MESSAGE_SYNC] = "sync",     [MESSAGE_SYNCED] = "synced",     [MESSAGE_CONNECT] = "connect",
-	[MESSAGE_DISCONNECT] = "disconnect", [MESSAGE_BEAT] = "beat",     [MESSAGE_PING] = "ping",         [MESSAGE_PONG] = "pong",
-	[MESSAGE_ATTACHED] = "attached",     [MESSAGE_FAILED] = "failed", [MESSAGE_DETACHED] = "detached", [MESSAGE_REFUSED] = "refused",
-	[MESSAGE_RESYNC] = "resync",         [MESSAGE_SPARE] = "spare",   [MESSAGE_STREAM] = "stream",     [MESSAGE_UNKNOWN] = "unknown",
+	[MESSAGE_HELLO] = "hello",
+	[MESSAGE_SYNC] = "sync",
+	[MESSAGE_SYNCED] = "synced",
+	[MESSAGE_CONNECT] = "connect",
+	[MESSAGE_DISCONNECT] = "disconnect",
+	[MESSAGE_BEAT] = "beat",
+	[MESSAGE_PING] = "ping",
+	[MESSAGE_PONG] = "pong",
+	[MESSAGE_ATTACHED] = "attached",
+	[MESSAGE_FAILED] = "failed",
+	[MESSAGE_DETACHED] = "detached",
+	[MESSAGE_REFUSED] = "refused",
+	[MESSAGE_RESYNC] = "resync",
+	[MESSAGE_SPARE] = "spare",
+	[MESSAGE_STREAM] = "stream",
+	[MESSAGE_UNKNOWN] = "unknown",
+	[MESSAGE_UNPAIR] = "unpair",
+	[MESSAGE_UNPAIRED] = "unpaired",
 };
 
 /* ---- reading: every field is checked before anything is copied ---- */
@@ -277,6 +291,10 @@ static int message_read_fields(const json_t *object, struct message *message, st
 	case MESSAGE_REFUSED:
 		failure_from_json(object, &message->failure); /* also of a version whose fields are others: what is missing is empty */
 		return 0;
+	case MESSAGE_UNPAIRED:
+		if (json_object_get(object, "code"))
+			failure_from_json(object, &message->failure);
+		return 0;
 	case MESSAGE_STREAM:
 		return read_id(object, type, "offer", message->id, failure);
 	case MESSAGE_UNKNOWN:
@@ -284,6 +302,7 @@ static int message_read_fields(const json_t *object, struct message *message, st
 	case MESSAGE_BEAT:
 	case MESSAGE_RESYNC:
 	case MESSAGE_SPARE:
+	case MESSAGE_UNPAIR:
 	case MESSAGE_UNRECOGNIZED:
 		return 0;
 	}
@@ -437,6 +456,8 @@ static json_t *message_to_json(const struct message *message)
 		return failed_to_json(message);
 	case MESSAGE_REFUSED:
 		return failure_to_json(&message->failure);
+	case MESSAGE_UNPAIRED:
+		return message->failure.code == FAILURE_NONE ? json_object() : failure_to_json(&message->failure);
 	case MESSAGE_STREAM:
 		return json_pack("{s:s}", "offer", message->id);
 	case MESSAGE_UNKNOWN:
@@ -444,6 +465,7 @@ static json_t *message_to_json(const struct message *message)
 	case MESSAGE_BEAT:
 	case MESSAGE_RESYNC:
 	case MESSAGE_SPARE:
+	case MESSAGE_UNPAIR:
 		return json_object();
 	case MESSAGE_UNRECOGNIZED:
 		return NULL; /* never written */

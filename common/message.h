@@ -51,6 +51,8 @@ enum message_type {
 	MESSAGE_RESYNC,
 	MESSAGE_SPARE,
 	MESSAGE_STREAM,
+	MESSAGE_UNPAIR,
+	MESSAGE_UNPAIRED,
 	MESSAGE_UNKNOWN,      /* the peer did not know the type `of` */
 	MESSAGE_UNRECOGNIZED, /* a type that this version does not know; `of` has it */
 };
@@ -98,7 +100,7 @@ struct message {
 	char of[32];              /* unknown, unrecognized */
 	struct hello hello;
 	struct offer offer;         /* connect */
-	struct failure failure;     /* failed, refused */
+	struct failure failure;     /* failed, refused, unpaired (FAILURE_NONE: all is done) */
 	struct attached *attached;  /* owned; attached only */
 	struct sync_entry *entries; /* owned; sync, synced */
 	size_t n_entries;

@@ -54,6 +54,14 @@ struct serial_driver_index *serial_driver_index_free(struct serial_driver_index 
 	return NULL;
 }
 
+static bool is_one_of(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
 /* A driver built into the kernel has no path: those are told by name. */
 static bool serial_driver_is_known_name(const char *name)
 {
@@ -109,10 +117,7 @@ static bool serial_driver_is_known_name(const char *name)
 		"usb_debug",
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strcmp(names[i], name) == 0)
-			return true;
-	return false;
+	return is_one_of(name, names, ARRAY_SIZE(names));
 }
 
 static bool serial_driver_is_serial(struct kmod_module *module)
@@ -125,27 +130,52 @@ static bool serial_driver_is_serial(struct kmod_module *module)
 	return (path && strstr(path, "/drivers/usb/serial/")) || serial_driver_is_known_name(name);
 }
 
+/* A Pi's own kernel has some of these built in: its Ethernet socket is a USB device there. */
+static bool serial_driver_is_known_net_name(const char *name)
+{
+	static const char *const names[] = {
+		"aqc111",     "asix",     "ax88179_178a", "cdc_eem",   "cdc_ether",  "cdc_mbim", "cdc_ncm",        "cdc_phonet",
+		"cdc_subset", "ch9200",   "cx82310_eth",  "dm9601",    "gl620a",     "hso",      "huawei_cdc_ncm", "int51x1",
+		"ipheth",     "kalmia",   "kaweth",       "lan78xx",   "lg_vl600",   "mcs7830",  "net1080",        "pegasus",
+		"plusb",      "qmi_wwan", "r8152",        "r8153_ecm", "rndis_host", "rtl8150",  "sierra_net",     "smsc75xx",
+		"smsc95xx",   "sr9700",   "sr9800",       "usbnet",    "zaurus",     "brcmfmac", "rtl8192cu",      "rtl8xxxu",
+	};
+
+	return is_one_of(name, names, ARRAY_SIZE(names));
+}
+
 static bool serial_driver_is_net(struct kmod_module *module)
 {
 	const char *path = kmod_module_get_path(module);
 
-	return path && strstr(path, "/drivers/net/");
+	return (path && strstr(path, "/drivers/net/")) || serial_driver_is_known_net_name(kmod_module_get_name(module));
 }
 
-/* The first module that the interface's modalias leads to and that is of the kind asked for. 1, 0 for none, negative errno. */
-static int serial_driver_find(struct serial_driver_index *index, const struct descriptors *descriptors,
-			      const struct usb_interface *interface, bool (*is_kind)(struct kmod_module *), char *buffer, size_t size)
+/* The modules that the interface's modalias leads to; the list is the caller's. 0 or negative errno. */
+static int serial_driver_resolve(struct serial_driver_index *index, const struct descriptors *descriptors,
+				 const struct usb_interface *interface, struct kmod_list **ret_list)
 {
-	struct kmod_list *list = NULL, *item;
 	char modalias[128];
 	int r = index->error < 0 ? index->error : descriptors_modalias(descriptors, interface, modalias, sizeof(modalias));
 
+	*ret_list = NULL;
 	if (r < 0)
 		return r;
-	r = kmod_module_new_from_lookup(index->kmod, modalias, &list);
+	r = kmod_module_new_from_lookup(index->kmod, modalias, ret_list);
 	if (r < 0)
 		return r == -ENOSYS ? -ENOENT : r;
-	r = 0;
+	return 0;
+}
+
+/* The first of them that is of the kind asked for. 1, 0 for none, negative errno. */
+static int serial_driver_find(struct serial_driver_index *index, const struct descriptors *descriptors,
+			      const struct usb_interface *interface, bool (*is_kind)(struct kmod_module *), char *buffer, size_t size)
+{
+	struct kmod_list *list, *item;
+	int r = serial_driver_resolve(index, descriptors, interface, &list);
+
+	if (r < 0)
+		return r;
 	kmod_list_foreach(item, list)
 	{
 		struct kmod_module *module = kmod_module_get_module(item);
@@ -158,6 +188,35 @@ static int serial_driver_find(struct serial_driver_index *index, const struct de
 	}
 	kmod_module_unref_list(list);
 	return r;
+}
+
+static bool names_have(char names[][SERIAL_DRIVER_NAME_SIZE], size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+int serial_driver_list(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface,
+		       char names[][SERIAL_DRIVER_NAME_SIZE], size_t max, size_t *n)
+{
+	struct kmod_list *list, *item;
+	int r = serial_driver_resolve(index, descriptors, interface, &list);
+
+	if (r < 0)
+		return r;
+	kmod_list_foreach(item, list)
+	{
+		struct kmod_module *module = kmod_module_get_module(item);
+		const char *name = kmod_module_get_name(module);
+
+		if (*n < max && strlen(name) < SERIAL_DRIVER_NAME_SIZE && !names_have(names, *n, name))
+			memcpy(names[(*n)++], name, strlen(name) + 1);
+		kmod_module_unref(module);
+	}
+	kmod_module_unref_list(list);
+	return 0;
 }
 
 int serial_driver_lookup(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface,

@@ -4,6 +4,8 @@
 
 #include "descriptor.h"
 
+#define SERIAL_DRIVER_NAME_SIZE 48
+
 /* Which serial driver the kernel would bind to an interface, looked up by modalias in the module index (libkmod), so that it
  * does not depend on what is loaded yet. */
 struct serial_driver_index;
@@ -26,3 +28,7 @@ int serial_driver_is_network(struct serial_driver_index *index, const struct des
 /* Whether a driver of another kind (input, network, storage ...) would bind the interface: 1 and its name in buffer, 0 if none, negative errno. */
 int serial_driver_find_other(struct serial_driver_index *index, const struct descriptors *descriptors,
 			     const struct usb_interface *interface, char *buffer, size_t size);
+
+/* Adds the names of all drivers that the kernel has for the interface to names, each once, as many as fit: *n of max are filled. 0 or negative errno. */
+int serial_driver_list(struct serial_driver_index *index, const struct descriptors *descriptors, const struct usb_interface *interface,
+		       char names[][SERIAL_DRIVER_NAME_SIZE], size_t max, size_t *n);

@@ -17,8 +17,9 @@
 #include "status_view.h"
 #include "table.h"
 
-#define TEST_TIMEOUT_MS 22000
-#define TEST_STEP_MS    100
+#define TEST_TIMEOUT_MS   22000
+#define TEST_STEP_MS      100
+#define UNPAIR_TIMEOUT_MS 12000 /* the VM has 8 s */
 
 int command_fail(const struct failure *failure)
 {
@@ -224,9 +225,14 @@ int command_unpair(int argc, char **argv)
 
 	if (argc > 1)
 		return command_usage("unpair takes no argument \"%s\"", argv[1]);
-	if (command_ask(json_pack("{s:s}", "request", "unpair"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+	if (command_ask(json_pack("{s:s}", "request", "unpair"), UNPAIR_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
-	printf("Unpaired; the devices are this Pi's own again. On the VM, usbpush-vm unpair takes this Pi's key out.\n");
+	printf("Unpaired; the devices are this Pi's own again.\n");
+	fflush(stdout);
+	if (json_is_true(json_object_get(answer, "vm_cleaned")))
+		return DONE;
+	failure_from_json(json_object_get(answer, "left"), &failure);
+	(void)command_fail(&failure); /* this Pi's side is done all the same */
 	return DONE;
 }
 

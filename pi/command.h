@@ -15,6 +15,15 @@ int command_attach(int argc, char **argv);
 /* detach DEVICE */
 int command_detach(int argc, char **argv);
 
+/* share DEVICE: a rule in devices.conf shares it from now on. */
+int command_share(int argc, char **argv);
+
+/* ignore DEVICE: a rule keeps it here. */
+int command_ignore(int argc, char **argv);
+
+/* name DEVICE NAME [--also VID:PID]: what it is called; --also: it comes back under that VID:PID when its boot loader runs. */
+int command_name(int argc, char **argv);
+
 /* key: prints the public key that the VM has to authorize. */
 int command_key(int argc, char **argv);
 

@@ -16,6 +16,9 @@ int command_fail(const struct failure *failure);
 /* Says "usbpush: ...; see usbpush --help". Returns USAGE. */
 int command_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Pairs by a login of the VM: shows its host key, asks for yes and the password on the terminal. */
+int command_pair_login(const char *host, const char *user, json_int_t port);
+
 /* The control socket's path; another one for tests. */
 const char *command_control_path(void);
 

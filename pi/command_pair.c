@@ -24,11 +24,9 @@
 static int parse_pair(int argc, char **argv, json_t *request, const char **ret_operand)
 {
 	static const struct option options[] = {
-		{ "host", required_argument, NULL, 'h' },
-		{ "host-key", required_argument, NULL, 'k' },
-		{ "user", required_argument, NULL, 'u' },
-		{ "port", required_argument, NULL, 'p' },
-		{ 0 },
+		{ "host", required_argument, NULL, 'h' },  { "host-key", required_argument, NULL, 'k' },
+		{ "user", required_argument, NULL, 'u' },  { "port", required_argument, NULL, 'p' },
+		{ "login", required_argument, NULL, 'l' }, { 0 },
 	};
 	int option;
 
@@ -42,6 +40,8 @@ static int parse_pair(int argc, char **argv, json_t *request, const char **ret_o
 			json_object_set_new(request, "host_key", json_string(optarg));
 		else if (option == 'u')
 			json_object_set_new(request, "user", json_string(optarg));
+		else if (option == 'l')
+			json_object_set_new(request, "login", json_string(optarg));
 		else if (option == 'p')
 			json_object_set_new(request, "port", json_integer(strtol(optarg, &end, 10)));
 		else
@@ -50,6 +50,11 @@ static int parse_pair(int argc, char **argv, json_t *request, const char **ret_o
 			return command_usage("--port takes a number, not \"%s\"", optarg);
 	}
 	*ret_operand = optind < argc ? argv[optind++] : NULL;
+	if (json_object_get(request, "login"))
+		return optind < argc || !*ret_operand || json_object_get(request, "host") || json_object_get(request, "host_key") ||
+				       json_object_get(request, "user") ?
+			       command_usage("pair --login takes a login of the VM, --port, and the VM's name or address") :
+			       0;
 	if (optind < argc || (*ret_operand && json_object_size(request) > 1))
 		return command_usage("pair takes a VM's name, or --host and --host-key, or nothing");
 	if (json_object_size(request) > 1 && (!json_object_get(request, "host") || !json_object_get(request, "host_key")))
@@ -216,5 +221,8 @@ int command_pair(int argc, char **argv)
 
 	if (r)
 		return r;
+	if (json_object_get(request, "login"))
+		return command_pair_login(operand, text_of(request, "login"),
+					  json_object_get(request, "port") ? json_integer_value(json_object_get(request, "port")) : 22);
 	return json_object_size(request) > 1 ? pair_by_hand(request) : pair_by_code(operand);
 }

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "control_device.h"
 #include "follow.h"
 #include "local_server.h"
+#include "login_pair.h"
 #include "machine.h"
 #include "pair_desk.h"
 #include "setup_code.h"
@@ -92,6 +94,36 @@ static struct device *control_select(struct control *control, struct local_clien
 	return NULL;
 }
 
+/* A request about the device that it names. */
+static void control_on_device(struct control *control, struct local_client *client, const json_t *arguments,
+			      void (*handle)(struct exporter *, struct device *, struct local_client *, const json_t *))
+{
+	struct device *device = control_select(control, client, arguments);
+
+	if (device)
+		handle(control->exporter, device, client, arguments);
+}
+
+static void control_share(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_share);
+}
+
+static void control_ignore(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_ignore);
+}
+
+static void control_name(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_name);
+}
+
+static void control_answer(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_answer);
+}
+
 static void control_attach_one(struct device *device, void *userdata)
 {
 	(void)userdata;
@@ -100,8 +132,6 @@ static void control_attach_one(struct device *device, void *userdata)
 
 static void control_attach(struct control *control, struct local_client *client, const json_t *arguments)
 {
-	struct device *device;
-
 	if (link_get_state(exporter_link(control->exporter)) == LINK_UNPAIRED) {
 		control_refuse(client, FAILURE_NOT_PAIRED, "Pair first: usbpush pair.", "this Pi is not paired with a VM");
 		return;
@@ -112,11 +142,7 @@ static void control_attach(struct control *control, struct local_client *client,
 		local_client_reply(client, NULL);
 		return;
 	}
-	device = control_select(control, client, arguments);
-	if (!device)
-		return;
-	device_share(device);
-	local_client_reply(client, json_pack("{s:s}", "busid", device_busid(device)->text));
+	control_on_device(control, client, arguments, control_device_attach);
 }
 
 static void control_detach(struct control *control, struct local_client *client, const json_t *arguments)
@@ -196,15 +222,20 @@ static void control_pair(struct control *control, struct local_client *client, c
 		control_refuse(client, FAILURE_BUSY, "Wait for its end, 20 s at most.", "another pairing is under way");
 }
 
+/* This Pi has no VM any more; whether the VM knows that is in the answer. */
+static void control_on_unpaired(const struct failure *failure, void *userdata)
+{
+	local_client_reply(userdata,
+			   json_pack("{s:b, s:o}", "vm_cleaned", !failure, "left", failure ? failure_to_json(failure) : json_null()));
+}
+
 static void control_unpair(struct control *control, struct local_client *client, const json_t *arguments)
 {
 	struct failure failure;
 
 	(void)arguments;
-	if (exporter_unpair(control->exporter, &failure) < 0)
+	if (exporter_unpair(control->exporter, control_on_unpaired, client, &failure) < 0)
 		local_client_fail(client, &failure);
-	else
-		local_client_reply(client, NULL);
 }
 
 /* ---- pairing by six digits ---- */
@@ -255,6 +286,40 @@ static void control_pairing_cancel(struct control *control, struct local_client 
 		local_client_fail(client, &failure);
 	else
 		local_client_reply(client, NULL);
+}
+
+/* ---- pairing by a login of the VM ---- */
+
+static struct login_pair_request control_read_login(const json_t *arguments)
+{
+	const json_t *password = json_object_get(arguments, "password"), *port = json_object_get(arguments, "port");
+	const char *text = json_string_value(password);
+
+	return (struct login_pair_request){
+		.host = json_string_value(json_object_get(arguments, "host")),
+		.user = json_string_value(json_object_get(arguments, "user")),
+		.password = text && strlen(text) == json_string_length(password) ? text : NULL,
+		.host_key = json_string_value(json_object_get(arguments, "host_key")),
+		.port = port ? json_integer_value(port) : 22,
+	};
+}
+
+static void control_login_look(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const struct login_pair_request request = control_read_login(arguments);
+	struct failure failure;
+
+	if (login_pair_look(exporter_login_pair(control->exporter), &request, control_on_pair_answer, client, &failure) < 0)
+		local_client_fail(client, &failure);
+}
+
+static void control_login_pair(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	const struct login_pair_request request = control_read_login(arguments);
+	struct failure failure;
+
+	if (login_pair_start(exporter_login_pair(control->exporter), &request, control_on_pair_answer, client, &failure) < 0)
+		local_client_fail(client, &failure);
 }
 
 /* ---- what usbpush-mdns tells ---- */
@@ -308,9 +373,15 @@ static const struct {
 	{ "events", false, control_events },
 	{ "attach", true, control_attach },
 	{ "detach", true, control_detach },
+	{ "share", true, control_share },
+	{ "ignore", true, control_ignore },
+	{ "name", true, control_name },
+	{ "answer", true, control_answer },
 	{ "key", true, control_key },
 	{ "pair", true, control_pair },
 	{ "unpair", true, control_unpair },
+	{ "login-look", true, control_login_look },
+	{ "login-pair", true, control_login_pair },
 	{ "test", true, control_test },
 	{ "vm-found", false, control_vm_found },
 	{ "vm-lost", false, control_vm_lost },
@@ -355,6 +426,7 @@ static void control_on_gone(struct local_client *client, void *userdata)
 	struct control *control = userdata;
 
 	exporter_pair_forget(control->exporter, client);
+	login_pair_forget(exporter_login_pair(control->exporter), client);
 	pair_desk_forget(exporter_pair_desk(control->exporter), client);
 	if (local_client_get_data(client))
 		follow_forget(exporter_follow(control->exporter));
@@ -401,6 +473,7 @@ struct control *control_free(struct control *control)
 	if (!control)
 		return NULL;
 	event_log_set_listener(exporter_events(control->exporter), NULL, NULL);
+	login_pair_forget(exporter_login_pair(control->exporter), NULL);
 	pair_desk_forget(exporter_pair_desk(control->exporter), NULL); /* all who wait are clients of ours */
 	local_server_free(control->server);
 	free(control);

@@ -116,7 +116,9 @@ static void device_take_look(struct device *device, const struct device_job *job
 	device->devnum = job->devnum;
 	device->speed = job->speed;
 	device->identity = job->identity;
-	policy_decide(device->context->policy, device->syspath, &job->descriptors, &device->decision);
+	device->descriptors = job->descriptors;
+	device->has_looked = true;
+	device_decide(device);
 }
 
 /* One that flaps must stay for a moment first. Whether it is held up. */
@@ -152,7 +154,9 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		return;
 	}
 	device_take_look(device, job);
-	if (!device->decision.is_shared)
+	if (device->decision.is_unsure)
+		device_fail_with(device, FAILURE_KERNEL, device->decision.reason);
+	else if (!device->decision.is_shared)
 		device_ignore(device, device->decision.reason);
 	else if (device->goal == GOAL_RELEASE)
 		device_ignore_as_asked(device);
@@ -178,6 +182,7 @@ static void device_start_look(struct device *device)
 		device_enter_state(device, DEVICE_SEEN);
 	device->look_usec = clock_now_usec();
 	device->decision = (struct policy_decision){ 0 };
+	device->has_looked = false;
 	device_start_job(device, device_job_look, device_on_looked);
 }
 
@@ -192,6 +197,8 @@ void device_look(struct device *device)
 /* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
 static void device_try_again(struct device *device)
 {
+	if (device->hold.device_fd < 0 && !device->is_found)
+		device_decide(device); /* a disk of it may be mounted by now */
 	if (device->hold.device_fd >= 0 || device->is_found || device->decision.is_shared)
 		device_enter_state(device, DEVICE_BINDING);
 	else
@@ -300,6 +307,10 @@ static void device_on_found_looked(int result, void *arg, void *userdata)
 		snprintf(device->decision.reason, sizeof(device->decision.reason), "its descriptors can't be read on the Pi");
 	else
 		device_take_look(device, job);
+	if (device->goal == GOAL_SHARE && device->decision.is_unsure) {
+		device_fail_with(device, FAILURE_KERNEL, device->decision.reason);
+		return;
+	}
 	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
 		device->goal = GOAL_RELEASE;
 		snprintf(device->reason, sizeof(device->reason), "%s",
@@ -331,7 +342,7 @@ static void device_enter_binding(struct device *device)
 	} else if (device->is_found) {
 		device_take_over(device);
 	} else if (device->goal == GOAL_SHARE) {
-		device_start_job(device, device_job_bind, device_on_bound);
+		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
 		if (device->job)
 			device_offer_ahead(device);
 	} else {
@@ -558,20 +569,27 @@ void device_lose_stream(struct device *device, const char *why)
 	device_enter_state(device, DEVICE_BINDING);
 }
 
-void device_release(struct device *device, const char *reason)
+void device_let_go(struct device *device, const char *reason, bool is_by_rule)
 {
 	if (device->state == DEVICE_GONE)
 		return;
 	device_send_disconnect(device, reason);
 	snprintf(device->reason, sizeof(device->reason), "%s", reason);
 	device->goal = GOAL_RELEASE;
+	device->is_by_rule = is_by_rule;
 	if (device->state != DEVICE_IGNORED)
 		device_enter_state(device, DEVICE_BINDING);
+}
+
+void device_release(struct device *device, const char *reason)
+{
+	device_let_go(device, reason, false);
 }
 
 void device_share(struct device *device)
 {
 	device->goal = GOAL_SHARE;
+	device->is_by_rule = false;
 	backoff_reset(&device->backoff);
 	if (device->state == DEVICE_IGNORED || device->state == DEVICE_FAILED) {
 		if (device->hold.device_fd >= 0 || device->is_found)
@@ -609,6 +627,11 @@ const char *device_offer_id(const struct device *device, bool *ret_is_streaming)
 {
 	*ret_is_streaming = device->is_streaming;
 	return device->offer_id;
+}
+
+bool device_is_foreign(const struct device *device)
+{
+	return !device_is_held(device) && usbip_host_is_bound(device->context->host, &device->busid);
 }
 
 bool device_is_held(const struct device *device)

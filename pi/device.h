@@ -74,6 +74,9 @@ void device_handle_message(struct device *device, const struct message *message)
 /* By hand or at exit: end the stream and give it back to the Pi's own driver; it then is IGNORED with that reason until device_share() or a new plug. */
 void device_release(struct device *device, const char *reason);
 
+/* The rules changed: it is judged anew, and shared, let go or renamed accordingly; what was detached by hand stays so. */
+void device_reconsider(struct device *device);
+
 /* Shares it again, or now: what detached it by hand is forgotten. */
 void device_share(struct device *device);
 
@@ -89,11 +92,20 @@ const char *device_state_to_string(enum device_state state);
 /* What it is, all zero until it was looked at; borrowed. */
 const struct identity *device_identity(const struct device *device);
 
+/* What the policy said last; all zero until it was looked at. Borrowed. */
+const struct policy_decision *device_decision(const struct device *device);
+
+/* What the policy is asked about; borrowed from the device. False until it was looked at. */
+bool device_to_policy(const struct device *device, struct policy_device *ret_asked);
+
 /* Whether it is offered to the VM now: in OFFERED, ATTACHED, and toward the end of BINDING. */
 bool device_has_offer(const struct device *device);
 
 /* The offer that the VM may know, or "" in states without one. is_streaming: its stream stands. */
 const char *device_offer_id(const struct device *device, bool *ret_is_streaming);
+
+/* Whether somebody else gave it to usbip-host (`usbip bind`): it is taken from there only if a person asks for it. */
+bool device_is_foreign(const struct device *device);
 
 /* Whether usbip-host holds it by our doing, so that a successor may find out. */
 bool device_is_held(const struct device *device);

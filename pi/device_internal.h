@@ -1,6 +1,6 @@
 #pragma once
 
-/* Shared by device.c (the states), device_offer.c (what passes between a device and the VM) and device_view.c (what people see). */
+/* Shared by device.c (the states), device_policy.c (whether it is shared), device_offer.c (what passes between a device and the VM) and device_view.c (what people see). */
 
 #include <stdint.h>
 
@@ -19,7 +19,10 @@ struct device {
 	uint32_t busnum, devnum, speed;
 	struct identity identity;
 	struct policy_decision decision;
-	char reason[128]; /* of IGNORED, or why it waits */
+	bool is_by_rule; /* GOAL_RELEASE came from the owner's rules, and goes with them */
+	bool has_looked; /* identity and descriptors are there */
+	struct descriptors descriptors;
+	char reason[192]; /* of IGNORED, or why it waits */
 	struct failure failure;
 	struct usbip_hold hold; /* owned */
 	struct job *job;        /* under way while not NULL */
@@ -53,6 +56,12 @@ void device_fail_with(struct device *device, enum failure_code code, const char 
 /* The state's one timer: what its end means is the state's. */
 void device_arm_timer(struct device *device, uint64_t delay_usec);
 
+/* Asks the policy what it says of the device now. */
+void device_decide(struct device *device);
+
+/* Back to the Pi's own driver, with the reason; is_by_rule: a rule may bring it back. */
+void device_let_go(struct device *device, const char *reason, bool is_by_rule);
+
 /* Ends the stream, and forgets what the VM said of it. */
 void device_drop_stream(struct device *device);
 
@@ -61,6 +70,9 @@ void device_offer_ahead(struct device *device);
 
 /* Entry action of OFFERED: makes an offer unless that was done ahead, and starts the session if the VM waits for it. */
 void device_enter_offered(struct device *device);
+
+/* Tells the VM another name for what is offered to it. */
+void device_send_name(const struct device *device);
 
 /* Takes the last offer back, if there was one. */
 void device_send_disconnect(const struct device *device, const char *reason);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "log.h"
 #include "sysfs.h"
 
 struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
@@ -83,6 +84,16 @@ int device_job_bind(void *arg)
 	struct device_job *job = arg;
 
 	return usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+}
+
+int device_job_reset_and_bind(void *arg)
+{
+	struct device_job *job = arg;
+	int r = usbip_host_reset(job->host, &job->busid);
+
+	if (r < 0)
+		log_warning("%s: it could not be reset before it is shared: %s", job->busid.text, strerror(-r));
+	return device_job_bind(job);
 }
 
 int device_job_adopt(void *arg)

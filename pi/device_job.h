@@ -30,6 +30,9 @@ int device_job_look(void *job);
 /* Binds to usbip-host; the hold is filled. */
 int device_job_bind(void *job);
 
+/* The same after a reset of the device; one that can't be done is logged and no reason not to bind. */
+int device_job_reset_and_bind(void *job);
+
 /* Takes hold of what is bound already. */
 int device_job_adopt(void *job);
 

@@ -82,7 +82,15 @@ static void device_send_connect(const struct device *device)
 	offer->devid = device->busnum << 16 | device->devnum;
 	offer->speed = device->speed;
 	offer->identity = device->identity;
+	memcpy(offer->name, device->decision.name, sizeof(device->decision.name));
 	link_send(device->context->link, &message);
+}
+
+/* The same offer once more: what the VM knows of it stays, the name is the new one. */
+void device_send_name(const struct device *device)
+{
+	if (device->is_announced)
+		device_send_connect(device);
 }
 
 void device_send_disconnect(const struct device *device, const char *reason)

@@ -100,7 +100,7 @@ static json_t *device_vm_to_json(const struct device *device)
 json_t *device_to_json(const struct device *device)
 {
 	const struct identity *identity = &device->identity;
-	char vid[8], pid[8], text[600];
+	char vid[8], pid[8], text[640];
 	uint64_t now = clock_now_usec();
 	json_t *object;
 
@@ -108,8 +108,10 @@ json_t *device_to_json(const struct device *device)
 	snprintf(pid, sizeof(pid), "%04x", identity->pid);
 	device_describe(device, text, sizeof(text));
 	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "busid", device->busid.text, "vid", vid, "pid", pid,
-			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name", "",
-			   "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
+			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name",
+			   device->decision.name, "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
+	json_object_set_new(object, "rule", json_string(device->decision.rule));
+	json_object_set_new(object, "is_asking", json_boolean(device->decision.is_asking && device->state == DEVICE_IGNORED));
 	json_object_set_new(object, "vm", device_vm_to_json(device));
 	json_object_set_new(object, "steps_ms", device_steps_to_json(device));
 	json_object_set_new(object, "error", device->state == DEVICE_FAILED ? failure_to_json(&device->failure) : json_null());

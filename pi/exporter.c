@@ -13,9 +13,11 @@
 #include "follow.h"
 #include "held_file.h"
 #include "log.h"
+#include "login_pair.h"
 #include "machine.h"
 #include "pair_desk.h"
 #include "pairing.h"
+#include "rulebook.h"
 #include "selection.h"
 
 #define EXPORTER_MAX_JOBS 64
@@ -29,15 +31,18 @@ struct exporter {
 	struct daemon *daemon; /* borrowed: outlives us */
 	struct exporter_options options;
 	char key_path[256], held_path[256];
-	char *held;                     /* owned: what was last written to held_path */
-	char *former;                   /* owned: what it says while devices are enumerated */
-	struct job_runner *jobs;        /* owned */
-	struct usbip_host *host;        /* owned */
-	struct policy *policy;          /* owned */
+	char *held;                /* owned: what was last written to held_path */
+	char *former;              /* owned: what it says while devices are enumerated */
+	struct job_runner *jobs;   /* owned */
+	struct usbip_host *host;   /* owned */
+	struct policy *policy;     /* owned */
+	struct rulebook *rulebook; /* owned */
+	struct policy_options policy_options;
 	struct link *link;              /* owned */
 	struct pairing *pairing;        /* owned */
 	struct follow *follow;          /* owned */
 	struct pair_desk *desk;         /* owned */
+	struct login_pair *login_pair;  /* owned */
 	struct event_log *events;       /* owned */
 	struct uevent_monitor *monitor; /* owned */
 	sd_event_source *look_timer;    /* owned */
@@ -70,6 +75,12 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 /* ---- what devices say ---- */
 
+/* Something was missed, about a device or in the run directory: all are looked at anew, in a moment, when there is memory again. */
+static void exporter_look_later(struct exporter *exporter)
+{
+	timer_arm(exporter->daemon->event, &exporter->look_timer, LOOK_AGAIN_USEC, exporter_on_look, exporter);
+}
+
 /* So that a successor knows which devices at usbip-host are ours (reconciled with sysfs at its start). */
 static void exporter_write_held(struct exporter *exporter)
 {
@@ -93,10 +104,12 @@ static void exporter_write_held(struct exporter *exporter)
 	free(exporter->held);
 	exporter->held = NULL; /* the next change writes it again */
 	r = held_file_write(exporter->held_path, text, size);
-	if (r < 0)
-		log_warning("%s can't be written: %s", exporter->held_path, strerror(-r));
-	else
-		exporter->held = TAKE_PTR(text);
+	if (r == 0) {
+		exporter->held = strdup(text);
+		return;
+	}
+	log_warning("%s can't be written: %s", exporter->held_path, strerror(-r));
+	exporter_look_later(exporter); /* and with it, it is written again */
 }
 
 static void exporter_check_stop(struct exporter *exporter)
@@ -219,6 +232,10 @@ static void exporter_on_message(const struct message *message, void *userdata)
 		exporter_handle_synced(exporter, message);
 		return;
 	}
+	if (message->type == MESSAGE_UNPAIRED || message->type == MESSAGE_UNKNOWN) {
+		pairing_handle_message(exporter->pairing, message);
+		return;
+	}
 	FOR_EACH_DEVICE(exporter, device)
 	if (strcmp(device_offer_id(device, &is_streaming), message->id) == 0) {
 		device_handle_message(device, message);
@@ -238,12 +255,6 @@ static void exporter_on_link_lost(void *userdata)
 }
 
 /* ---- what the kernel says ---- */
-
-/* Something about a device was missed: all are looked at anew, in a moment, when there is memory again. */
-static void exporter_look_later(struct exporter *exporter)
-{
-	timer_arm(exporter->daemon->event, &exporter->look_timer, LOOK_AGAIN_USEC, exporter_on_look, exporter);
-}
 
 static struct device *exporter_add_device(struct exporter *exporter, const struct busid *busid, const char *syspath)
 {
@@ -381,10 +392,19 @@ static void exporter_share_all(void *userdata)
 	struct exporter *exporter = userdata;
 
 	FOR_EACH_DEVICE(exporter, device)
-	device_share(device);
+	if (!device_is_foreign(device))
+		device_share(device);
 }
 
-void exporter_reload(struct exporter *exporter)
+static void exporter_release_all(void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	FOR_EACH_DEVICE(exporter, device)
+	device_release(device, "not paired with a VM");
+}
+
+static void exporter_reload_pairing(struct exporter *exporter)
 {
 	struct vm_config config;
 	int r;
@@ -409,8 +429,7 @@ void exporter_reload(struct exporter *exporter)
 	pairing_cancel(exporter->pairing);
 	/* Devices are let go while the link can still tell the VM. */
 	if (!vm_config_is_paired(&config))
-		FOR_EACH_DEVICE(exporter, device)
-	device_release(device, "not paired with a VM");
+		exporter_release_all(exporter);
 	link_configure(exporter->link, &config);
 	if (vm_config_is_paired(&config))
 		exporter_share_all(exporter);
@@ -423,14 +442,30 @@ static int exporter_on_reload(sd_event_source *source, uint64_t usec, void *user
 	(void)source;
 	(void)usec;
 	exporter->is_reading_again = true;
-	exporter_reload(exporter);
+	exporter_reload_pairing(exporter);
 	exporter->is_reading_again = false;
 	return 0;
 }
 
+static void exporter_on_rules(void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	if (exporter->is_stopping)
+		return;
+	FOR_EACH_DEVICE(exporter, device)
+	device_reconsider(device);
+}
+
+void exporter_reload(struct exporter *exporter)
+{
+	exporter_reload_pairing(exporter);
+	rulebook_reload(exporter->rulebook);
+}
+
 static void exporter_on_back(void *userdata)
 {
-	exporter_reload(userdata);
+	exporter_reload_pairing(userdata);
 }
 
 static int exporter_init_context(struct exporter *exporter)
@@ -441,7 +476,9 @@ static int exporter_init_context(struct exporter *exporter)
 		.on_message = exporter_on_message,
 		.on_lost = exporter_on_link_lost,
 	};
-	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all, .on_back = exporter_on_back };
+	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all,
+								  .on_ended = exporter_release_all,
+								  .on_back = exporter_on_back };
 	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 
 	if (r == 0)
@@ -457,6 +494,9 @@ static int exporter_init_context(struct exporter *exporter)
 	if (r == 0)
 		r = pair_desk_new(exporter->daemon->event, exporter->pairing, exporter->events, exporter->key_path,
 				  exporter->options.pair_limits, &exporter->desk);
+	if (r == 0)
+		r = login_pair_new(exporter->daemon->event, exporter->jobs, exporter->pairing, exporter->events, exporter->key_path,
+				   &exporter->login_pair);
 	exporter->context = (struct device_context){
 		.event = exporter->daemon->event,
 		.jobs = exporter->jobs,
@@ -498,7 +538,10 @@ static int exporter_init(struct exporter *exporter)
 	if (r == 0)
 		r = usbip_host_new(options->sysfs_root, options->dev_root, &exporter->host);
 	if (r == 0)
-		r = policy_new(options->modules_dir, &exporter->policy);
+		r = policy_new(&exporter->policy_options, rulebook_tell, exporter->events, &exporter->policy);
+	if (r == 0)
+		r = rulebook_new(event, exporter->policy, exporter->events, exporter->policy_options.rules_path, exporter_on_rules,
+				 exporter, &exporter->rulebook);
 	if (r == 0)
 		r = exporter_init_context(exporter);
 	if (r == 0)
@@ -522,7 +565,7 @@ static int exporter_start(struct exporter *exporter)
 			       &exporter->monitor);
 	if (r < 0)
 		return r;
-	exporter_reload(exporter);
+	exporter_reload_pairing(exporter);
 	exporter->is_starting = true;
 	exporter_enumerate(exporter);
 	return 0;
@@ -538,6 +581,10 @@ int exporter_new(struct daemon *daemon, const struct exporter_options *options, 
 	exporter->daemon = daemon;
 	exporter->options = *options;
 	exporter->reload_backoff = (struct backoff){ .min_usec = RELOAD_MIN_USEC, .max_usec = RELOAD_MAX_USEC };
+	exporter->policy_options = (struct policy_options){ .modules_dir = options->modules_dir,
+							    .rules_path = options->rules_path ? options->rules_path : DEVICES_CONFIG_PATH,
+							    .sysfs_root = options->sysfs_root,
+							    .proc_root = options->proc_root ? options->proc_root : "/proc" };
 	snprintf(exporter->key_path, sizeof(exporter->key_path), "%s/id_ed25519", options->state_dir);
 	snprintf(exporter->held_path, sizeof(exporter->held_path), "%s/held", options->run_dir);
 	r = exporter_init(exporter);
@@ -556,6 +603,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 
 	if (!exporter)
 		return NULL;
+	login_pair_free(exporter->login_pair);
 	pair_desk_free(exporter->desk); /* a try that ends goes back over the link */
 	uevent_monitor_free(exporter->monitor);
 	device_list_free(exporter->devices);
@@ -566,6 +614,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	link_free(exporter->link);
 	job_runner_free(exporter->jobs);
 	usbip_host_unref(exporter->host); /* a thread that is stuck in the kernel has its own reference */
+	rulebook_free(exporter->rulebook);
 	policy_free(exporter->policy);
 	event_log_free(exporter->events);
 	sd_event_source_disable_unref(exporter->look_timer);
@@ -610,25 +659,27 @@ void exporter_pair_forget(struct exporter *exporter, void *userdata)
 	pairing_forget(exporter->pairing, userdata);
 }
 
-int exporter_unpair(struct exporter *exporter, struct failure *ret_failure)
+int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure)
 {
-	struct vm_config empty = { 0 };
-	int r = vm_config_save(exporter->options.config_path, &empty);
+	return pairing_end(exporter->pairing, on_done, userdata, ret_failure);
+}
 
-	if (r < 0)
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.",
-				   "%s can't be written: %s", exporter->options.config_path, strerror(-r));
-	exporter_reload(exporter);
-	return 0;
+static enum selection_fit exporter_fit(const char *selection, const struct device *device)
+{
+	return selection_fit(selection, device_busid(device), device_identity(device), device_decision(device)->name);
 }
 
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
 {
+	enum selection_fit best = SELECTION_IDENTITY;
 	size_t found = 0;
 
 	FOR_EACH_DEVICE(exporter, device)
+	if (exporter_fit(selection, device) > best)
+		best = exporter_fit(selection, device);
+	FOR_EACH_DEVICE(exporter, device)
 	{
-		if (!selection_fits(selection, device_busid(device), device_identity(device), ""))
+		if (exporter_fit(selection, device) != best)
 			continue;
 		if (found < n)
 			ret_devices[found] = device;
@@ -654,6 +705,16 @@ struct pair_desk *exporter_pair_desk(struct exporter *exporter)
 	return exporter->desk;
 }
 
+struct login_pair *exporter_login_pair(struct exporter *exporter)
+{
+	return exporter->login_pair;
+}
+
+struct rulebook *exporter_rulebook(struct exporter *exporter)
+{
+	return exporter->rulebook;
+}
+
 struct link *exporter_link(struct exporter *exporter)
 {
 	return exporter->link;
@@ -674,10 +735,18 @@ static void exporter_append_device(struct device *device, void *userdata)
 	json_array_append_new(userdata, device_to_json(device));
 }
 
+static json_t *exporter_problem_to_json(struct exporter *exporter)
+{
+	struct failure failure;
+	json_t *problem =
+		usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : rulebook_problem_to_json(exporter->rulebook);
+
+	return problem ? problem : json_null();
+}
+
 json_t *exporter_to_json(struct exporter *exporter)
 {
 	char id[MESSAGE_ID_SIZE] = "", name[MESSAGE_NAME_SIZE];
-	struct failure failure;
 	json_t *devices = json_array(), *object;
 
 	(void)machine_id(id, sizeof(id));
@@ -686,6 +755,6 @@ json_t *exporter_to_json(struct exporter *exporter)
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
 	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
-	json_object_set_new(object, "problem", usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : json_null());
+	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
 	return object;
 }

@@ -13,8 +13,10 @@
  * between them. */
 struct exporter;
 struct follow;
+struct login_pair;
 struct pair_desk;
 struct pair_limits;
+struct rulebook;
 
 struct exporter_options {
 	const char *sysfs_root, *dev_root;     /* "/sys", "/dev" */
@@ -22,6 +24,7 @@ struct exporter_options {
 	const char *state_dir;                 /* the key: /var/lib/usbpush */
 	const char *run_dir;                   /* /run/usbpush */
 	const char *modules_dir;               /* NULL: the running kernel's */
+	const char *rules_path, *proc_root;    /* NULL: /etc/usbpush/devices.conf, /proc */
 	const struct pair_limits *pair_limits; /* NULL: as in PROTOCOL.md */
 };
 
@@ -37,7 +40,7 @@ void exporter_stop(struct exporter *exporter);
 /* What the kernel says of devices; the seam for tests. */
 void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent);
 
-/* Reads vm.conf again; a changed VM drops the old link. */
+/* Reads vm.conf and devices.conf again; a changed VM drops the old link. */
 void exporter_reload(struct exporter *exporter);
 
 /* Pairs with a VM: the link is tried with config; `exporter_pair_result` comes by on_done. On failure the old pairing is back. On success vm.conf has the
@@ -50,10 +53,10 @@ int exporter_pair(struct exporter *exporter, const struct vm_config *config, exp
 /* The one who waits for a pairing is gone: it goes on without him. */
 void exporter_pair_forget(struct exporter *exporter, void *userdata);
 
-/* Ends the pairing: devices go back to the Pi's drivers. 0 or negative errno with ret_failure. */
-int exporter_unpair(struct exporter *exporter, struct failure *ret_failure);
+/* Ends the pairing, on the VM too where that can be told: see pairing_end(). Devices go back to the Pi's drivers. */
+int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure);
 
-/* The devices that fit a selection: bus id, VID:PID, serial or name. ret_devices (max n) are borrowed. Returns how many fit. */
+/* The devices that fit a selection best (selection.h). ret_devices (max n) are borrowed. Returns how many they are. */
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);
 
 /* Calls fn for each device that is plugged in. */
@@ -62,8 +65,14 @@ void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *devi
 /* Where VMs that show six digits are received; borrowed. */
 struct pair_desk *exporter_pair_desk(struct exporter *exporter);
 
+/* Pairing by a login of the VM; borrowed. */
+struct login_pair *exporter_login_pair(struct exporter *exporter);
+
 /* The VMs on the network; borrowed. */
 struct follow *exporter_follow(struct exporter *exporter);
+
+/* The owner's rules; borrowed. */
+struct rulebook *exporter_rulebook(struct exporter *exporter);
 
 /* The link; borrowed. */
 struct link *exporter_link(struct exporter *exporter);

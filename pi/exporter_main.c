@@ -8,6 +8,7 @@
 #include "control.h"
 #include "exporter.h"
 #include "log.h"
+#include "secret.h"
 #include "vm_config.h"
 
 static const char HELP[] = "usbpush-exporter: pushes this machine's USB serial devices to the VM that it is paired with\n"
@@ -116,8 +117,10 @@ int main(int argc, char **argv)
 					    .run_dir = "/run/usbpush" };
 	struct program program = { 0 };
 	bool is_debug = false;
-	int r = main_parse(argc, argv, &options, &is_debug);
+	int r;
 
+	secret_wipe_json();
+	r = main_parse(argc, argv, &options, &is_debug);
 	if (r)
 		return r;
 	umask(0022);

@@ -128,7 +128,8 @@ static void link_enter_state(struct link *link, enum link_state state)
 
 static void link_fail(struct link *link, const struct failure *failure)
 {
-	bool is_refusal = failure->code == FAILURE_HOST_KEY || failure->code == FAILURE_LOGIN || failure->code == FAILURE_VERSION;
+	bool is_refusal = failure->code == FAILURE_HOST_KEY || failure->code == FAILURE_LOGIN || failure->code == FAILURE_VERSION ||
+			  failure->code == FAILURE_NOT_PAIRED;
 
 	link->failure = *failure;
 	link_enter_state(link, is_refusal ? LINK_REFUSED : LINK_DOWN);
@@ -228,6 +229,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 	case MESSAGE_ATTACHED:
 	case MESSAGE_FAILED:
 	case MESSAGE_DETACHED:
+	case MESSAGE_UNPAIRED:
 		link->handlers.on_message(message, link->userdata);
 		break;
 	case MESSAGE_UNRECOGNIZED:
@@ -235,6 +237,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 		break;
 	case MESSAGE_UNKNOWN:
 		log_debug("link to %s: the VM does not know \"%s\"", link->config.host, message->of);
+		link->handlers.on_message(message, link->userdata);
 		break;
 	case MESSAGE_SYNC:
 	case MESSAGE_CONNECT:
@@ -243,6 +246,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 	case MESSAGE_PING:
 	case MESSAGE_SPARE:
 	case MESSAGE_STREAM:
+	case MESSAGE_UNPAIR:
 		link_fail_with(link, FAILURE_BAD_REQUEST, "the VM sent a message that only a Pi may send");
 		break;
 	}

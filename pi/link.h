@@ -20,14 +20,14 @@ enum link_state {
 	LINK_AUTHENTICATING, /* SSH handshake, host key, login */
 	LINK_SYNCING,        /* control channel, hellos, sync */
 	LINK_UP,
-	LINK_REFUSED, /* host key changed, key not accepted, version: needs a person */
+	LINK_REFUSED, /* host key changed, key not accepted, not paired there any more, version: needs a person */
 };
 
 struct link_handlers {
 	void (*on_state)(enum link_state state, void *userdata); /* streams can be opened from SYNCING on, while the transport stands */
 	/* The VM answered hello: send the complete set of offers with link_send_sync(). */
 	void (*on_sync_wanted)(void *userdata);
-	void (*on_message)(const struct message *message, void *userdata); /* synced, attached, failed, detached */
+	void (*on_message)(const struct message *message, void *userdata); /* synced, attached, failed, detached, unpaired, unknown */
 	/* The connection is gone, and every stream on it with it. */
 	void (*on_lost)(void *userdata);
 };

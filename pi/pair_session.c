@@ -504,23 +504,25 @@ void pair_session_describe(const struct pair_session *session, char *buffer, siz
 
 	switch (session->state) {
 	case PAIR_BEGUN:
+		snprintf(buffer, size, "the VM %s (%s) begins a pairing", name, session->from);
+		break;
 	case PAIR_WAITING:
-		snprintf(buffer, size, "%s (%s) asks to be paired and shows a code", name, session->from);
+		snprintf(buffer, size, "the VM %s (%s) asks to be paired and shows a code", name, session->from);
 		break;
 	case PAIR_ANSWERED:
-		snprintf(buffer, size, "%s: comparing the digits", name);
+		snprintf(buffer, size, "the VM %s: comparing the digits", name);
 		break;
 	case PAIR_CONNECTING:
-		snprintf(buffer, size, "%s: the digits are right; connecting to %s", name, session->config.host);
+		snprintf(buffer, size, "the VM %s: the digits are right; connecting to %s", name, session->config.host);
 		break;
 	case PAIR_UP:
-		snprintf(buffer, size, "%s: the link is up", name);
+		snprintf(buffer, size, "the VM %s: the link is up", name);
 		break;
 	case PAIR_PAIRED:
 		snprintf(buffer, size, "paired with %s (%s)", name, session->config.host);
 		break;
 	case PAIR_FAILED:
-		snprintf(buffer, size, "%s: not paired: %s", name, session->failure.text);
+		snprintf(buffer, size, "the VM %s: not paired: %s", name, session->failure.text);
 		break;
 	}
 }

@@ -8,8 +8,11 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "machine.h"
 
-enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED, PAIRING_HELD };
+#define PARTING_USEC (8 * UINT64_C(1000000)) /* the VM has 5 s for its side */
+
+enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED, PAIRING_HELD, PAIRING_PARTING, PAIRING_PARTED };
 
 struct pairing {
 	sd_event *event;           /* borrowed: outlives us */
@@ -17,11 +20,13 @@ struct pairing {
 	const char *config_path;   /* borrowed: outlives us */
 	struct vm_config *current; /* borrowed: outlives us */
 	struct vm_config trial;
-	struct vm_config former;       /* what the VM's going back leads to */
-	sd_event_source *settle_timer; /* owned; running: too early to say that the VM has not gone back */
-	bool is_settling;              /* the VM may have gone back */
+	struct vm_config former;        /* what the VM's going back leads to */
+	sd_event_source *parting_timer; /* owned */
+	sd_event_source *settle_timer;  /* owned; running: too early to say that the VM has not gone back */
+	bool is_settling;               /* the VM may have gone back */
 	enum pairing_state state;
 	bool is_up;
+	bool is_link_taken; /* somebody else has configured the link since the pairing ended */
 	bool is_to_be_held; /* the caller decides when the link is up */
 	struct failure failure;
 	sd_event_source *decider; /* owned: acts from the loop, not from within the link's transition */
@@ -87,6 +92,121 @@ static void pairing_go_back(struct pairing *pairing)
 	pairing->handlers.on_back(pairing->userdata);
 }
 
+/* ---- the end ---- */
+
+/* What is left on the VM, and what to do about it there. */
+static void pairing_note_left(struct pairing *pairing, const char *why)
+{
+	char cure[200], name[MESSAGE_NAME_SIZE];
+
+	machine_name(name, sizeof(name));
+	snprintf(cure, sizeof(cure),
+		 "On the VM: sudo usbpush-vm unpair %s (usbpush-vm status has the name). Until then it knows this Pi's key.", name);
+	failure_set(&pairing->failure, FAILURE_UNREACHABLE, cure, "the VM %s could not be told: %s", pairing->former.host, why);
+}
+
+/* From here the loop goes on: what called this may be the link's own transition. */
+static void pairing_part(struct pairing *pairing)
+{
+	pairing->state = PAIRING_PARTED;
+	timer_disarm(pairing->parting_timer);
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
+}
+
+static int pairing_on_parting_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct pairing *pairing = userdata;
+
+	(void)source;
+	(void)usec;
+	if (pairing->state != PAIRING_PARTING)
+		return 0;
+	pairing_note_left(pairing, "it did not answer");
+	pairing_part(pairing);
+	return 0;
+}
+
+/* The try's owner hears that it is over; what was up is dropped with the link. */
+static void pairing_abort_try(struct pairing *pairing)
+{
+	pairing_done_fn on_done = pairing->on_done;
+
+	if (pairing->state == PAIRING_IDLE)
+		return;
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF);
+	pairing->state = PAIRING_IDLE;
+	pairing->on_done = NULL;
+	failure_set(&pairing->failure, FAILURE_BUSY, "Pair again.", "the pairing was ended by somebody else meanwhile");
+	if (on_done)
+		on_done(&pairing->failure, pairing->waiter);
+}
+
+int pairing_end(struct pairing *pairing, pairing_done_fn on_done, void *userdata, struct failure *ret_failure)
+{
+	const struct message message = { .type = MESSAGE_UNPAIR };
+	const struct vm_config none = { .patience_ms = pairing->current->patience_ms };
+	bool was_trying = pairing->state != PAIRING_IDLE;
+	int r;
+
+	if (pairing->state == PAIRING_PARTING || pairing->state == PAIRING_PARTED)
+		return failure_set(ret_failure, FAILURE_BUSY, "Wait for its end, 8 s at most.", "the pairing is ending already");
+	r = vm_config_save(pairing->config_path, &none);
+	if (r < 0)
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.",
+				   "%s can't be written: %s", pairing->config_path, strerror(-r));
+	pairing_abort_try(pairing);
+	pairing->is_settling = false;
+	pairing->former = *pairing->current;
+	*pairing->current = none;
+	pairing->failure = (struct failure){ 0 };
+	pairing->is_link_taken = false;
+	pairing->on_done = on_done;
+	pairing->waiter = userdata;
+	pairing->state = PAIRING_PARTING;
+	log_notice("the pairing%s%s ends", *pairing->former.host ? " with " : "", pairing->former.host);
+	pairing->handlers.on_ended(pairing->userdata); /* while the link can still tell of each device */
+	if (!vm_config_is_paired(&pairing->former)) {
+		pairing_part(pairing);
+	} else if (was_trying || link_get_state(pairing->link) != LINK_UP ||
+		   timer_arm(pairing->event, &pairing->parting_timer, PARTING_USEC, pairing_on_parting_limit, pairing) < 0) {
+		pairing_note_left(pairing, was_trying ? "another pairing was being tried" : "the link is not up");
+		pairing_part(pairing);
+	} else {
+		link_send(pairing->link, &message);
+	}
+	return 0;
+}
+
+void pairing_handle_message(struct pairing *pairing, const struct message *message)
+{
+	if (pairing->state != PAIRING_PARTING)
+		return;
+	if (message->type == MESSAGE_UNPAIRED)
+		pairing->failure = message->failure;
+	else if (message->type == MESSAGE_UNKNOWN && strcmp(message->of, "unpair") == 0)
+		pairing_note_left(pairing, "its usbpush is older than this one");
+	else
+		return;
+	pairing_part(pairing);
+}
+
+static void pairing_finish_parting(struct pairing *pairing)
+{
+	bool is_left = pairing->failure.code != FAILURE_NONE;
+	pairing_done_fn on_done = pairing->on_done;
+
+	pairing->state = PAIRING_IDLE;
+	pairing->on_done = NULL;
+	if (!pairing->is_link_taken) {
+		link_configure(pairing->link, pairing->current);
+		pairing->handlers.on_ended(pairing->userdata); /* what was plugged in meanwhile */
+	}
+	if (is_left)
+		log_warning("%s. %s", pairing->failure.text, pairing->failure.cure);
+	if (on_done)
+		on_done(is_left ? &pairing->failure : NULL, pairing->waiter);
+}
+
 static int pairing_on_decided(sd_event_source *source, void *userdata)
 {
 	struct pairing *pairing = userdata;
@@ -96,6 +216,10 @@ static int pairing_on_decided(sd_event_source *source, void *userdata)
 	if (pairing->state == PAIRING_IDLE) {
 		if (pairing->is_settling)
 			pairing_go_back(pairing);
+		return 0;
+	}
+	if (pairing->state == PAIRING_PARTED) {
+		pairing_finish_parting(pairing);
 		return 0;
 	}
 	if (pairing->is_up && pairing->is_to_be_held) {
@@ -145,6 +269,7 @@ struct pairing *pairing_free(struct pairing *pairing)
 		return NULL;
 	sd_event_source_disable_unref(pairing->decider);
 	sd_event_source_disable_unref(pairing->settle_timer);
+	sd_event_source_disable_unref(pairing->parting_timer);
 	free(pairing);
 	return NULL;
 }
@@ -196,7 +321,7 @@ int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure
 
 void pairing_revert(struct pairing *pairing)
 {
-	if (pairing->state == PAIRING_IDLE)
+	if (pairing->state == PAIRING_IDLE || pairing->state == PAIRING_PARTING || pairing->state == PAIRING_PARTED)
 		return;
 	pairing->state = PAIRING_IDLE;
 	pairing->on_done = NULL;
@@ -209,6 +334,13 @@ void pairing_cancel(struct pairing *pairing)
 	pairing->is_settling = false;
 	if (pairing->state == PAIRING_IDLE)
 		return;
+	if (pairing->state == PAIRING_PARTING)
+		pairing_note_left(pairing, "vm.conf was changed meanwhile");
+	if (pairing->state == PAIRING_PARTING || pairing->state == PAIRING_PARTED) {
+		pairing->is_link_taken = true;
+		pairing_part(pairing);
+		return;
+	}
 	pairing->is_up = false;
 	failure_set(&pairing->failure, FAILURE_BUSY, "Pair again.", "the pairing was changed or ended by somebody else meanwhile");
 	pairing->state = PAIRING_DECIDED;
@@ -226,6 +358,17 @@ void pairing_forget(struct pairing *pairing, void *userdata)
 		pairing->on_done = NULL;
 }
 
+static void pairing_handle_parting_state(struct pairing *pairing, enum link_state state, const json_t *link)
+{
+	struct failure failure;
+
+	if (state == LINK_UP)
+		return;
+	failure_from_json(json_object_get(link, "error"), &failure);
+	pairing_note_left(pairing, failure.text[0] ? failure.text : "the link ended");
+	pairing_part(pairing);
+}
+
 static bool is_login_refused(const json_t *link)
 {
 	struct failure failure;
@@ -237,6 +380,8 @@ static bool is_login_refused(const json_t *link)
 void pairing_handle_link_state(struct pairing *pairing, enum link_state state, const json_t *link)
 {
 	pairing_check_settled(pairing, state);
+	if (pairing->state == PAIRING_PARTING)
+		pairing_handle_parting_state(pairing, state, link);
 	if (pairing->state == PAIRING_IDLE && pairing->is_settling && state == LINK_REFUSED && is_login_refused(link))
 		sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
 	if (state != LINK_UP && state != LINK_DOWN && state != LINK_REFUSED)

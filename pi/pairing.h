@@ -6,13 +6,14 @@
 #include "link.h"
 #include "vm_config.h"
 
-/* Changing the VM: a new one is tried by the link itself, written down only once it works, and else the old pairing is back. */
+/* Changing the VM: a new one is tried by the link itself, written down only once it works, and else the old pairing is back. And ending it, on both sides. */
 struct pairing;
 
 typedef void (*pairing_done_fn)(const struct failure *failure, void *userdata); /* failure NULL: paired */
 
 struct pairing_handlers {
 	void (*on_paired)(void *userdata); /* with another VM than before */
+	void (*on_ended)(void *userdata);  /* there is no VM any more: nothing is shared. Called again when the link is gone too */
 	void (*on_back)(void *userdata);   /* vm.conf is again as it was before the last pairing: read it */
 };
 
@@ -37,10 +38,18 @@ int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure
 /* Drops the try under way, or what is held, without a word to who waits: the old pairing is back. */
 void pairing_revert(struct pairing *pairing);
 
+/* Ends the pairing: vm.conf has no VM any more, a try under way fails, and the VM is asked to forget this Pi, too. on_done tells the end, 8 s later at most: failure
+ * NULL if both sides are clean (or there was no pairing), else why the VM is not, and what is to be done there; this side is clean in any case. A negative errno with
+ * ret_failure if nothing was done: vm.conf can't be written, or the pairing is ending already. */
+int pairing_end(struct pairing *pairing, pairing_done_fn on_done, void *userdata, struct failure *ret_failure);
+
+/* What the VM says: `unpaired`, or that it does not know `unpair`. */
+void pairing_handle_message(struct pairing *pairing, const struct message *message);
+
 /* The configuration was changed by other means (current is that already): a try under way fails, and says why. */
 void pairing_cancel(struct pairing *pairing);
 
-/* Whether a try is under way, or held. */
+/* Whether a try is under way, or held, or the pairing is ending. */
 bool pairing_is_busy(const struct pairing *pairing);
 
 /* Whoever waits with this userdata has gone; the try goes on. */

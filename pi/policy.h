@@ -2,21 +2,70 @@
 
 #include <stdbool.h>
 
+#include "busid.h"
+#include "config.h"
 #include "descriptor.h"
+#include "failure.h"
+#include "identity.h"
+#include "rule.h"
 
-/* Which devices are shared (DESIGN section 6): by what a device is, never by where it is plugged in. */
+#define DEVICES_CONFIG_PATH "/etc/usbpush/devices.conf"
+
+/* Which devices are shared, and under which names (DESIGN section 6): the owner's rules in devices.conf, and by default what a device is. */
 struct policy;
+
+struct policy_options {
+	const char *modules_dir; /* NULL: the running kernel's */
+	const char *rules_path;  /* devices.conf */
+	const char *sysfs_root, *proc_root;
+};
+
+/* A device that is asked about. All borrowed. */
+struct policy_device {
+	const char *syspath; /* "/sys/devices/..." */
+	const struct busid *busid;
+	const struct identity *identity;
+	const struct descriptors *descriptors;
+};
 
 struct policy_decision {
 	bool is_shared;
-	char reason[128]; /* "serial driver ftdi_sio", "a hub", ... */
+	bool is_asking;            /* it waits for the owner's yes; is_shared is false */
+	bool is_unsure;            /* what decides could not be read: ask again later; is_shared is false */
+	bool is_never;             /* no rule can share it */
+	bool is_reset;             /* by the rule: reset it before it is shared */
+	char reason[192];          /* "serial driver ftdi_sio", "a hub", "a rule shares it" ... */
+	char rule[256];            /* "/etc/usbpush/devices.conf:3: share 0403:*"; empty where none decided */
+	char name[RULE_NAME_SIZE]; /* the owner's; empty without */
 };
 
-/* modules_dir NULL: the running kernel's. The object is the caller's. */
-int policy_new(const char *modules_dir, struct policy **ret_policy);
+/* Reads the rules; what is wrong with them is told by on_problem (may be NULL). options are borrowed: they outlive it. The object is the caller's. */
+int policy_new(const struct policy_options *options, config_problem_fn on_problem, void *userdata, struct policy **ret_policy);
 
 /* Takes NULL, returns NULL. */
 struct policy *policy_free(struct policy *policy);
 
-/* Decides by the device's descriptors and its path in sysfs ("/sys/devices/..."). */
-void policy_decide(struct policy *policy, const char *syspath, const struct descriptors *descriptors, struct policy_decision *ret_decision);
+/* Reads the rules anew. One with a line that makes no sense is told and not used: the rules stay as they were. The number of problems, or a negative errno. */
+int policy_reload(struct policy *policy, config_problem_fn on_problem, void *userdata);
+
+/* The problem of the rules as they lie in the file, or NULL; borrowed. is_in_force: what is below that line decides nothing now (else the rules are those
+ * from before). */
+const struct config_problem *policy_get_problem(const struct policy *policy, bool *ret_is_in_force);
+
+/* Decides. */
+void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision);
+
+/* A device of that name (empty: none given) is in the socket: what comes there next under a VID:PID linked to it is the same board. */
+void policy_note_place(struct policy *policy, const struct busid *busid, const char *name);
+
+/* The owner's yes or no to a device that waits for it. It holds for this device until the exporter ends. */
+void policy_answer(struct policy *policy, const struct policy_device *device, bool is_yes);
+
+enum policy_action { POLICY_SHARE, POLICY_IGNORE, POLICY_ASK, POLICY_DEFAULT };
+
+/* Writes a rule for this very device, or changes the one that there is. 0, or a negative errno with ret_failure. The caller reloads. */
+int policy_set_action(struct policy *policy, const struct policy_device *device, enum policy_action action, struct failure *ret_failure);
+
+/* The same with a name; also: the VID:PID of its boot loader, NULL without. */
+int policy_set_name(struct policy *policy, const struct policy_device *device, const char *name, const char *also,
+		    struct failure *ret_failure);

@@ -73,11 +73,12 @@ static void add_device(struct table *table, const json_t *device, bool is_explai
 
 	table_add(table, TABLE_BOLD, "%s", text_of(device, "busid"));
 	table_add(table, TABLE_PLAIN, "%s:%s", text_of(device, "vid"), text_of(device, "pid"));
-	table_add(table, TABLE_PLAIN, "%s", text_of(device, "product"));
+	table_add(table, TABLE_PLAIN, "%s", *text_of(device, "name") ? text_of(device, "name") : text_of(device, "product"));
 	table_add(table, TABLE_PLAIN, "%s", text_of(device, "serial"));
 	table_add(table, color_of_device(state), "%s", state);
 	if (is_explained)
-		table_add(table, TABLE_PLAIN, "%s", text_of(device, "policy"));
+		table_add(table, TABLE_PLAIN, "%s; %s", text_of(device, "policy"),
+			  *text_of(device, "rule") ? text_of(device, "rule") : "no rule is about it");
 	else if (node && n_nodes > 1)
 		table_add(table, TABLE_PLAIN, "%s on the VM, and %zu more", node, n_nodes - 1);
 	else if (node)

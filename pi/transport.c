@@ -102,9 +102,10 @@ static void transport_step_login(struct transport *transport)
 		return;
 	}
 	if (r == SSH_AUTH_DENIED || r == SSH_AUTH_PARTIAL)
-		transport_fail(transport, FAILURE_LOGIN,
-			       "On the VM: usbpush-vm authorize --name NAME -, with the line that usbpush key prints here.",
-			       "the VM does not accept this Pi's key");
+		transport_fail(
+			transport, FAILURE_LOGIN,
+			"On the VM: usbpush-vm authorize --name NAME -, with the line that usbpush key prints here. If it was unpaired there: usbpush unpair.",
+			"the VM does not accept this Pi's key");
 	else
 		transport_fail_with_libssh(transport, FAILURE_UNREACHABLE, "SSH login failed");
 }
@@ -206,14 +207,16 @@ static int transport_on_prepare(sd_event_source *source, void *userdata)
 	return sd_event_source_set_io_events(source, wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
+const char *transport_host_key_types(ssh_key key)
+{
+	return ssh_key_type(key) == SSH_KEYTYPE_RSA ? "rsa-sha2-512,rsa-sha2-256" : ssh_key_type_to_char(ssh_key_type(key));
+}
+
 static int transport_set_options(struct transport *transport, const struct transport_options *options)
 {
-	const char *host_key_type = ssh_key_type_to_char(ssh_key_type(transport->host_key));
 	const int no = 0, yes = 1;
 	int r = 0;
 
-	if (ssh_key_type(transport->host_key) == SSH_KEYTYPE_RSA)
-		host_key_type = "rsa-sha2-512,rsa-sha2-256";
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_PROCESS_CONFIG, &no);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_HOST, "vm"); /* only a label: the socket is connected already */
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_USER, options->user);
@@ -222,11 +225,11 @@ static int transport_set_options(struct transport *transport, const struct trans
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_CIPHERS_C_S, TRANSPORT_CIPHERS);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_CIPHERS_S_C, TRANSPORT_CIPHERS);
 	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_COMPRESSION, "no");
-	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_HOSTKEYS, host_key_type);
+	r |= ssh_options_set(transport->ssh, SSH_OPTIONS_HOSTKEYS, transport_host_key_types(transport->host_key));
 	return r == 0 ? 0 : -EINVAL;
 }
 
-static int transport_import_host_key(struct transport *transport, const char *text)
+int transport_import_host_key(const char *text, ssh_key *ret_key)
 {
 	char type[64];
 	const char *base64 = strchr(text, ' ');
@@ -235,7 +238,7 @@ static int transport_import_host_key(struct transport *transport, const char *te
 		return -EINVAL;
 	memcpy(type, text, (size_t)(base64 - text));
 	type[base64 - text] = '\0';
-	return ssh_pki_import_pubkey_base64(base64 + 1, ssh_key_type_from_name(type), &transport->host_key) == SSH_OK ? 0 : -EINVAL;
+	return ssh_pki_import_pubkey_base64(base64 + 1, ssh_key_type_from_name(type), ret_key) == SSH_OK ? 0 : -EINVAL;
 }
 
 static int transport_init(struct transport *transport, const struct transport_options *options)
@@ -251,7 +254,7 @@ static int transport_init(struct transport *transport, const struct transport_op
 		return -ENOMEM;
 	if (ssh_pki_import_privkey_file(options->key_path, NULL, NULL, NULL, &transport->key) != SSH_OK)
 		return -ENOKEY;
-	r = transport_import_host_key(transport, options->host_key);
+	r = transport_import_host_key(options->host_key, &transport->host_key);
 	if (r < 0)
 		return r;
 	transport->given_fd = fcntl(transport->fd, F_DUPFD_CLOEXEC, 3);
@@ -293,15 +296,12 @@ int transport_new(sd_event *event, int tcp_fd, const struct transport_options *o
 	return 0;
 }
 
-/* libssh closes the descriptor that it was given (SSH_OPTIONS_FD) when the peer is lost, and leaves it open in ssh_disconnect() and ssh_free(). Its
- * number may be another file's by now: it is ours to close only while it is still the same socket. */
-static void transport_close_given(const struct transport *transport)
+void transport_close_given(int given_fd, int fd)
 {
 	struct stat given, own;
 
-	if (fstat(transport->given_fd, &given) == 0 && fstat(transport->fd, &own) == 0 && given.st_dev == own.st_dev &&
-	    given.st_ino == own.st_ino)
-		close_fd(transport->given_fd);
+	if (fstat(given_fd, &given) == 0 && fstat(fd, &own) == 0 && given.st_dev == own.st_dev && given.st_ino == own.st_ino)
+		close_fd(given_fd);
 }
 
 static void transport_destroy(struct transport *transport)
@@ -320,7 +320,7 @@ static void transport_destroy(struct transport *transport)
 	}
 	ssh_key_free(transport->key);
 	ssh_key_free(transport->host_key);
-	transport_close_given(transport);
+	transport_close_given(transport->given_fd, transport->fd);
 	close_fd(transport->fd);
 	free(transport);
 }

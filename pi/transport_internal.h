@@ -61,6 +61,19 @@ void transport_channels_reap(struct transport *transport, bool is_all);
 /* Schedules transport work for the loop's next turn. */
 void transport_schedule(struct transport *transport);
 
+/* libssh closes the descriptor that it was given (SSH_OPTIONS_FD) when the peer is lost, and leaves it open in ssh_disconnect() and ssh_free(). Its number may be another file's by
+ * now: it is ours to close only while it is still the same socket as fd. */
+void transport_close_given(int given_fd, int fd);
+
+/* The key of "TYPE BASE64". 0 or -EINVAL. */
+int transport_import_host_key(const char *text, ssh_key *ret_key);
+
+/* What to offer so that the VM shows its key of this type, and no other. */
+const char *transport_host_key_types(ssh_key key);
+
+/* The key as transport_key_parse() makes it, and its fingerprint (64 bytes). 0 or a negative errno. */
+int transport_describe_key(ssh_key key, char *ret_normal, size_t size, char *ret_fingerprint);
+
 /* Records why the connection ended; on_down follows from the loop. */
 void transport_fail(struct transport *transport, enum failure_code code, const char *cure, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -71,6 +71,17 @@ static int key_fingerprint(ssh_key key, char *ret_fingerprint)
 	return 0;
 }
 
+int transport_describe_key(ssh_key key, char *ret_normal, size_t size, char *ret_fingerprint)
+{
+	_cleanup_(ssh_stringp) char *base64 = NULL;
+
+	if (ssh_pki_export_pubkey_base64(key, &base64) != SSH_OK)
+		return -ENOMEM;
+	if (snprintf(ret_normal, size, "%s %s", ssh_key_type_to_char(ssh_key_type(key)), base64) >= (int)size)
+		return -EMSGSIZE;
+	return key_fingerprint(key, ret_fingerprint);
+}
+
 /* Splits "TYPE BASE64 [COMMENT]". */
 static int key_split(const char *text, char *type, size_t type_size, char *base64, size_t base64_size)
 {
@@ -91,6 +102,14 @@ static int key_split(const char *text, char *type, size_t type_size, char *base6
 	return 0;
 }
 
+/* Whether base64 is the key as it is written, and nothing besides: libssh passes over what stands behind the padding. */
+static bool key_is_written(ssh_key key, const char *base64)
+{
+	_cleanup_(ssh_stringp) char *exact = NULL;
+
+	return ssh_pki_export_pubkey_base64(key, &exact) == SSH_OK && strcmp(exact, base64) == 0;
+}
+
 int transport_key_parse(const char *text, char *ret_normal, size_t size, char *ret_fingerprint, struct failure *ret_failure)
 {
 	_cleanup_key_ ssh_key key = NULL;
@@ -99,7 +118,8 @@ int transport_key_parse(const char *text, char *ret_normal, size_t size, char *r
 
 	if (key_split(text, type, sizeof(type), base64, sizeof(base64)) == 0)
 		key_type = ssh_key_type_from_name(type);
-	if (key_type == SSH_KEYTYPE_UNKNOWN || ssh_pki_import_pubkey_base64(base64, key_type, &key) != SSH_OK)
+	if (key_type == SSH_KEYTYPE_UNKNOWN || ssh_pki_import_pubkey_base64(base64, key_type, &key) != SSH_OK ||
+	    !key_is_written(key, base64))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Copy the line from /etc/ssh/ssh_host_ed25519_key.pub on the VM.",
 				   "\"%.60s\" is no public key; expected \"ssh-ed25519 AAAA...\"", text);
 	if (snprintf(ret_normal, size, "%s %s", type, base64) >= (int)size)

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/usbdevice_fs.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -177,7 +179,7 @@ int usbip_host_enumerate(const struct usbip_host *host,
 	return errno ? -errno : r;
 }
 
-static int host_open_node(const struct usbip_host *host, int device_fd)
+static int host_open_node(const struct usbip_host *host, int device_fd, int flags)
 {
 	uint32_t bus, device;
 	char path[64];
@@ -188,8 +190,20 @@ static int host_open_node(const struct usbip_host *host, int device_fd)
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "bus/usb/%03u/%03u", bus, device);
-	fd = openat(host->dev_fd, path, O_RDONLY | O_CLOEXEC);
+	fd = openat(host->dev_fd, path, flags | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+int usbip_host_reset(const struct usbip_host *host, const struct busid *busid)
+{
+	_cleanup_close_ int device = usbip_host_open_device(host, busid), node = -EBADF;
+
+	if (device < 0)
+		return device;
+	node = host_open_node(host, device, O_RDWR);
+	if (node < 0)
+		return node;
+	return ioctl(node, USBDEVFS_RESET, 0) < 0 ? -errno : 0;
 }
 
 static int host_take_hold(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold)
@@ -202,8 +216,8 @@ static int host_take_hold(const struct usbip_host *host, const struct busid *bus
 	hub = openat(device, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (hub < 0)
 		return -errno;
-	hold.device_fd = host_open_node(host, device);
-	hold.hub_fd = host_open_node(host, hub);
+	hold.device_fd = host_open_node(host, device, O_RDONLY);
+	hold.hub_fd = host_open_node(host, hub, O_RDONLY);
 	if (hold.device_fd < 0 || hold.hub_fd < 0) {
 		int r = hold.device_fd < 0 ? hold.device_fd : hold.hub_fd;
 		usbip_hold_done(&hold);

@@ -40,6 +40,9 @@ int usbip_host_open_device(const struct usbip_host *host, const struct busid *bu
 int usbip_host_enumerate(const struct usbip_host *host,
 			 void (*fn)(const struct busid *busid, const char *syspath, const char *driver, void *userdata), void *userdata);
 
+/* Resets the device as its driver would (USBDEVFS_RESET, drivers/usb/core/devio.c). May block. 0 or negative errno. */
+int usbip_host_reset(const struct usbip_host *host, const struct busid *busid);
+
 /* Whether usbip-host can be used: FAILURE_NO_MODULE or FAILURE_NO_USB with the cure otherwise. */
 int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure);
 

@@ -3,6 +3,8 @@
 
 #include "command.h"
 #include "owner_command.h"
+#include "pi_doctor.h"
+#include "secret.h"
 
 static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a VM\n"
 			   "\n"
@@ -10,18 +12,25 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush devices [--explain] [--json]  all USB devices; why each is shared or not\n"
 			   "  usbpush attach DEVICE | --all       share it (again), now\n"
 			   "  usbpush detach DEVICE               take it from the VM and keep it here\n"
+			   "  usbpush share DEVICE                share it from now on, whatever it is; a rule in devices.conf says so\n"
+			   "  usbpush ignore DEVICE               keep it here from now on\n"
+			   "  usbpush name DEVICE NAME [--also VID:PID]\n"
+			   "                                      /dev/usbpush/NAME on the VM; --also: its boot loader's VID:PID\n"
 			   "  usbpush key                         this Pi's public key, for usbpush-vm authorize\n"
 			   "  usbpush pair [HOST]                 pair with the VM on which usbpush-vm pair runs; asks for its code\n"
 			   "  usbpush pair --host VM --host-key 'ssh-ed25519 AAAA...' [--user U] [--port N]\n"
+			   "  usbpush pair --login USER VM        pair by a login of that VM; asks for its password, once\n"
 			   "                                      the same without a code: push to that VM from now on\n"
 			   "  usbpush unpair                      push no more\n"
 			   "  usbpush events [--follow] [--json]  what happened\n"
 			   "  usbpush test                        the link, end to end\n"
+			   "  usbpush doctor [--json] [--archive FILE]\n"
+			   "                                      looks at all it stands on, and says what to do; FILE for a bug report\n"
 			   "  usbpush setup-code                  the code that makes you owner of the web page, port 8080\n"
 			   "  usbpush reset-password              when its password is lost\n"
 			   "  usbpush --help, --version\n"
 			   "\n"
-			   "DEVICE is a bus id (1-1.4), VID:PID (0403:6001) or a serial number.\n"
+			   "DEVICE is a bus id (1-1.4), a name, VID:PID (0403:6001) or a serial number.\n"
 			   "Exit status: 0 done, 1 failed, 2 usage. See usbpush(1).\n";
 
 static const struct {
@@ -32,17 +41,22 @@ static const struct {
 	{ "devices", command_devices },
 	{ "attach", command_attach },
 	{ "detach", command_detach },
+	{ "share", command_share },
+	{ "ignore", command_ignore },
+	{ "name", command_name },
 	{ "key", command_key },
 	{ "pair", command_pair },
 	{ "unpair", command_unpair },
 	{ "events", command_events },
 	{ "test", command_test },
+	{ "doctor", command_doctor },
 	{ "setup-code", command_setup_code },
 	{ "reset-password", command_reset_password },
 };
 
 int main(int argc, char **argv)
 {
+	secret_wipe_json();
 	if (argc < 2) {
 		fputs(HELP, stderr);
 		return 2;

@@ -137,10 +137,8 @@ int vm_config_load(const char *path, config_problem_fn on_problem, void *userdat
 	return r;
 }
 
-int vm_config_check(const struct vm_config *config, struct failure *ret_failure)
+int vm_config_check_login(const struct vm_config *config, struct failure *ret_failure)
 {
-	char normal[4096];
-
 	if (!config_is_host(config->host))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give the VM's name or address with --host.",
 				   "\"%.60s\" is no host name or address", config->host);
@@ -149,7 +147,15 @@ int vm_config_check(const struct vm_config *config, struct failure *ret_failure)
 				   config->user);
 	if (config->port == 0)
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Leave --port out: it is 22.", "the port must be from 1 to 65535");
-	return transport_key_parse(config->host_key, normal, sizeof(normal), NULL, ret_failure);
+	return 0;
+}
+
+int vm_config_check(const struct vm_config *config, struct failure *ret_failure)
+{
+	char normal[4096];
+	int r = vm_config_check_login(config, ret_failure);
+
+	return r < 0 ? r : transport_key_parse(config->host_key, normal, sizeof(normal), NULL, ret_failure);
 }
 
 int vm_config_save(const char *path, const struct vm_config *config)

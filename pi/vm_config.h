@@ -31,6 +31,9 @@ bool vm_config_is_id(const char *text);
 /* Whether the two mean the same link. */
 bool vm_config_equal(const struct vm_config *a, const struct vm_config *b);
 
+/* Checks host, port and user alone, what is needed before there is a host key. FAILURE_BAD_REQUEST with the cure otherwise. */
+int vm_config_check_login(const struct vm_config *config, struct failure *ret_failure);
+
 /* Checks what a person gave for pairing. FAILURE_BAD_REQUEST with the cure otherwise. */
 int vm_config_check(const struct vm_config *config, struct failure *ret_failure);
 

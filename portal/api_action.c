@@ -6,6 +6,9 @@
 #include "link_test.h"
 
 #define ACTION_TIMEOUT_USEC 5000000
+#define UNPAIR_TIMEOUT_USEC (UINT64_C(12) * 1000000)
+#define LOOK_TIMEOUT_USEC   (UINT64_C(40) * 1000000)
+#define LOGIN_TIMEOUT_USEC  (UINT64_C(120) * 1000000) /* connecting, logging in, usbpush-vm there, the link */
 #define PAIR_TIMEOUT_USEC   (UINT64_C(35) * 1000000)
 
 /* A request that waits for the exporter. */
@@ -70,19 +73,39 @@ void api_get_key(const struct api_call *call)
 
 void api_unpair(const struct api_call *call)
 {
-	api_pass_on(call, json_pack("{s:s}", "request", "unpair"), ACTION_TIMEOUT_USEC);
+	api_pass_on(call, json_pack("{s:s}", "request", "unpair"), UNPAIR_TIMEOUT_USEC);
 }
 
-/* Only what pairing takes is passed on, and the exporter checks each value. */
-void api_pair(const struct api_call *call)
+/* Only what the request takes is passed on, and the exporter checks each value. */
+static void action_pass_on(const struct api_call *call, const char *name, const char *const *keys, uint64_t timeout_usec)
 {
-	static const char *const keys[] = { "host", "host_key", "user", "port" };
-	json_t *request = json_pack("{s:s}", "request", "pair");
+	json_t *request = json_pack("{s:s}", "request", name);
 
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+	for (size_t i = 0; keys[i]; i++)
 		if (json_object_get(call->body, keys[i]))
 			json_object_set(request, keys[i], json_object_get(call->body, keys[i]));
-	api_pass_on(call, request, PAIR_TIMEOUT_USEC);
+	api_pass_on(call, request, timeout_usec);
+}
+
+void api_pair(const struct api_call *call)
+{
+	static const char *const keys[] = { "host", "host_key", "user", "port", NULL };
+
+	action_pass_on(call, "pair", keys, PAIR_TIMEOUT_USEC);
+}
+
+void api_login_look(const struct api_call *call)
+{
+	static const char *const keys[] = { "host", "port", NULL };
+
+	action_pass_on(call, "login-look", keys, LOOK_TIMEOUT_USEC);
+}
+
+void api_login_pair(const struct api_call *call)
+{
+	static const char *const keys[] = { "host", "port", "user", "password", "host_key", NULL };
+
+	action_pass_on(call, "login-pair", keys, LOGIN_TIMEOUT_USEC);
 }
 
 static void action_on_tested(const json_t *result, const struct failure *failure, void *userdata)

@@ -20,4 +20,8 @@ void api_get_key(const struct api_call *call);
 
 /* POST /api/v1/pair {"host","host_key"[,"user","port"]}: without a code, for who knows the host key. POST /api/v1/unpair */
 void api_pair(const struct api_call *call);
+
+/* POST /api/v1/pair/look {"host"[,"port"]}, then /pair/login {"host","user","password","host_key"[,"port"]}: by a login of the VM, given once. */
+void api_login_look(const struct api_call *call);
+void api_login_pair(const struct api_call *call);
 void api_unpair(const struct api_call *call);

@@ -15,7 +15,6 @@ void api_add_security_headers(struct http_request *request)
 	http_request_add_header(request, "X-Frame-Options", "DENY");
 	http_request_add_header(request, "Referrer-Policy", "no-referrer");
 	http_request_add_header(request, "Cross-Origin-Resource-Policy", "same-origin");
-	http_request_add_header(request, "Cross-Origin-Opener-Policy", "same-origin");
 }
 
 void api_reply(struct http_request *request, unsigned status, json_t *object)
@@ -45,10 +44,27 @@ unsigned api_status_of_code(const char *code)
 		const char *code;
 		unsigned status;
 	} statuses[] = {
-		{ "bad-request", 400 }, { "wrong-code", 403 }, { "not-allowed", 403 },  { "not-found", 404 }, { "gone", 404 },
-		{ "ambiguous", 409 },   { "busy", 409 },       { "not-paired", 409 },   { "cancelled", 409 }, { "host-key", 422 },
-		{ "login", 422 },       { "version", 422 },    { "not-accepted", 422 }, { "identity", 422 },  { "locked", 429 },
-		{ "unreachable", 503 }, { "timeout", 504 },
+		{ "bad-request", 400 },
+		{ "wrong-code", 403 },
+		{ "not-allowed", 403 },
+		{ "not-found", 404 },
+		{ "gone", 404 },
+		{ "ambiguous", 409 },
+		{ "busy", 409 },
+		{ "not-paired", 409 },
+		{ "cancelled", 409 },
+		{ "host-key", 422 },
+		{ "login", 422 },
+		{ "version", 422 },
+		{ "not-accepted", 422 },
+		{ "identity", 422 },
+		{ "locked", 429 },
+		{ "unreachable", 503 },
+		{ "timeout", 504 },
+		{ "wrong-password", 422 },
+		{ "no-password-login", 422 },
+		{ "no-sudo", 422 },
+		{ "not-installed", 422 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++)

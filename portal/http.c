@@ -15,9 +15,10 @@
 #include "daemon.h"
 #include "log.h"
 
-#define HTTP_CONNECTION_MEMORY ((size_t)12 * 1024) /* what libmicrohttpd has for one connection: also bounds the headers */
-#define HTTP_IDLE_LIMIT_SEC    20                  /* for a client that does not read its answer */
-#define HTTP_HARD_LIMIT_FACTOR 3                   /* where pushing out is not fast enough */
+/* What libmicrohttpd has for one connection. A head that does not fit is refused by it, in HTML, with no way to say it in other words: so it takes more than we do. */
+#define HTTP_CONNECTION_MEMORY ((size_t)20 * 1024)
+#define HTTP_IDLE_LIMIT_SEC    20 /* for a client that does not read its answer */
+#define HTTP_HARD_LIMIT_FACTOR 3  /* where pushing out is not fast enough */
 #define HTTP_DISCARD_MAX       (UINT64_C(16) * 1024 * 1024)
 #define HTTP_STREAM_BLOCK      ((size_t)8 * 1024)
 #define HTTP_EXPIRE_USEC       1000000
@@ -191,6 +192,13 @@ const char *http_request_body(const struct http_request *request, size_t *ret_si
 {
 	*ret_size = request->body_size;
 	return request->body ? request->body : "";
+}
+
+bool http_request_is_head_too_large(const struct http_request *request)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+	return info && info->header_size > request->server->limits.max_head;
 }
 
 bool http_request_is_too_large(const struct http_request *request)

@@ -15,7 +15,7 @@ struct http_limits {
 	unsigned max_connections;         /* at once; further ones push out who waits longest */
 	unsigned max_address_connections; /* of one address */
 	uint64_t patience_usec;           /* for a request to arrive in whole */
-	size_t max_body;                  /* of a request */
+	size_t max_head, max_body;        /* of a request: its line and headers, what follows */
 };
 
 /* A request that is here in whole. Answer it with http_reply() or http_reply_stream(), now or later: until then it is valid, also if its client went away. */
@@ -49,6 +49,9 @@ const char *http_request_cookie(const struct http_request *request, const char *
 
 /* The body, NUL-ended. */
 const char *http_request_body(const struct http_request *request, size_t *ret_size);
+
+/* Whether request line and headers were longer than max_head. */
+bool http_request_is_head_too_large(const struct http_request *request);
 
 /* Whether the body was longer than max_body; it was not kept then. */
 bool http_request_is_too_large(const struct http_request *request);

@@ -20,6 +20,7 @@ static const struct http_limits LIMITS = {
 	.max_connections = 128,
 	.max_address_connections = 64,
 	.patience_usec = UINT64_C(15) * 1000000,
+	.max_head = (size_t)8 * 1024,
 	.max_body = (size_t)16 * 1024,
 };
 
@@ -31,6 +32,7 @@ static const struct api_error NOT_FOUND = { 404, "not-found", "there is nothing 
 					    "GET /api/v1/openapi.json lists what there is." };
 static const struct api_error WRONG_METHOD = { 405, "method-not-allowed", "this path does not take that method",
 					       "The header Allow says which." };
+static const struct api_error HEAD_TOO_LARGE = { 431, "too-large", "the request's line and headers are larger than 8 KiB", NULL };
 static const struct api_error TOO_LARGE = { 413, "too-large", "the body is larger than 16 KiB", NULL };
 static const struct api_error WRONG_TYPE = { 415, "unsupported-type", "a change takes a body of JSON",
 					     "Send Content-Type: application/json." };
@@ -116,6 +118,10 @@ static void portal_on_request(struct http_request *request, void *userdata)
 	const char *allow;
 
 	portal->n_requests++;
+	if (http_request_is_head_too_large(request)) {
+		api_reply_error(request, &HEAD_TOO_LARGE);
+		return;
+	}
 	if (!origin_host_is_ours(http_request_header(request, "Host"), portal->machine_name, portal->config.host_names)) {
 		api_reply_error(request, &WRONG_HOST);
 		return;

@@ -8,6 +8,7 @@
 #include "http.h"
 #include "log.h"
 #include "portal.h"
+#include "secret.h"
 #include "setup_code.h"
 
 static const char HELP[] = "usbpush-portal: the web page and the JSON API of this Pi, at port 8080\n"
@@ -156,6 +157,7 @@ int main(int argc, char **argv)
 	};
 	int r;
 
+	secret_wipe_json();
 	main_parse(argc, argv, &program);
 	umask(0077);
 	log_init("usbpush-portal", program.is_debug);

@@ -36,6 +36,8 @@ static const struct route ROUTES[] = {
 	{ "POST", "/api/v1/attach-all", ROUTE_OWNER, api_attach_all },
 	{ "POST", "/api/v1/test", ROUTE_OWNER, api_test },
 	{ "POST", "/api/v1/pair", ROUTE_OWNER, api_pair },
+	{ "POST", "/api/v1/pair/look", ROUTE_OWNER, api_login_look },
+	{ "POST", "/api/v1/pair/login", ROUTE_OWNER, api_login_pair },
 	{ "POST", "/api/v1/unpair", ROUTE_OWNER, api_unpair },
 	{ "POST", "/api/v1/pairing/{step}", ROUTE_OPEN, api_pairing_step },
 	{ "GET", "/api/v1/pairings", ROUTE_OWNER, api_get_pairings },

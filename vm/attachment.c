@@ -12,6 +12,7 @@
 #include "daemon.h"
 #include "job.h"
 #include "log.h"
+#include "name_book.h"
 #include "vhci.h"
 
 #define SECOND_USEC            UINT64_C(1000000)
@@ -31,7 +32,8 @@ struct attachment {
 	void *owner;                                /* borrowed: outlives us */
 	const char *owner_name;                     /* borrowed: outlives us */
 	struct attachment_info info;
-	int stream_fd; /* owned until the kernel has it */
+	struct descriptors descriptors; /* what the kernel read; from AUTHORIZING on */
+	int stream_fd;                  /* owned until the kernel has it */
 	uint64_t entered_usec;
 	uint64_t spent_usec[N_STATES];
 	uint64_t poll_usec;
@@ -128,6 +130,8 @@ static void attachment_enter_state(struct attachment *attachment, enum attachmen
 	case ATTACHMENT_STATE_FAILED:
 	case ATTACHMENT_STATE_GONE:
 		attachment->stream_fd = close_fd(attachment->stream_fd);
+		if (attachment->info.has_port)
+			name_book_leave(attachment->services->names, &attachment->info.busid);
 		attachment->info.has_port = false;
 		break;
 	}
@@ -374,6 +378,13 @@ static void attachment_fail_job(struct attachment *attachment, int err)
 	attachment_fail(attachment);
 }
 
+static int attachment_check_acceptance(struct attachment *attachment)
+{
+	const struct acceptance_device device = { attachment->owner_name, &attachment->info.offer.identity, &attachment->descriptors };
+
+	return acceptance_check(attachment->services->acceptance, &device, &attachment->info.failure);
+}
+
 static int attachment_judge(struct attachment *attachment, const struct candidate *device)
 {
 	char why[200];
@@ -382,7 +393,20 @@ static int attachment_judge(struct attachment *attachment, const struct candidat
 		return failure_set(&attachment->info.failure, FAILURE_IDENTITY,
 				   "If nobody tampers with the Pi, unplug it and plug it in again",
 				   "the device is not what was offered: %s", why);
-	return acceptance_check(attachment->services->acceptance, &device->descriptors, &attachment->info.failure);
+	attachment->descriptors = device->descriptors;
+	return attachment_check_acceptance(attachment);
+}
+
+static bool attachment_enter_name(struct attachment *attachment)
+{
+	const struct name_claim claim = { .busid = &attachment->info.busid,
+					  .pi = attachment->owner_name,
+					  .offer = &attachment->info.offer,
+					  .descriptors = &attachment->descriptors,
+					  .main_interface =
+						  acceptance_find_main(attachment->services->acceptance, &attachment->descriptors) };
+
+	return name_book_enter(attachment->services->names, &claim);
 }
 
 static void attachment_on_read(int result, void *arg, void *userdata)
@@ -394,8 +418,10 @@ static void attachment_on_read(int result, void *arg, void *userdata)
 		attachment_fail_job(attachment, result);
 	else if (attachment_judge(attachment, arg) < 0)
 		attachment_fail(attachment);
-	else
+	else {
+		(void)attachment_enter_name(attachment); /* before a driver makes a node of it */
 		attachment_enter_state(attachment, ATTACHMENT_STATE_AUTHORIZING);
+	}
 }
 
 static void attachment_on_authorized(int result, void *arg, void *userdata)
@@ -467,6 +493,41 @@ void attachment_on_node(struct attachment *attachment, enum uevent_action action
 		attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHED);
 	else if (attachment->info.state == ATTACHMENT_STATE_ATTACHED && is_changed)
 		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata);
+}
+
+static bool attachment_was_judged(const struct attachment *attachment)
+{
+	return attachment->info.state == ATTACHMENT_STATE_AUTHORIZING || attachment->info.state == ATTACHMENT_STATE_SETTLING ||
+	       attachment->info.state == ATTACHMENT_STATE_ATTACHED;
+}
+
+/* Nodes that are there already get their new links by udev. */
+void attachment_rename(struct attachment *attachment, const char *name)
+{
+	struct node_list *nodes = &attachment->info.nodes;
+
+	if (strcmp(attachment->info.offer.name, name) == 0)
+		return;
+	snprintf(attachment->info.offer.name, sizeof(attachment->info.offer.name), "%s", name);
+	if (!attachment_was_judged(attachment) || !attachment_enter_name(attachment))
+		return;
+	log_info("%s: %s: is called %s now", attachment->owner_name, attachment->info.offer.busid.text, attachment_get_name(attachment));
+	for (size_t i = 0; i < nodes->n; i++)
+		vhci_nudge_node(attachment->services->vhci, nodes->nodes[i].path);
+	attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata);
+}
+
+const char *attachment_get_name(const struct attachment *attachment)
+{
+	const char *name = name_book_get(attachment->services->names, &attachment->info.busid);
+
+	return *name ? name : attachment->info.offer.name;
+}
+
+void attachment_reconsider(struct attachment *attachment)
+{
+	if (attachment_was_judged(attachment) && attachment_check_acceptance(attachment) < 0)
+		attachment_fail(attachment);
 }
 
 /* For ENUMERATING (a stream that ends early frees the port without any event) and DETACHING, and for any state when events were lost. */

@@ -14,6 +14,7 @@
 struct attachment;
 struct job_runner;
 struct acceptance;
+struct name_book;
 struct vhci;
 
 enum attachment_state {
@@ -47,6 +48,7 @@ struct attachment_services {
 	struct job_runner *jobs;
 	struct vhci *vhci;
 	struct acceptance *acceptance;
+	struct name_book *names;
 	/* Whether another attachment still holds a port that the kernel calls free. */
 	bool (*is_port_reserved)(uint32_t port, void *userdata);
 	/* After each change of state, and (from == the state itself) when the port or the nodes changed. Must not free the attachment.
@@ -79,6 +81,15 @@ void attachment_on_device(struct attachment *attachment, enum uevent_action acti
 
 /* A device node below the device, from udev. */
 void attachment_on_node(struct attachment *attachment, enum uevent_action action, const char *path, const char *devlinks);
+
+/* The VM's rules changed: one that they do not take any more is detached. */
+void attachment_reconsider(struct attachment *attachment);
+
+/* Its owner calls it so from now on (may be empty). */
+void attachment_rename(struct attachment *attachment, const char *name);
+
+/* Its name: of its link in /dev/usbpush once it has one, else as it was offered. Borrowed until the next change. */
+const char *attachment_get_name(const struct attachment *attachment);
 
 /* Looks at sysfs in case events were lost. */
 void attachment_check(struct attachment *attachment);

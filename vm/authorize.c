@@ -14,6 +14,7 @@
 #include "directory.h"
 #include "machine.h"
 #include "pi_key.h"
+#include "revocation.h"
 
 #define KEY_FILE_MAX_SIZE ((size_t)16384)
 #define HOST_KEY_PATH     "/etc/ssh/ssh_host_ed25519_key.pub"
@@ -61,7 +62,7 @@ static int key_file_read(const char *path, struct pi_key *ret_key, struct failur
 int authorize_pi_key(const char *root, const char *name, const char *address, const struct pi_key *key, struct piconf_entry *ret_entry,
 		     struct failure *ret_failure)
 {
-	char conf_path[PATH_MAX], keys_path[PATH_MAX];
+	char conf_path[PATH_MAX], keys_path[PATH_MAX], runtime_dir[PATH_MAX];
 	struct piconf_entry entry = { 0 };
 	int err;
 
@@ -72,8 +73,10 @@ int authorize_pi_key(const char *root, const char *name, const char *address, co
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give a host name or an IP address", "\"%s\" can't be an address",
 				   address);
 	if ((err = root_path(root, PICONF_PATH, conf_path, ret_failure)) < 0 ||
-	    (err = root_path(root, AUTHORIZED_KEYS_PATH, keys_path, ret_failure)) < 0)
+	    (err = root_path(root, AUTHORIZED_KEYS_PATH, keys_path, ret_failure)) < 0 ||
+	    (err = root_path(root, REVOCATION_RUNTIME_DIR, runtime_dir, ret_failure)) < 0)
 		return err;
+	revocation_lift(runtime_dir, key->pi_id); /* what the Pi said before is over */
 	snprintf(entry.id, sizeof(entry.id), "%s", key->pi_id);
 	snprintf(entry.name, sizeof(entry.name), "%s", name);
 	snprintf(entry.address, sizeof(entry.address), "%s", address ? address : "");

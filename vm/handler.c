@@ -7,17 +7,22 @@
 #include <sys/socket.h>
 
 #include "acceptance.h"
+#include "backoff.h"
 #include "blocked.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "file_watch.h"
 #include "handler_request.h"
 #include "job.h"
 #include "local_server.h"
 #include "log.h"
 #include "machine.h"
+#include "name_book.h"
 #include "peer.h"
 #include "piconf.h"
+#include "revocation.h"
 #include "roster.h"
+#include "sysfs.h"
 #include "uevent.h"
 #include "vhci.h"
 #include "vm_status.h"
@@ -25,19 +30,23 @@
 #define HANDLER_MAX_JOBS    64
 #define HANDLER_MAX_CLIENTS 256
 #define STOP_LIMIT_USEC     (UINT64_C(5) * 1000000)
-#define RUNTIME_DIR         "/run/usbpush"
 
 struct handler {
 	const struct handler_options *options; /* borrowed: outlives us */
 	sd_event *event;                       /* borrowed: outlives us */
 	struct vhci *vhci;
 	struct acceptance *acceptance;
+	struct name_book *names;
+	sd_event_source *accept_retry; /* owned */
+	struct backoff accept_backoff;
+	struct file_watch *accept_watch; /* owned; NULL where there is nothing to watch */
 	struct job_runner *jobs;
 	struct uevent_monitor *kernel_monitor, *udev_monitor;
 	struct local_server *server; /* NULL before handler_listen() and once it stops */
 	struct attachment_services attachment_services;
 	struct peer_services peer_services;
 	struct piconf piconf;
+	const char *runtime_dir; /* borrowed */
 	char *records_path;
 	struct roster roster;
 	struct roster_counts told;          /* to the service manager */
@@ -91,7 +100,10 @@ static void handler_end_stop(struct handler *handler)
 
 /* ---- changes ---- */
 
-static void on_tty(const struct uevent *uevent, void *userdata)
+/* Those whose devices have nodes that programs open. */
+static const char *const NODE_SUBSYSTEMS[] = { "tty", "block", "hidraw", "video4linux", "sound", "input", "usbmisc", NULL };
+
+static void on_node(const struct uevent *uevent, void *userdata)
 {
 	struct handler *handler = userdata;
 	struct attachment *attachment;
@@ -118,7 +130,7 @@ static void handler_log_change(const struct peer *peer, const struct attachment_
 static bool attachment_changes_ports(const struct attachment_info *info, enum attachment_state from)
 {
 	if (info->has_port)
-		return info->state == ATTACHMENT_STATE_ATTACHING;
+		return info->state == ATTACHMENT_STATE_ATTACHING || info->state == from; /* or it has another name */
 	return from != ATTACHMENT_STATE_WAITING && (info->state == ATTACHMENT_STATE_FAILED || info->state == ATTACHMENT_STATE_GONE);
 }
 
@@ -150,10 +162,16 @@ static void handler_on_attachment(struct attachment *attachment, enum attachment
 		handler_end_stop(handler);
 }
 
+static void handler_scan_nodes(struct handler *handler)
+{
+	for (size_t i = 0; NODE_SUBSYSTEMS[i]; i++)
+		(void)uevent_enumerate(NODE_SUBSYSTEMS[i], on_node, handler);
+}
+
 static int handler_on_node_scan(sd_event_source *source, void *userdata)
 {
 	(void)source;
-	(void)uevent_enumerate("tty", on_tty, userdata);
+	handler_scan_nodes(userdata);
 	return 0;
 }
 
@@ -203,6 +221,18 @@ static bool uevent_is_root_hub(const struct uevent *uevent)
 	return strncmp(uevent->sysname, "usb", 3) == 0 && strstr(uevent->syspath, "/platform/vhci_hcd.") != NULL;
 }
 
+/* `usbip attach` by hand: it stays whoever's it is. Authorizing it is not ours, either: a port that the kernel was slow to free looks the same. */
+static void handler_tell_of_stranger(struct handler *handler, uint32_t port, const char *syspath)
+{
+	_cleanup_close_ int fd = vhci_open_device(handler->vhci, port, NULL);
+	char authorized[8];
+
+	if (fd >= 0 && sysfs_read(fd, "authorized", authorized, sizeof(authorized)) >= 0 && strcmp(authorized, "0") == 0)
+		log_notice("port %u: a device that no Pi offered (usbip attach?) gets no driver: usbpush-handler lets none in by itself. "
+			   "If it is yours: echo 1 > %s/authorized",
+			   port, syspath);
+}
+
 static void on_usb_device(const struct uevent *uevent, struct handler *handler)
 {
 	struct attachment *attachment;
@@ -219,12 +249,14 @@ static void on_usb_device(const struct uevent *uevent, struct handler *handler)
 	attachment = roster_find_port(&handler->roster, port);
 	if (attachment)
 		attachment_on_device(attachment, uevent->action, &busid);
+	else if (uevent->action == UEVENT_BIND)
+		handler_tell_of_stranger(handler, port, uevent->syspath);
 }
 
 void handler_on_uevent(const struct uevent *uevent, void *userdata)
 {
-	if (strcmp(uevent->subsystem, "tty") == 0)
-		on_tty(uevent, userdata);
+	if (strcmp(uevent->subsystem, "usb") != 0)
+		on_node(uevent, userdata);
 	else if (strcmp(uevent->devtype, "usb_device") == 0)
 		on_usb_device(uevent, userdata);
 }
@@ -236,7 +268,7 @@ static void handler_on_overrun(void *userdata)
 	log_warning("the kernel dropped events; everything is looked at anew");
 	handler_rescan(handler);
 	roster_check(&handler->roster);
-	(void)uevent_enumerate("tty", on_tty, handler);
+	handler_scan_nodes(handler);
 }
 
 /* ---- the Pis ---- */
@@ -247,13 +279,29 @@ static void handler_on_problem(const struct config_problem *problem, void *userd
 	log_warning("%s", problem->text);
 }
 
+/* What this process may not write, usbpush-unpair.service does. */
+static int handler_on_unpair(struct peer *peer, void *userdata)
+{
+	const struct handler *handler = userdata;
+	int err = revocation_add(handler->runtime_dir, peer_get_id(peer));
+
+	if (err < 0)
+		log_error("%s: the end of its pairing could not be noted in %s: %s", peer_get_name(peer), handler->runtime_dir,
+			  strerror(-err));
+	else
+		log_notice("%s: ended its pairing", peer_get_name(peer));
+	return err;
+}
+
 static void handler_add_peer(struct handler *handler, const struct piconf_entry *entry)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, entry->id);
 
+	if (revocation_has(handler->runtime_dir, entry->id))
+		return;
 	if (peer) {
 		peer_rename(peer, entry->name);
-		if (peer_get_state(peer) == PEER_STATE_UNPAIRED)
+		if (peer_is_ended(peer))
 			peer_end(peer, "paired again", false);
 		return;
 	}
@@ -266,7 +314,48 @@ static void handler_add_peer(struct handler *handler, const struct piconf_entry 
 		log_error("%s: out of memory", entry->name);
 }
 
-void handler_reload(struct handler *handler)
+static const char *handler_accept_path(const struct handler *handler)
+{
+	return handler->options->accept_path ? handler->options->accept_path : ACCEPTANCE_PATH;
+}
+
+/* What was refused for good may be taken now: a resync lets the Pis offer it again. */
+static void handler_on_accept_conf(void *userdata);
+
+static int handler_on_accept_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	handler_on_accept_conf(userdata);
+	return 0;
+}
+
+/* No change of a file that could not be read will wake us. */
+static void handler_retry_accept_conf(struct handler *handler)
+{
+	if (acceptance_is_unread(handler->acceptance))
+		timer_arm(handler->event, &handler->accept_retry, backoff_next(&handler->accept_backoff), handler_on_accept_retry, handler);
+	else
+		backoff_reset(&handler->accept_backoff);
+}
+
+static void handler_on_accept_conf(void *userdata)
+{
+	struct handler *handler = userdata;
+	bool is_changed;
+
+	if (handler->on_stopped)
+		return;
+	is_changed = acceptance_reload(handler->acceptance);
+	handler_retry_accept_conf(handler);
+	if (!is_changed)
+		return;
+	log_info("%s was read anew", handler_accept_path(handler));
+	roster_reconsider(&handler->roster);
+	(void)handler_resync(handler);
+}
+
+static void handler_reload_pis(struct handler *handler)
 {
 	const char *path = handler->options->piconf_path ? handler->options->piconf_path : PICONF_PATH;
 	int err = piconf_read(path, handler_on_problem, &handler->piconf);
@@ -283,6 +372,13 @@ void handler_reload(struct handler *handler)
 	}
 	for (size_t i = 0; i < handler->piconf.n; i++)
 		handler_add_peer(handler, &handler->piconf.entries[i]);
+	revocation_prune(handler->runtime_dir, &handler->piconf);
+}
+
+void handler_reload(struct handler *handler)
+{
+	handler_on_accept_conf(handler);
+	handler_reload_pis(handler);
 }
 
 static void refuse_unpaired(const char *pi_id, int fd)
@@ -302,11 +398,11 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, pi_id);
 
-	if (!peer || peer_get_state(peer) == PEER_STATE_UNPAIRED) {
-		handler_reload(handler); /* it may have been paired by hand */
+	if (!peer || peer_is_ended(peer)) {
+		handler_reload_pis(handler); /* it may have been paired by hand */
 		peer = roster_find_peer(&handler->roster, pi_id);
 	}
-	if (peer && peer_get_state(peer) != PEER_STATE_UNPAIRED) {
+	if (peer && !peer_is_ended(peer)) {
 		peer_accept(peer, fd);
 		return;
 	}
@@ -343,14 +439,36 @@ int handler_detach(struct handler *handler, const char *selector, json_t **ret_o
 	return 0;
 }
 
+int handler_find(struct handler *handler, const char *selector, json_t **ret_device, struct failure *ret_failure)
+{
+	struct attachment *attachment;
+	int err = roster_select(&handler->roster, selector, &attachment, ret_failure);
+
+	if (err < 0)
+		return err;
+	*ret_device = vm_status_device(attachment);
+	return 0;
+}
+
+static json_t *handler_problem_to_json(const struct handler *handler)
+{
+	const struct config_problem *problem = acceptance_get_problem(handler->acceptance);
+	struct failure failure;
+
+	if (!problem)
+		return json_null();
+	failure_set(&failure, FAILURE_BAD_REQUEST, "Mend that line. Until then no rule below it holds.", "%s", problem->text);
+	return failure_to_json(&failure);
+}
+
 json_t *handler_status_to_json(struct handler *handler)
 {
 	json_t *pis = json_array();
 
 	for (size_t i = 0; i < handler->roster.n; i++)
 		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
-	return json_pack("{s:s, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "pis", pis, "blocked",
-			 blocked_to_json(handler->jobs));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
+			 handler_problem_to_json(handler), "pis", pis, "blocked", blocked_to_json(handler->jobs));
 }
 
 /* ---- life ---- */
@@ -387,12 +505,14 @@ static void handler_fill_services(struct handler *handler)
 		.jobs = handler->jobs,
 		.vhci = handler->vhci,
 		.acceptance = handler->acceptance,
+		.names = handler->names,
 		.is_port_reserved = handler_is_port_reserved,
 		.on_change = handler_on_attachment,
 		.userdata = handler,
 	};
 	handler->peer_services.attachment = &handler->attachment_services;
 	handler->peer_services.is_offer_of_another = handler_is_offer_of_another;
+	handler->peer_services.on_unpair = handler_on_unpair;
 	handler->peer_services.on_change = handler_on_peer;
 	handler->peer_services.userdata = handler;
 	hello->protocol = PROTOCOL_VERSION;
@@ -409,7 +529,9 @@ static int handler_init(struct handler *handler)
 	int err = vhci_new(options->sysfs_root, options->modules_dir, &handler->vhci);
 
 	if (err >= 0)
-		err = acceptance_new(options->modules_dir, &handler->acceptance);
+		err = acceptance_new(options->modules_dir, handler_accept_path(handler), &handler->acceptance);
+	if (err >= 0)
+		err = name_book_new(handler->runtime_dir, &handler->names);
 	if (err >= 0)
 		err = job_runner_new(handler->event, HANDLER_MAX_JOBS, &handler->jobs);
 	if (err >= 0)
@@ -420,7 +542,7 @@ static int handler_init(struct handler *handler)
 		err = sd_event_add_defer(handler->event, &handler->node_scan, handler_on_node_scan, handler);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(handler->node_scan, SD_EVENT_OFF);
-	if (err >= 0 && asprintf(&handler->records_path, "%s/ports.json", options->runtime_dir ? options->runtime_dir : RUNTIME_DIR) < 0)
+	if (err >= 0 && asprintf(&handler->records_path, "%s/ports.json", handler->runtime_dir) < 0)
 		err = -ENOMEM;
 	return err;
 }
@@ -434,13 +556,16 @@ int handler_new(sd_event *event, const struct handler_options *options, struct h
 		return -ENOMEM;
 	handler->event = event;
 	handler->options = options;
+	handler->runtime_dir = options->runtime_dir ? options->runtime_dir : REVOCATION_RUNTIME_DIR;
 	err = handler_init(handler);
 	if (err < 0) {
 		handler_free(handler);
 		return err;
 	}
+	handler->accept_backoff = (struct backoff){ .min_usec = UINT64_C(1000000), .max_usec = UINT64_C(60000000) };
 	handler_fill_services(handler);
-	handler_reload(handler);
+	handler_retry_accept_conf(handler);
+	handler_reload_pis(handler);
 	*ret_handler = handler;
 	return 0;
 }
@@ -464,18 +589,22 @@ void handler_start(struct handler *handler)
 
 int handler_listen(struct handler *handler)
 {
-	static const char *const usb[] = { "usb", NULL }, *const tty[] = { "tty", NULL };
+	static const char *const usb[] = { "usb", NULL };
 	_cleanup_free_ char *path = NULL;
 	int err = uevent_monitor_new(handler->event, UEVENT_KERNEL, usb, handler_on_uevent, handler_on_overrun, handler,
 				     &handler->kernel_monitor);
 
 	if (err >= 0)
-		err = uevent_monitor_new(handler->event, UEVENT_UDEV, tty, handler_on_uevent, handler_on_overrun, handler,
+		err = uevent_monitor_new(handler->event, UEVENT_UDEV, NODE_SUBSYSTEMS, handler_on_uevent, handler_on_overrun, handler,
 					 &handler->udev_monitor);
 	if (err < 0)
 		return err;
+	err = file_watch_new(handler->event, handler_accept_path(handler), handler_on_accept_conf, handler, &handler->accept_watch);
+	if (err < 0)
+		log_warning("%s is not watched (%s): after a change of it, systemctl reload usbpush-handler", handler_accept_path(handler),
+			    strerror(-err));
 	handler_start(handler); /* what changes from now on comes as an event */
-	if (asprintf(&path, "%s/handler.sock", handler->options->runtime_dir ? handler->options->runtime_dir : RUNTIME_DIR) < 0)
+	if (asprintf(&path, "%s/handler.sock", handler->runtime_dir) < 0)
 		return -ENOMEM;
 	return local_server_new(handler->event, path, 0666, HANDLER_MAX_CLIENTS, handler_on_request, NULL, handler, &handler->server);
 }
@@ -492,7 +621,10 @@ struct handler *handler_free(struct handler *handler)
 	sd_event_source_disable_unref(handler->reaper);
 	sd_event_source_disable_unref(handler->node_scan);
 	sd_event_source_disable_unref(handler->stop_limit);
+	sd_event_source_disable_unref(handler->accept_retry);
 	job_runner_free(handler->jobs);
+	file_watch_free(handler->accept_watch);
+	name_book_free(handler->names);
 	acceptance_free(handler->acceptance);
 	vhci_free(handler->vhci);
 	free(handler->records_path);

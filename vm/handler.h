@@ -15,6 +15,7 @@ struct handler_options {
 	const char *sysfs_root;  /* NULL: /sys */
 	const char *modules_dir; /* NULL: /lib/modules/RELEASE */
 	const char *piconf_path; /* NULL: /etc/usbpush/pi.conf */
+	const char *accept_path; /* NULL: /etc/usbpush/accept.conf */
 	const char *runtime_dir; /* NULL: /run/usbpush */
 	uid_t relay_uid;         /* who, besides root, may speak for a Pi */
 };
@@ -37,7 +38,7 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd);
 /* What the monitors call; the seam for tests. */
 void handler_on_uevent(const struct uevent *uevent, void *handler);
 
-/* Reads pi.conf anew: new Pis may connect, removed ones are cut off and what they had is detached. */
+/* Reads accept.conf anew, and pi.conf: new Pis may connect, removed ones are cut off and what they had is detached. */
 void handler_reload(struct handler *handler);
 
 /* Asks every connected Pi for a `sync`; how many were asked. */
@@ -49,6 +50,9 @@ void handler_stop(struct handler *handler, void (*on_stopped)(void *userdata), v
 /* Detaches the device that selector (a bus id here or on the Pi, a name, VID:PID, a serial, a node) fits. 0 and the ids of its offer, or a
  * negative errno with FAILURE_NOT_FOUND or FAILURE_AMBIGUOUS and the list. */
 int handler_detach(struct handler *handler, const char *selector, json_t **ret_offers, struct failure *ret_failure);
+
+/* The device that selector fits, as `status` shows it; errors as above. A new reference. */
+int handler_find(struct handler *handler, const char *selector, json_t **ret_device, struct failure *ret_failure);
 
 /* The whole state, as `usbpush-vm status --json` shows it. A new reference. */
 json_t *handler_status_to_json(struct handler *handler);

@@ -61,6 +61,7 @@ static int read_arguments(struct handler_program *program, int argc, char **argv
 		{ "sysfs", required_argument, NULL, 's' },
 		{ "modules", required_argument, NULL, 'm' },
 		{ "pi-conf", required_argument, NULL, 'p' },
+		{ "accept-conf", required_argument, NULL, 'a' },
 		{ "runtime-dir", required_argument, NULL, 'r' },
 		{ "relay-user", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
@@ -86,6 +87,9 @@ static int read_arguments(struct handler_program *program, int argc, char **argv
 			break;
 		case 'p':
 			program->options.piconf_path = optarg;
+			break;
+		case 'a':
+			program->options.accept_path = optarg;
 			break;
 		case 'r':
 			program->options.runtime_dir = optarg;

@@ -57,6 +57,20 @@ static void on_detach(struct local_client *client, json_t *arguments, struct han
 		local_client_reply(client, json_pack("{s:o}", "offers", offers));
 }
 
+static void on_find(struct local_client *client, json_t *arguments, struct handler *handler)
+{
+	const char *device = json_string_value(json_object_get(arguments, "device"));
+	struct failure failure;
+	json_t *found;
+
+	if (!device)
+		refuse(client, FAILURE_BAD_REQUEST, NULL, "find: \"device\" is missing");
+	else if (handler_find(handler, device, &found, &failure) < 0)
+		local_client_fail(client, &failure);
+	else
+		local_client_reply(client, json_pack("{s:o}", "device", found));
+}
+
 static void on_reload(struct local_client *client, json_t *arguments, struct handler *handler)
 {
 	(void)arguments;
@@ -76,7 +90,8 @@ static const struct {
 	void (*handle)(struct local_client *client, json_t *arguments, struct handler *handler);
 } REQUESTS[] = {
 	{ "relay", PERMISSION_RELAY, on_relay },  { "status", PERMISSION_ALL, on_status },  { "watch", PERMISSION_ALL, on_watch },
-	{ "detach", PERMISSION_ROOT, on_detach }, { "reload", PERMISSION_ROOT, on_reload }, { "resync", PERMISSION_ROOT, on_resync },
+	{ "find", PERMISSION_ALL, on_find },      { "detach", PERMISSION_ROOT, on_detach }, { "reload", PERMISSION_ROOT, on_reload },
+	{ "resync", PERMISSION_ROOT, on_resync },
 };
 
 static bool client_is_permitted(const struct local_client *client, enum permission permission, const struct handler *handler)

@@ -5,26 +5,36 @@
 
 #include "cleanup.h"
 
+/* False for what is too long, and for what is no text: the Pi is told of nodes and links in JSON, and people on a screen. */
 static bool text_copy(char *buffer, size_t size, const char *text, size_t length)
 {
-	if (length == 0 || length >= size)
+	char clean[MESSAGE_NODE_SIZE], copy[MESSAGE_NODE_SIZE];
+
+	if (length == 0 || length >= size || length >= sizeof(copy))
 		return false;
-	memcpy(buffer, text, length);
-	buffer[length] = '\0';
+	memcpy(copy, text, length);
+	copy[length] = '\0';
+	identity_clean_string(copy, clean, sizeof(clean));
+	if (strcmp(copy, clean) != 0)
+		return false;
+	memcpy(buffer, copy, length + 1);
 	return true;
 }
 
-static bool link_is_by_id(const char *link, size_t length)
+/* The owner's name first, then what goes with the device, then what goes with its place. */
+static unsigned link_rank(const char *link, size_t length)
 {
-	return memmem(link, length, "/by-id/", strlen("/by-id/")) != NULL;
+	if (memmem(link, length, "/dev/usbpush/", strlen("/dev/usbpush/")) == link)
+		return 0;
+	return memmem(link, length, "/by-id/", strlen("/by-id/")) ? 1 : 2;
 }
 
-static void node_add_links(struct node *node, size_t *n, const char *devlinks, bool is_by_id)
+static void node_add_links(struct node *node, size_t *n, const char *devlinks, unsigned rank)
 {
 	while (*devlinks && *n < ARRAY_SIZE(node->links)) {
 		size_t length = strcspn(devlinks, " ");
 
-		if (link_is_by_id(devlinks, length) == is_by_id && text_copy(node->links[*n], MESSAGE_NODE_SIZE, devlinks, length))
+		if (link_rank(devlinks, length) == rank && text_copy(node->links[*n], MESSAGE_NODE_SIZE, devlinks, length))
 			(*n)++;
 		devlinks += length;
 		devlinks += strspn(devlinks, " ");
@@ -36,8 +46,8 @@ static void node_set_links(struct node *node, const char *devlinks)
 	size_t n = 0;
 
 	memset(node->links, 0, sizeof(node->links));
-	node_add_links(node, &n, devlinks, true);
-	node_add_links(node, &n, devlinks, false);
+	for (unsigned rank = 0; rank <= 2; rank++)
+		node_add_links(node, &n, devlinks, rank);
 }
 
 void node_list_done(struct node_list *list)

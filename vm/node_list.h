@@ -9,7 +9,7 @@
 /* The device nodes of one attached device, each with the links that udev made to it. */
 struct node {
 	char path[MESSAGE_NODE_SIZE];     /* "/dev/ttyUSB0" */
-	char links[4][MESSAGE_NODE_SIZE]; /* by-id first; "" where there are fewer */
+	char links[4][MESSAGE_NODE_SIZE]; /* /dev/usbpush first, then by-id; "" where there are fewer */
 };
 
 /* All zero when empty. Most offers of a Pi in foreign hands never get a node: they are to cost little. */
@@ -21,8 +21,8 @@ struct node_list {
 /* Frees the nodes. */
 void node_list_done(struct node_list *list);
 
-/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long is left out,
- * as is the 33rd node. */
+/* Adds a node, or renews its links (devlinks: separated by spaces). True if the list changed. A path or link that is too long, or no
+ * clean text, is left out, as is the 33rd node. */
 bool node_list_add(struct node_list *list, const char *path, const char *devlinks);
 
 /* True if path was in the list. */

@@ -279,27 +279,6 @@ static int pair_agree(struct pair *pair, json_t **ret_confirm, struct failure *f
 	}
 }
 
-/* A name that piconf takes, and that no other Pi has; a Pi that is known keeps its name. */
-static int choose_name(const struct piconf *piconf, const struct pair *pair, const char *pi_id, char *buffer, size_t size)
-{
-	const struct piconf_entry *known = piconf_find(piconf, pi_id);
-	char base[MESSAGE_NAME_SIZE - 4];
-
-	snprintf(base, sizeof(base), "%.55s", pair->options->name ? pair->options->name : pair_exchange_pi(pair->exchange)->name);
-	for (char *at = base; *at; at++)
-		if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", *at))
-			*at = '-';
-	snprintf(buffer, size, "%s", known && !pair->options->name ? known->name : base);
-	for (unsigned n = 2; n <= PICONF_MAX_PIS + 1; n++) {
-		const struct piconf_entry *other = piconf_find(piconf, buffer);
-
-		if (!other || strcmp(other->id, pi_id) == 0)
-			return 0;
-		snprintf(buffer, size, "%s-%u", base, n);
-	}
-	return -ENOSPC;
-}
-
 static void problem_pass_over(const struct config_problem *problem, void *userdata)
 {
 	(void)problem;
@@ -332,7 +311,7 @@ static int pair_let_in(struct pair *pair, struct failure *failure)
 	err = read_known(pair, piconf, failure);
 	if (err < 0)
 		return err;
-	if (choose_name(piconf, pair, key.pi_id, name, sizeof(name)) < 0)
+	if (piconf_choose_name(piconf, pair_exchange_pi(pair->exchange)->name, pair->options->name, key.pi_id, name) < 0)
 		return failure_set(failure, FAILURE_BUSY, "Give another one with --name.", "every name for this Pi is taken");
 	err = pair_undo_begin(root, key.pi_id, failure);
 	if (err < 0)

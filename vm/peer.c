@@ -17,6 +17,7 @@
 #define PATIENCE_MAX_MS 60000 /* a Pi can't make programs on this VM hang for longer */
 #define MSEC_USEC       UINT64_C(1000)
 #define LATE_USEC       (500 * MSEC_USEC)
+#define PARTING_USEC    UINT64_C(5000000) /* for root to take a Pi's lines out of the files */
 
 struct peer {
 	const struct peer_services *services; /* borrowed: outlives us */
@@ -37,8 +38,8 @@ struct peer {
 static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
 
 static const char *const STATE_NAMES[] = {
-	[PEER_STATE_AWAY] = "away", [PEER_STATE_SYNCING] = "syncing",   [PEER_STATE_UP] = "up",
-	[PEER_STATE_LOST] = "lost", [PEER_STATE_UNPAIRED] = "unpaired",
+	[PEER_STATE_AWAY] = "away", [PEER_STATE_SYNCING] = "syncing", [PEER_STATE_UP] = "up",
+	[PEER_STATE_LOST] = "lost", [PEER_STATE_PARTING] = "parting", [PEER_STATE_UNPAIRED] = "unpaired",
 };
 
 const char *peer_state_to_string(enum peer_state state)
@@ -52,6 +53,21 @@ static void peer_arm_deadline(struct peer *peer)
 {
 	timer_arm(peer->services->attachment->event, &peer->deadline, patience_to_limit(peer->patience_ms) * MSEC_USEC, peer_on_deadline,
 		  peer);
+}
+
+/* Nothing of it stays but its channel. */
+static void peer_let_go(struct peer *peer)
+{
+	peer->awaited.n = 0;
+	lobby_clear(peer->lobby);
+	attachment_set_detach_all(&peer->attachments, peer->reason);
+}
+
+static void peer_start_parting(struct peer *peer)
+{
+	peer_let_go(peer);
+	if (timer_arm(peer->services->attachment->event, &peer->deadline, PARTING_USEC, peer_on_deadline, peer) < 0)
+		log_error("%s: out of memory, the end of its pairing is not watched", peer->name);
 }
 
 static void peer_enter_state(struct peer *peer, enum peer_state state)
@@ -72,12 +88,13 @@ static void peer_enter_state(struct peer *peer, enum peer_state state)
 		/* The deadline of the last line stays: silence counts from there. */
 		peer->channel = pi_channel_free(peer->channel);
 		break;
+	case PEER_STATE_PARTING:
+		peer_start_parting(peer);
+		break;
 	case PEER_STATE_AWAY:
 	case PEER_STATE_UNPAIRED:
 		timer_disarm(peer->deadline);
-		peer->awaited.n = 0;
-		lobby_clear(peer->lobby);
-		attachment_set_detach_all(&peer->attachments, peer->reason);
+		peer_let_go(peer);
 		peer->channel = pi_channel_free(peer->channel);
 		break;
 	}
@@ -204,6 +221,7 @@ static int peer_on_connect(struct peer *peer, const struct offer *offer, struct 
 	if (attachment && !offer_equal(&attachment_get_info(attachment)->offer, offer))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "offer %s came again for another device", offer->id);
 	if (attachment) {
+		attachment_rename(attachment, offer->name);
 		peer_on_attachment(peer, attachment, attachment_get_info(attachment)->state); /* told twice: answered again */
 		return 0;
 	}
@@ -290,6 +308,51 @@ static void peer_on_sync(struct peer *peer, const struct message *sync)
 	peer_send_kept(peer);
 }
 
+/* ---- the end of the pairing ---- */
+
+/* What it says ends this Pi's own pairing and no other's: who it is stands in the forced command of its key. */
+static int peer_on_unpair(struct peer *peer, struct failure *ret_failure)
+{
+	int err = peer->services->on_unpair(peer, peer->services->userdata);
+	char cure[128];
+
+	if (err < 0) {
+		snprintf(cure, sizeof(cure), "On the VM: usbpush-vm unpair %s", peer->name);
+		return failure_set(ret_failure, FAILURE_INTERNAL, cure, "the VM could not note the end of the pairing: %s", strerror(-err));
+	}
+	snprintf(peer->reason, sizeof(peer->reason), "the Pi ended the pairing");
+	peer_enter_state(peer, PEER_STATE_PARTING);
+	return 0;
+}
+
+/* The last word to a Pi whose pairing has ended: the answer to its own asking, or why it is cut off. */
+static void peer_say_farewell(struct peer *peer)
+{
+	struct message message = { .type = MESSAGE_UNPAIRED };
+
+	if (peer->state != PEER_STATE_PARTING) {
+		message.type = MESSAGE_REFUSED;
+		failure_set(&message.failure, FAILURE_NOT_PAIRED, "To pair again: usbpush pair. To forget this VM: usbpush unpair.",
+			    "the pairing was ended on the VM");
+	}
+	peer_report_send(peer->channel, &message);
+	peer->channel = pi_channel_free(peer->channel);
+}
+
+/* Nobody took the lines out: the Pi is shut out all the same, and its owner must know. */
+static void peer_give_up_parting(struct peer *peer)
+{
+	struct message message = { .type = MESSAGE_UNPAIRED };
+	char cure[128];
+
+	snprintf(cure, sizeof(cure), "On the VM: sudo usbpush-vm unpair %s", peer->name);
+	failure_set(&message.failure, FAILURE_TIMEOUT, cure,
+		    "the VM lets this Pi in no more, but its key is still in the VM's files (usbpush-unpair.service did not take it out)");
+	log_error("%s: %s. %s", peer->name, message.failure.text, message.failure.cure);
+	peer_report_send(peer->channel, &message);
+	peer_enter_state(peer, PEER_STATE_UNPAIRED);
+}
+
 static int peer_handle(struct peer *peer, const struct message *message, struct failure *ret_failure)
 {
 	struct message answer = { .type = MESSAGE_PONG, .seq = message->seq };
@@ -303,6 +366,8 @@ static int peer_handle(struct peer *peer, const struct message *message, struct 
 	case MESSAGE_DISCONNECT:
 		peer_on_disconnect(peer, message->id, message->reason);
 		return 0;
+	case MESSAGE_UNPAIR:
+		return peer_on_unpair(peer, ret_failure);
 	case MESSAGE_BEAT: /* to be heard was all it wanted */
 		return 0;
 	case MESSAGE_PING:
@@ -326,6 +391,7 @@ static int peer_handle(struct peer *peer, const struct message *message, struct 
 	case MESSAGE_RESYNC:
 	case MESSAGE_SPARE:
 	case MESSAGE_STREAM:
+	case MESSAGE_UNPAIRED:
 		break;
 	}
 	return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "a message of a type that has no place here");
@@ -338,7 +404,11 @@ static void peer_on_line(const char *line, size_t size, void *userdata)
 	_cleanup_(message_freep) struct message *message = NULL;
 	struct peer *peer = userdata;
 	struct failure failure;
-	int err = message_parse(line, size, &message, &failure);
+	int err;
+
+	if (peer->state == PEER_STATE_PARTING)
+		return;
+	err = message_parse(line, size, &message, &failure);
 
 	if (err == -ENOMEM)
 		failure_set(&failure, FAILURE_INTERNAL, NULL, "out of memory");
@@ -355,6 +425,10 @@ static void peer_on_channel_gone(int error, void *userdata)
 	struct peer *peer = userdata;
 	struct failure failure;
 
+	if (peer->state == PEER_STATE_PARTING) {
+		peer->channel = pi_channel_free(peer->channel); /* it does not wait for the answer */
+		return;
+	}
 	if (error == -ECONNRESET) {
 		peer_enter_state(peer, PEER_STATE_LOST);
 		return;
@@ -368,6 +442,10 @@ static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userda
 	struct peer *peer = userdata;
 
 	(void)source;
+	if (peer->state == PEER_STATE_PARTING) {
+		peer_give_up_parting(peer);
+		return 0;
+	}
 	if (clock_now_usec() - usec > LATE_USEC && peer->channel && pi_channel_has_input(peer->channel)) {
 		timer_arm(peer->services->attachment->event, &peer->deadline, LATE_USEC, peer_on_deadline, peer);
 		return 0; /* this machine slept, not the Pi: what it said meanwhile is read first */
@@ -421,7 +499,7 @@ void peer_resync(struct peer *peer)
 
 void peer_accept(struct peer *peer, int fd)
 {
-	if (peer->state == PEER_STATE_UNPAIRED)
+	if (peer_is_ended(peer))
 		close_fd(fd);
 	else
 		lobby_enter(peer->lobby, fd);
@@ -429,6 +507,8 @@ void peer_accept(struct peer *peer, int fd)
 
 void peer_end(struct peer *peer, const char *reason, bool is_for_ever)
 {
+	if (is_for_ever)
+		peer_say_farewell(peer);
 	identity_clean_string(reason, peer->reason, sizeof(peer->reason));
 	peer_enter_state(peer, is_for_ever ? PEER_STATE_UNPAIRED : PEER_STATE_AWAY);
 }
@@ -489,6 +569,11 @@ const char *peer_get_id(const struct peer *peer)
 const char *peer_get_name(const struct peer *peer)
 {
 	return peer->name;
+}
+
+bool peer_is_ended(const struct peer *peer)
+{
+	return peer->state == PEER_STATE_PARTING || peer->state == PEER_STATE_UNPAIRED;
 }
 
 enum peer_state peer_get_state(const struct peer *peer)

@@ -16,6 +16,7 @@ enum peer_state {
 	PEER_STATE_SYNCING, /* connected; its `sync` is awaited */
 	PEER_STATE_UP,
 	PEER_STATE_LOST,     /* the control channel ended; what is attached stays until the patience is over */
+	PEER_STATE_PARTING,  /* it ended its pairing; the answer waits until its lines are out of the files */
 	PEER_STATE_UNPAIRED, /* may not come back; waits only for its ports to be free */
 };
 
@@ -25,6 +26,8 @@ struct peer_services {
 	struct hello hello; /* of this VM; ports and patience are filled in when it is sent */
 	/* Whether a live attachment of another Pi has this offer's id. */
 	bool (*is_offer_of_another)(const struct peer *peer, const char *offer_id, void *userdata);
+	/* The Pi ended its pairing: shuts it out, and has its lines taken out of the files; peer_end() when they are. 0 or negative errno. */
+	int (*on_unpair)(struct peer *peer, void *userdata);
 	/* After each change of state. Must not free the peer. */
 	void (*on_change)(struct peer *peer, void *userdata);
 	void *userdata;
@@ -46,7 +49,7 @@ struct attachment *peer_adopt(struct peer *peer, const struct offer *offer, uint
 /* Asks for a `sync` now, if it is UP. */
 void peer_resync(struct peer *peer);
 
-/* Detaches everything of it and closes its channel; reason is told. is_for_ever: PEER_STATE_UNPAIRED. */
+/* Detaches everything of it and closes its channel; reason is told. is_for_ever: PEER_STATE_UNPAIRED, and the Pi hears that it is. */
 void peer_end(struct peer *peer, const char *reason, bool is_for_ever);
 
 /* One of its attachments changed: tells the Pi what it has to know. The on_change of attachment_services calls it. */
@@ -54,6 +57,9 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 
 /* Renames it (pi.conf was changed). */
 void peer_rename(struct peer *peer, const char *name);
+
+/* Whether its pairing has ended, or is about to. */
+bool peer_is_ended(const struct peer *peer);
 
 /* Its id, 32 hex digits. */
 const char *peer_get_id(const struct peer *peer);

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 
 #define PICONF_MAX_SIZE ((size_t)256 * 1024)
+#define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 bool piconf_is_id(const char *text)
 {
@@ -21,8 +22,7 @@ bool piconf_is_name(const char *text)
 {
 	size_t length = strlen(text);
 
-	return length >= 1 && length < MESSAGE_NAME_SIZE &&
-	       strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == length;
+	return length >= 1 && length < MESSAGE_NAME_SIZE && strspn(text, NAME_CHARACTERS) == length;
 }
 
 bool piconf_is_address(const char *text)
@@ -105,6 +105,27 @@ const struct piconf_entry *piconf_find(const struct piconf *piconf, const char *
 		if (strcmp(piconf->entries[i].id, id_or_name) == 0 || strcmp(piconf->entries[i].name, id_or_name) == 0)
 			return &piconf->entries[i];
 	return NULL;
+}
+
+int piconf_choose_name(const struct piconf *piconf, const char *suggested, const char *asked, const char *pi_id,
+		       char ret_name[MESSAGE_NAME_SIZE])
+{
+	const struct piconf_entry *known = piconf_find(piconf, pi_id);
+	char base[MESSAGE_NAME_SIZE - 4];
+
+	snprintf(base, sizeof(base), "%.55s", asked ? asked : suggested);
+	for (char *at = base; *at; at++)
+		if (!strchr(NAME_CHARACTERS, *at))
+			*at = '-';
+	snprintf(ret_name, MESSAGE_NAME_SIZE, "%s", known && !asked ? known->name : base);
+	for (unsigned n = 2; n <= PICONF_MAX_PIS + 1; n++) {
+		const struct piconf_entry *other = piconf_find(piconf, ret_name);
+
+		if (!other || strcmp(other->id, pi_id) == 0)
+			return 0;
+		snprintf(ret_name, MESSAGE_NAME_SIZE, "%s-%u", base, n);
+	}
+	return -ENOSPC;
 }
 
 struct owner {

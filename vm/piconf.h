@@ -39,6 +39,11 @@ bool piconf_is_name(const char *text);
 /* Whether text can be an address: no white space, no quotes. */
 bool piconf_is_address(const char *text);
 
+/* A name for the Pi with this id: asked, where somebody asked for one, else the one that it has here, else suggested (foreign), with what a name can't have made '-'; with a
+ * number behind it where another Pi has it. 0, or -ENOSPC if all of them are taken. */
+int piconf_choose_name(const struct piconf *piconf, const char *suggested, const char *asked, const char *pi_id,
+		       char ret_name[MESSAGE_NAME_SIZE]);
+
 /* Writes entry into the file in place of any entry with its id or its name; an address becomes DEFAULT_PI_HOST if there is none yet. All
  * other lines stay. 0 or negative errno. */
 int piconf_write_entry(const char *path, const struct piconf_entry *entry);

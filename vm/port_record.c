@@ -7,6 +7,7 @@
 #include "atomic_file.h"
 #include "cleanup.h"
 #include "json_text.h"
+#include "piconf.h"
 
 #define PORT_RECORDS_MAX_SIZE ((size_t)8 * 1024 * 1024)
 
@@ -32,7 +33,7 @@ static int record_parse(const json_t *object, struct port_record *ret_record)
 
 	if (!json_is_integer(port) || json_integer_value(port) < 0 || json_integer_value(port) > UINT16_MAX)
 		return -EBADMSG;
-	if (!pi_id || strlen(pi_id) >= sizeof(ret_record->pi_id))
+	if (!pi_id || !piconf_is_id(pi_id))
 		return -EBADMSG;
 	ret_record->port = (uint32_t)json_integer_value(port);
 	memcpy(ret_record->pi_id, pi_id, strlen(pi_id) + 1);

@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cleanup.h"
 #include "log.h"
 #include "peer.h"
 #include "port_record.h"
+#include "selection.h"
 #include "vhci.h"
 
 struct peer *roster_find_peer(const struct roster *roster, const char *id)
@@ -43,16 +43,34 @@ bool roster_has_offer_elsewhere(const struct roster *roster, const struct peer *
 	return false;
 }
 
-static bool device_is_named(const struct attachment_info *info, const char *text)
+/* A node is a place, too. */
+static enum selection_fit device_fit(const struct attachment *attachment, const char *text)
 {
+	const struct attachment_info *info = attachment_get_info(attachment);
 	const struct offer *offer = &info->offer;
-	char product[10];
+	const char *name = attachment_get_name(attachment);
 
-	if (!*text)
-		return false;
-	snprintf(product, sizeof(product), "%04x:%04x", offer->identity.vid, offer->identity.pid);
-	return strcmp(info->busid.text, text) == 0 || strcmp(offer->busid.text, text) == 0 || strcmp(offer->name, text) == 0 ||
-	       strcasecmp(product, text) == 0 || strcmp(offer->identity.serial, text) == 0 || node_list_has(&info->nodes, text);
+	if (!attachment_is_live(attachment) || !*text)
+		return SELECTION_NONE;
+	if (strcmp(info->busid.text, text) == 0 || node_list_has(&info->nodes, text))
+		return SELECTION_PLACE;
+	if (strcmp(offer->name, text) == 0 && *name)
+		return SELECTION_NAME;
+	return selection_fit(text, &offer->busid, &offer->identity, name);
+}
+
+static enum selection_fit roster_find_best(const struct roster *roster, const char *text)
+{
+	enum selection_fit best = SELECTION_IDENTITY;
+
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++)
+			if (device_fit(set->items[j], text) > best)
+				best = device_fit(set->items[j], text);
+	}
+	return best;
 }
 
 /* One more of the list that an ambiguous name is answered with. */
@@ -66,6 +84,7 @@ static void list_add(char *list, size_t size, const struct peer *peer, const str
 
 int roster_select(const struct roster *roster, const char *text, struct attachment **ret_attachment, struct failure *ret_failure)
 {
+	enum selection_fit best = roster_find_best(roster, text);
 	struct attachment *found = NULL;
 	unsigned n_found = 0;
 	char list[200] = "";
@@ -74,7 +93,7 @@ int roster_select(const struct roster *roster, const char *text, struct attachme
 		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
 
 		for (size_t j = 0; j < set->n; j++) {
-			if (!attachment_is_live(set->items[j]) || !device_is_named(attachment_get_info(set->items[j]), text))
+			if (device_fit(set->items[j], text) != best)
 				continue;
 			found = set->items[j];
 			n_found++;
@@ -166,6 +185,16 @@ void roster_check(const struct roster *roster)
 
 		for (size_t j = 0; j < set->n; j++)
 			attachment_check(set->items[j]);
+	}
+}
+
+void roster_reconsider(const struct roster *roster)
+{
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++)
+			attachment_reconsider(set->items[j]);
 	}
 }
 

@@ -33,7 +33,7 @@ struct attachment *roster_find_port(const struct roster *roster, uint32_t port);
 /* Whether a Pi other than peer has a live offer with this id. */
 bool roster_has_offer_elsewhere(const struct roster *roster, const struct peer *peer, const char *offer_id);
 
-/* The one live device that text names: a bus id here or on its Pi, a name, VID:PID, a serial, a node or one of its links. A negative errno
+/* The one live device that text names best (selection.h): a bus id here or on its Pi, a name, VID:PID, a serial, a node or one of its links. A negative errno
  * with FAILURE_NOT_FOUND, or FAILURE_AMBIGUOUS and the list. */
 int roster_select(const struct roster *roster, const char *text, struct attachment **ret_attachment, struct failure *ret_failure);
 
@@ -46,6 +46,9 @@ int roster_write_ports(const struct roster *roster, const char *path, const char
 /* Takes over what a predecessor of this process wrote there: a port that is still its Pi's goes on where it was, one whose Pi is not paired any
  * more is freed, one that somebody else has meanwhile is left alone. 0 or negative errno. */
 int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const char *path, const char *boot_id);
+
+/* The VM's rules changed: attachment_reconsider() for all. */
+void roster_reconsider(const struct roster *roster);
 
 /* Compares every attachment with sysfs (attachment_check). */
 void roster_check(const struct roster *roster);

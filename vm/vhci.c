@@ -435,3 +435,16 @@ int vhci_open_device(const struct vhci *vhci, uint32_t port, struct busid *ret_b
 	}
 	return fd;
 }
+
+void vhci_nudge_node(const struct vhci *vhci, const char *devnode)
+{
+	static const char *const classes[] = { "tty", "block", "hidraw", "video4linux", "usbmisc" };
+	const char *name = strrchr(devnode, '/');
+	char path[256];
+
+	for (size_t i = 0; name && i < ARRAY_SIZE(classes); i++) {
+		snprintf(path, sizeof(path), "class/%s%s/uevent", classes[i], name);
+		if (sysfs_write(vhci->root_fd, path, "change") == 0)
+			return;
+	}
+}

@@ -56,3 +56,6 @@ bool vhci_find_port(const struct vhci *vhci, const char *syspath, uint32_t *ret_
 
 /* Opens the sysfs directory of the device at port: an fd, the caller's, or -ENOENT if none is enumerated. */
 int vhci_open_device(const struct vhci *vhci, uint32_t port, struct busid *ret_busid);
+
+/* Has udev look at a device node again, as at a new one. Does nothing for a node that is gone. */
+void vhci_nudge_node(const struct vhci *vhci, const char *devnode);

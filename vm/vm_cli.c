@@ -2,28 +2,34 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "authorize.h"
+#include "authorize_hold.h"
 #include "boot_attach.h"
 #include "cleanup.h"
+#include "container.h"
 #include "local_request.h"
 #include "pair.h"
+#include "revocation.h"
 #include "table.h"
+#include "vm_doctor.h"
 #include "vm_status_view.h"
 
 #define ANSWER_LIMIT_MS 10000
 #define DETACH_LIMIT_MS 15000
+#define HOLD_LIMIT_MS   60000 /* the Pi tries the link for 20 s */
 #define CLEAR_SCREEN    "\033[H\033[2J\033[3J"
 
 /* What the options said. */
 struct vm_cli_arguments {
 	const char *socket_path, *root; /* for tests */
 	const char *name, *address;
-	bool is_json, is_watching;
+	bool is_json, is_watching, is_requested, is_held;
 	const char *operand; /* NULL without one */
 };
 
@@ -143,6 +149,19 @@ static void tell_handler(const struct vm_cli_arguments *arguments)
 	close_fd(fd);
 }
 
+static int vm_cli_authorize_held(const struct vm_cli_arguments *arguments)
+{
+	const struct authorize_hold_options options = { .root = arguments->root,
+							.socket_path = *arguments->root ? NULL : arguments->socket_path,
+							.name = arguments->name,
+							.address = arguments->address,
+							.limit_ms = HOLD_LIMIT_MS };
+
+	if (strcmp(arguments->operand, "-") != 0)
+		return vm_cli_usage("authorize --hold reads the key from standard input: -");
+	return authorize_hold(&options, STDIN_FILENO, stdout);
+}
+
 static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 {
 	struct piconf_entry entry;
@@ -150,6 +169,8 @@ static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 
 	if (!arguments->operand || !arguments->name)
 		return vm_cli_usage("authorize needs --name NAME and a key file (or - for standard input)");
+	if (arguments->is_held)
+		return vm_cli_authorize_held(arguments);
 	if (authorize_pi(arguments->root, arguments->name, arguments->address, arguments->operand, &entry, &failure) < 0)
 		return vm_cli_print_failure("authorize", &failure);
 	tell_handler(arguments);
@@ -158,11 +179,51 @@ static int vm_cli_authorize(const struct vm_cli_arguments *arguments)
 	return EXIT_SUCCESS;
 }
 
+struct unpair_requests {
+	const struct vm_cli_arguments *arguments;
+	bool has_failed;
+};
+
+static void unpair_requested(const char *pi_id, void *userdata)
+{
+	struct unpair_requests *requests = userdata;
+	struct piconf_entry entry;
+	struct failure failure;
+
+	if (authorize_remove(requests->arguments->root, pi_id, &entry, &failure) >= 0) {
+		printf("%s ended its pairing; its key is taken out.\n", entry.name);
+	} else if (failure.code != FAILURE_NOT_FOUND) { /* unpaired meanwhile is as well */
+		vm_cli_print_failure(pi_id, &failure);
+		requests->has_failed = true;
+	}
+}
+
+/* For usbpush-unpair.service: what the handler noted, and may not do itself. */
+static int unpair_all_requested(const struct vm_cli_arguments *arguments)
+{
+	struct unpair_requests requests = { .arguments = arguments };
+	struct failure failure;
+	char directory[PATH_MAX];
+	int r;
+
+	snprintf(directory, sizeof(directory), "%s%s", arguments->root, REVOCATION_RUNTIME_DIR);
+	r = revocation_take_requests(directory, unpair_requested, &requests);
+	if (r < 0) {
+		failure_set(&failure, FAILURE_NO_PERMISSION, NULL, "%s: %s", directory, strerror(-r));
+		return vm_cli_print_failure("unpair", &failure);
+	}
+	if (r > 0)
+		tell_handler(arguments);
+	return requests.has_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 static int vm_cli_unpair(const struct vm_cli_arguments *arguments)
 {
 	struct piconf_entry entry;
 	struct failure failure;
 
+	if (arguments->is_requested)
+		return arguments->operand ? vm_cli_usage("unpair --requested takes no PI") : unpair_all_requested(arguments);
 	if (!arguments->operand)
 		return vm_cli_usage("unpair needs the name or the id of a Pi");
 	if (authorize_remove(arguments->root, arguments->operand, &entry, &failure) < 0)
@@ -222,6 +283,27 @@ static int vm_cli_detach(const struct vm_cli_arguments *arguments)
 	return EXIT_SUCCESS;
 }
 
+/* ---- container ---- */
+
+static int vm_cli_container(const struct vm_cli_arguments *arguments)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	struct failure failure;
+
+	if (!arguments->operand)
+		return vm_cli_usage("container needs a DEVICE: best its name");
+	fd = vm_cli_ask(arguments->socket_path, json_pack("{s:s, s:s}", "request", "find", "device", arguments->operand), &answer,
+			&failure);
+	if (fd < 0)
+		return vm_cli_print_failure("container", &failure);
+	if (container_print(json_object_get(answer, "device"), stdout) < 0) {
+		failure_set(&failure, FAILURE_NOT_FOUND, "See: usbpush-vm status", "%s has no device node on this VM", arguments->operand);
+		return vm_cli_print_failure("container", &failure);
+	}
+	return EXIT_SUCCESS;
+}
+
 /* ---- the line itself ---- */
 
 static void print_help(void)
@@ -234,6 +316,8 @@ static void print_help(void)
 	     "  authorize --name NAME [--address HOST] KEYFILE|- let the Pi with this public key in (root)\n"
 	     "  unpair PI                                        shut a Pi out, by its name or id (root)\n"
 	     "  detach DEVICE                                    detach a device (root)\n"
+	     "  doctor [--json] [--archive FILE]                 look at all it stands on, and say what to do; FILE for a bug report\n"
+	     "  container DEVICE                                 the lines that give it to an LXC or Docker container\n"
 	     "  boot-attach [--timeout SECONDS]                  have everything pushed now, and wait for it (root)\n"
 	     "\n"
 	     "DEVICE is a bus id on the VM or on the Pi, a name, VID:PID, a serial, or a node such as /dev/ttyUSB0.\n"
@@ -248,7 +332,8 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 		{ "json", no_argument, NULL, 'j' },         { "watch", no_argument, NULL, 'w' },
 		{ "name", required_argument, NULL, 'n' },   { "address", required_argument, NULL, 'a' },
 		{ "socket", required_argument, NULL, 's' }, { "root", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+		{ "help", no_argument, NULL, 'h' },         { "requested", no_argument, NULL, 'R' },
+		{ "hold", no_argument, NULL, 'H' },         { NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -272,6 +357,12 @@ static int vm_cli_parse(int argc, char **argv, struct vm_cli_arguments *argument
 		case 'r':
 			arguments->root = optarg;
 			break;
+		case 'H':
+			arguments->is_held = true;
+			break;
+		case 'R':
+			arguments->is_requested = true;
+			break;
 		case 'h':
 			print_help();
 			exit(EXIT_SUCCESS);
@@ -289,7 +380,8 @@ int vm_cli_main(int argc, char **argv)
 		const char *name;
 		int (*run)(const struct vm_cli_arguments *arguments);
 	} commands[] = {
-		{ "status", vm_cli_status }, { "authorize", vm_cli_authorize }, { "unpair", vm_cli_unpair }, { "detach", vm_cli_detach }
+		{ "status", vm_cli_status }, { "authorize", vm_cli_authorize }, { "unpair", vm_cli_unpair },
+		{ "detach", vm_cli_detach }, { "container", vm_cli_container },
 	};
 	struct vm_cli_arguments arguments = { .socket_path = VM_CLI_SOCKET_PATH, .root = "" };
 
@@ -305,6 +397,8 @@ int vm_cli_main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "pair") == 0)
 		return pair_main(argc - 1, argv + 1);
+	if (strcmp(argv[1], "doctor") == 0)
+		return vm_doctor_main(argc - 1, argv + 1);
 	if (strcmp(argv[1], "boot-attach") == 0)
 		return boot_attach_main(argc - 1, argv + 1);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {

@@ -19,8 +19,8 @@ json_t *vm_status_device(const struct attachment *attachment)
 	const struct identity *identity = &info->offer.identity;
 	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "offer", info->offer.id, "busid", info->busid.text,
 				   "pi_busid", info->offer.busid.text, "serial", identity->serial, "manufacturer", identity->manufacturer,
-				   "product", identity->product, "name", info->offer.name, "state", attachment_state_to_string(info->state),
-				   "reason", info->reason);
+				   "product", identity->product, "name", attachment_get_name(attachment), "state",
+				   attachment_state_to_string(info->state), "reason", info->reason);
 
 	json_object_set_new(object, "vid", hex_to_json(identity->vid));
 	json_object_set_new(object, "pid", hex_to_json(identity->pid));

@@ -67,6 +67,8 @@ static const char *pi_state_in_words(const json_t *pi)
 		return "connecting";
 	if (state_is(pi, "lost"))
 		return "connection lost, waiting";
+	if (state_is(pi, "parting"))
+		return "ends its pairing";
 	return state_is(pi, "unpaired") ? "unpaired" : "not connected";
 }
 
@@ -173,9 +175,11 @@ static void table_add_pi(struct table *table, const json_t *pi)
 
 static void print_errors(const json_t *status, FILE *stream)
 {
-	const json_t *pi, *device;
+	const json_t *pi, *device, *problem = json_object_get(status, "problem");
 	size_t i, j;
 
+	if (json_is_object(problem))
+		fprintf(stream, "%s. %s\n", get(problem, "text"), get(problem, "cure"));
 	json_array_foreach(json_object_get(status, "pis"), i, pi) {
 		if (!state_is(pi, "up") && *get(pi, "reason"))
 			fprintf(stream, "%s: %s\n", get(pi, "name"), get(pi, "reason"));
@@ -191,7 +195,7 @@ static void print_errors(const json_t *status, FILE *stream)
 
 void vm_status_view_print(const json_t *status, FILE *stream, bool is_coloured)
 {
-	static const char *const titles[] = { "PI", "ON PI", "DEVICE", "VID:PID", "STATE", "NODE", "BY-ID", "PORT" };
+	static const char *const titles[] = { "PI", "ON PI", "DEVICE", "VID:PID", "STATE", "NODE", "LINK", "PORT" };
 	struct table *table;
 	const json_t *pi;
 	size_t i;

@@ -129,6 +129,47 @@ function manualPart(page, dialog) {
 	return element;
 }
 
+const LOGIN_WORDS = { LOGIN: 'Logging in …', CONNECTING: 'The VM lets this Pi in. Connecting …', UP: 'Connected. Both sides write it down …' };
+
+/** By a login of the VM, given once: its host key to compare, then the password. Returns the element, and what is to hear of events. */
+function loginPart(dialog) {
+	const place = h('div', {}), state = h('p', { class: 'waiting', role: 'status', hidden: true });
+	const say = (text) => { setText(state, text); state.hidden = !text; };
+	let target = { login_host: '', login_user: 'root', login_port: '22' };
+	const askTarget = () => {
+		const fields = [field('The VM’s address', { name: 'login_host', required: true, value: target.login_host, placeholder: 'vm.example or 192.0.2.7' }),
+			field('A login there', { name: 'login_user', required: true, value: target.login_user, autocomplete: 'off' }, 'root, or one that may use sudo'),
+			field('Its SSH port', { name: 'login_port', inputmode: 'numeric', value: target.login_port })];
+		place.replaceChildren(form(fields, 'Show its host key', async (values) => {
+			target = values;
+			askPassword(await post('pair/look', { host: values.login_host.trim(), port: Number(values.login_port) }));
+		}));
+	};
+	const askPassword = (look) => {
+		const same = h('input', { id: 'field-same', name: 'same', type: 'checkbox' });
+		const password = field(`Password of ${target.login_user} there`, { name: 'login_password', type: 'password', autocomplete: 'off', required: true }, 'Used once, and kept nowhere.');
+		const compare = h('div', { class: 'field' }, h('p', {}, `${target.login_host.trim()} shows this host key:`), h('p', {}, h('code', { class: 'fingerprint' }, look.fingerprint)),
+			h('p', { class: 'hint' }, 'Its console, or whoever made it, shows the same by: ', h('code', {}, 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub')),
+			h('label', { class: 'check', for: 'field-same' }, same, 'It is the same'));
+		place.replaceChildren(form([{ input: same, element: compare }, password], 'Log in and pair', async (values) => {
+			if (!same.checked)
+				throw new Error('compare the host key first, and say that it is the same: whoever has another one would get the password');
+			password.input.value = '';
+			try {
+				await post('pair/login', { host: target.login_host.trim(), port: Number(target.login_port), user: target.login_user.trim(), password: values.login_password, host_key: look.host_key });
+			} finally {
+				say('');
+			}
+			toast(`Paired with ${target.login_host.trim()}`);
+			dialog().close();
+		}), button('Another VM', async () => askTarget(), { class: 'button small' }));
+		same.focus();
+	};
+	askTarget();
+	return { element: h('details', { class: 'more' }, h('summary', {}, 'Without a terminal, by a login of the VM'), h('p', { class: 'hint' }, 'usbpush must be installed there.'), place, state),
+		onEvent: (event) => LOGIN_WORDS[event.state] && place.querySelector('[aria-busy=true]') && say(LOGIN_WORDS[event.state]) };
+}
+
 const PAIRING_WORDS = { ANSWERED: 'The digits are checked …', CONNECTING: 'Connecting by SSH …', UP: 'Connected. Both sides write it down …', PAIRED: 'Paired.' };
 
 function waitingPart(pairing, dialog) {
@@ -165,17 +206,30 @@ export function openPairing(page) {
 		}
 		timer = setTimeout(look, 1500);
 	};
-	const onEvent = (event) => event.detail?.kind === 'pairing' && look();
+	const login = loginPart(() => dialog);
+	const onEvent = (event) => {
+		if (event.detail?.kind !== 'pairing')
+			return;
+		login.onEvent(event.detail);
+		look();
+	};
 	page.addEventListener('event', onEvent);
 	dialog = open('Pair with a VM', h('div', {}, h('ol', { class: 'todo' },
 		h('li', {}, 'Run this on the VM. It finds this Pi and shows six digits:', command('sudo usbpush-vm pair')),
-		h('li', {}, 'Type them here:', state, list)), manualPart(page, () => dialog)), () => {
+		h('li', {}, 'Type them here:', state, list)), login.element, manualPart(page, () => dialog)), () => {
 		clearTimeout(timer);
 		timer = null;
 		page.removeEventListener('event', onEvent);
 		list.remove();
 	});
 	look();
+}
+
+/** This side is done; what is left on the VM stays on the page until it was read. */
+function openLeft(left) {
+	const dialog = open('Disconnected, on this side', h('div', {},
+		h('p', {}, 'The devices are this Pi’s own again.'), h('p', {}, sentence(left.text)), left.cure ? h('p', { class: 'cure' }, sentence(left.cure)) : '',
+		h('div', { class: 'actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'I have read it'))));
 }
 
 /** Disconnect: asks first. */
@@ -185,8 +239,11 @@ export function openUnpair(page) {
 		h('p', {}, `${sentence(`${vm} loses all devices of this Pi`)} They are this Pi’s own again, and what you plug in stays here.`),
 		h('div', { class: 'actions' }, h('button', { type: 'button', class: 'button', onclick: () => dialog.close() }, 'Keep it'),
 			button('Disconnect', async () => {
-				await post('unpair');
+				const { left } = await post('unpair');
 				dialog.close();
-				toast('Disconnected. The devices are this Pi’s own again');
+				if (left)
+					openLeft(left);
+				else
+					toast('Disconnected, on both sides. The devices are this Pi’s own again');
 			}, { class: 'button danger' }))));
 }

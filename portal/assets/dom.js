@@ -52,7 +52,10 @@ export function setText(element, text) {
 
 /** Brings the children of parent into line with items, each by its key: what stays is changed in place and keeps the focus. */
 export function reconcile(parent, items, keyOf, make, change) {
-	const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+	const old = new Map([...parent.children].map((child) => [child.dataset.key, child])), kept = new Set(items.map((item) => String(keyOf(item))));
+	for (const child of [...parent.children])
+		if (!kept.has(child.dataset.key))
+			child.remove(); // first: so that what stays need not be moved, which would take the focus from it
 	let before = parent.firstElementChild;
 	for (const item of items) {
 		const key = keyOf(item);
@@ -61,15 +64,12 @@ export function reconcile(parent, items, keyOf, make, change) {
 			child = make(item);
 			child.dataset.key = key;
 		}
-		old.delete(key);
 		change(child, item);
 		if (child === before)
 			before = before.nextElementSibling;
 		else
 			parent.insertBefore(child, before);
 	}
-	for (const child of old.values())
-		child.remove();
 }
 
 /** "3 min", "2 h". */

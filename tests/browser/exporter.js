@@ -86,7 +86,7 @@ export class Exporter {
 		case 'attach': case 'detach': return { ok: true, busid: request.device };
 		case 'unpair':
 			this.setLink(NO_LINK, 'UNPAIRED', 'not paired');
-			return { ok: true };
+			return { ok: true, vm_cleaned: !this.left, left: this.left ?? null };
 		case 'test': return { ok: true, link: this.status.link };
 		default: return { ok: false, error: { code: 'bad-request', text: `the exporter knows no request "${request.request}"`, cure: '' } };
 		}

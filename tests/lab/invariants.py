@@ -1,7 +1,7 @@
 """What must be so whenever nothing was disturbed for a while, whatever was before. Each check returns what is wrong, in words."""
 import re
 
-TROUBLE = re.compile(r"WARNING: CPU|BUG:|Oops|general protection|blocked for more than|Call Trace|use-after-free|rcu.*stall|refcount_t", re.I)
+TROUBLE = re.compile(r"WARNING: CPU|BUG:|Oops|general protection|blocked for more than|Call Trace|use-after-free|rcu.*stall|refcount_t")
 
 
 class Invariants:

@@ -182,7 +182,7 @@ def test_an_unpaired_pi_loses_its_devices_and_says_what_to_do(product):
     try:
         product.vm.sh("usbpush-vm unpair pi")
         link = product.wait_link("REFUSED")
-        assert link["error"]["code"] == "login" and "usbpush-vm authorize" in link["error"]["cure"]
+        assert link["error"]["code"] == "not-paired" and "usbpush pair" in link["error"]["cure"]
         assert link["error"]["text"] in product.pi.sh("usbpush status")
         product.wait_nothing_attached()
         assert product.vm_status()["pis"] == []
@@ -194,16 +194,47 @@ def test_an_unpaired_pi_loses_its_devices_and_says_what_to_do(product):
     product.wait_attached(device)
 
 
-def test_after_unpair_on_the_pi_the_devices_are_its_own(product):
+def keys(product):
+    """What the VM lets in, and where its Pis are."""
+    return product.vm.sh("cat /var/lib/usbpush/.ssh/authorized_keys; grep -v '^#' /etc/usbpush/pi.conf || true")
+
+
+def test_unpair_on_the_pi_cleans_both_ends(product):
+    """The devices are the Pi's own again, and the VM does not know it any more."""
     device = product.lab.plug("ft232", "A1", serial="MINE")
     product.wait_attached(device)
+    own = product.pi.sh("usbpush key").split()[1]
+    assert own in keys(product)
     try:
         product.pi.sh("usbpush unpair")
+        assert own not in keys(product) and product.vm_status()["pis"] == []
         product.wait_device(device, "IGNORED")
         wait_until(lambda: product.pi.exists("/dev/ttyUSB0"), 60, "the Pi's own tty", lab=product.lab)
         assert product.link()["state"] == "UNPAIRED"
         product.wait_nothing_attached()
         assert product.bound_busids() == [] and product.matched_busids() == []
     finally:
+        product.pair()
+    product.wait_attached(device)
+
+
+def test_unpair_without_the_vm_says_what_is_left_there(product):
+    device = product.lab.plug("ft232", "A1", serial="MINE")
+    product.wait_attached(device)
+    own = product.pi.sh("usbpush key").split()[1]
+    try:
+        product.lab.wire.cut()
+        product.wait_link("DOWN")
+        result = product.pi.sh("usbpush unpair", check=False)
+        assert "sudo usbpush-vm unpair" in f"{result}{result.err}"
+        product.wait_device(device, "IGNORED")
+        assert product.link()["state"] == "UNPAIRED"
+        product.lab.wire.heal()
+        product.wait_nothing_attached()
+        assert own in keys(product)
+        product.vm.sh("usbpush-vm unpair pi")
+        assert own not in keys(product)
+    finally:
+        product.lab.wire.heal()
         product.pair()
     product.wait_attached(device)

@@ -1,35 +1,10 @@
 """Pairing by six digits: found by mDNS, typed on the Pi, proved by both; and the portal that carries it."""
-import re
-
 import pytest
 
+from pairing import Pair
 from usbpush_lab import wait_until
 
 CONFIG, KEYS = "/etc/usbpush/vm.conf", "/var/lib/usbpush/.ssh/authorized_keys"
-
-
-class Pair:
-    """The two commands, each in its terminal."""
-
-    def __init__(self, product):
-        self.product, self.pi, self.vm = product, product.pi, product.vm
-        self.asked = self.vm.spawn("exec usbpush-vm pair")
-        wait_until(lambda: self.digits() or not self.asked.is_running(), 60, "six digits on the VM", lab=product.lab)
-        assert self.digits(), self.words(self.asked)
-
-    def digits(self):
-        found = re.search(r"\b(\d{3})[ -]?(\d{3})\b", self.asked.out.decode())
-        return found and found[1] + found[2]
-
-    def type_on_the_pi(self, digits):
-        """How `usbpush pair` ended, and what both said."""
-        result = self.pi.sh("usbpush pair", check=False, stdin=digits + "\n", timeout=150)
-        code = self.asked.wait(150)
-        return result.code, code, f"{result}\n{result.err}", self.words(self.asked)
-
-    @staticmethod
-    def words(program):
-        return program.out.decode() + program.err.decode()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ struct each_call_story {
 
 /* How many of the calls are failed: with USBPUSH_THOROUGH in the environment each one; else so many a family (or USBPUSH_INJECT_EACH), evenly spread. With USBPUSH_INJECT set to
  * "FAMILY N ERRNO" only that one, with all that it says. */
-#define EACH_CALL_QUICK 40
+#define EACH_CALL_QUICK 12
 
 /* Tells the stories (NULL-named end) and prints what came of it. Returns main()'s exit status. */
 int each_call_run(const struct each_call_story *stories);

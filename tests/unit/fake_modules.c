@@ -8,6 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "atomic_file.h"
+#include "cleanup.h"
+
 #define ROOT "lib/modules/1.0"
 
 #define ACM_ALIAS(protocol) "usb:v*p*d*dc*dsc*dp*ic02isc02ip" protocol "in*"
@@ -28,20 +31,18 @@ const struct fake_module SERIAL_AND_OTHER_MODULES[] = {
 };
 
 /* An ELF object with one section: .modinfo, "alias=...\0alias=...\0". */
-static void put_module(const struct temp_tree *tree, const struct fake_module *module)
+static void put_module(const struct temp_tree *tree, const char *path, const char *modinfo, size_t modinfo_size)
 {
 	static const char names[] = "\0.modinfo\0.shstrtab";
 	struct {
 		Elf64_Ehdr header;
 		Elf64_Shdr sections[3];
-		char names[sizeof(names)], modinfo[1024];
+		char names[sizeof(names)], modinfo[32768];
 	} elf = { 0 };
-	char path[256];
-	size_t used = 0;
+	char whole_path[256];
 
-	for (const char *const *alias = module->aliases; *alias; alias++)
-		used += (size_t)snprintf(elf.modinfo + used, sizeof(elf.modinfo) - used, "alias=%s", *alias) + 1;
-	ck_assert_uint_lt(used, sizeof(elf.modinfo));
+	ck_assert_uint_le(modinfo_size, sizeof(elf.modinfo));
+	memcpy(elf.modinfo, modinfo, modinfo_size);
 	memcpy(elf.names, names, sizeof(names));
 	memcpy(elf.header.e_ident, ELFMAG, SELFMAG);
 	elf.header.e_ident[EI_CLASS] = ELFCLASS64;
@@ -55,11 +56,23 @@ static void put_module(const struct temp_tree *tree, const struct fake_module *m
 	elf.header.e_shnum = 3;
 	elf.header.e_shstrndx = 2;
 	elf.sections[1] =
-		(Elf64_Shdr){ .sh_name = 1, .sh_type = SHT_PROGBITS, .sh_offset = offsetof(typeof(elf), modinfo), .sh_size = used };
+		(Elf64_Shdr){ .sh_name = 1, .sh_type = SHT_PROGBITS, .sh_offset = offsetof(typeof(elf), modinfo), .sh_size = modinfo_size };
 	elf.sections[2] =
 		(Elf64_Shdr){ .sh_name = 10, .sh_type = SHT_STRTAB, .sh_offset = offsetof(typeof(elf), names), .sh_size = sizeof(names) };
-	snprintf(path, sizeof(path), ROOT "/kernel/%s", module->path);
-	temp_tree_put_bytes(tree, path, &elf, sizeof(elf));
+	snprintf(whole_path, sizeof(whole_path), ROOT "/kernel/%s", path);
+	temp_tree_put_bytes(tree, whole_path, &elf, sizeof(elf));
+}
+
+static void put_fake(const struct temp_tree *tree, const struct fake_module *module)
+{
+	_cleanup_free_ char *modinfo = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&modinfo, &size);
+
+	for (const char *const *alias = module->aliases; *alias; alias++)
+		fprintf(stream, "alias=%s%c", *alias, '\0');
+	fclose(stream);
+	put_module(tree, module->path, modinfo, size);
 }
 
 static void put_builtin(const struct temp_tree *tree, const char *modinfo)
@@ -91,16 +104,51 @@ static void run_depmod(const struct temp_tree *tree)
 	ck_assert_int_eq(status, 0);
 }
 
-const char *fake_modules_make(const struct temp_tree *tree, const struct fake_module *modules, const char *builtin_modinfo)
+static const char *finish(const struct temp_tree *tree, const char *builtin_modinfo)
 {
 	static char path[128];
 
 	temp_tree_put(tree, ROOT "/modules.order", "");
 	temp_tree_put(tree, ROOT "/modules.builtin", "");
-	for (; modules->path; modules++)
-		put_module(tree, modules);
 	put_builtin(tree, builtin_modinfo ? builtin_modinfo : "");
 	run_depmod(tree);
 	snprintf(path, sizeof(path), "%s/" ROOT, tree->path);
 	return path;
+}
+
+const char *fake_modules_make(const struct temp_tree *tree, const struct fake_module *modules, const char *builtin_modinfo)
+{
+	for (; modules->path; modules++)
+		put_fake(tree, modules);
+	return finish(tree, builtin_modinfo);
+}
+
+/* The lines of one module, which stand together, from *line on. */
+static void put_from_lines(const struct temp_tree *tree, char **line)
+{
+	_cleanup_free_ char *modinfo = NULL, *path = strndup(*line, strcspn(*line, " "));
+	size_t size, length = strlen(path);
+	FILE *stream = open_memstream(&modinfo, &size);
+
+	while (strncmp(*line, path, length) == 0 && (*line)[length] == ' ') {
+		size_t end = strcspn(*line, "\n");
+
+		fprintf(stream, "alias=%.*s%c", (int)(end - length - 1), *line + length + 1, '\0');
+		*line += end + ((*line)[end] == '\n');
+	}
+	fclose(stream);
+	put_module(tree, path, modinfo, size);
+}
+
+const char *fake_modules_make_from_file(const struct temp_tree *tree, const char *path)
+{
+	_cleanup_free_ char *content = NULL;
+	char *line;
+
+	ck_assert_msg(file_read(path, 1024 * 1024, &content) > 0, "%s can't be read", path);
+	for (line = content; *line == '#'; line += strcspn(line, "\n") + 1)
+		;
+	while (*line)
+		put_from_lines(tree, &line);
+	return finish(tree, NULL);
 }

@@ -43,12 +43,15 @@ void pi_bed_setup(struct pi_bed *bed)
 	ssh_vm_answer_connect(&bed->vm, SSH_VM_ATTACHED);
 	snprintf(bed->config_path, sizeof(bed->config_path), "%s/vm.conf", bed->vm.tree.path);
 	snprintf(bed->state_dir, sizeof(bed->state_dir), "%s", bed->vm.tree.path); /* where the key is */
+	snprintf(bed->rules_path, sizeof(bed->rules_path), "%s/devices.conf", bed->vm.tree.path);
 	temp_tree_make_dir(&bed->vm.tree, "run");
 	snprintf(bed->run_dir, sizeof(bed->run_dir), "%s/run", bed->vm.tree.path);
 	snprintf(bed->modules_dir, sizeof(bed->modules_dir), "%s", fake_modules_make(&bed->vm.tree, SERIAL_AND_OTHER_MODULES, NULL));
 	bed->options = (struct exporter_options){ .sysfs_root = bed->kernel.sysfs,
 						  .dev_root = bed->kernel.dev,
 						  .config_path = bed->config_path,
+						  .rules_path = bed->rules_path,
+						  .proc_root = bed->kernel.sysfs,
 						  .state_dir = bed->state_dir,
 						  .run_dir = bed->run_dir,
 						  .modules_dir = bed->modules_dir };

@@ -10,7 +10,7 @@ struct pi_bed {
 	struct ssh_vm vm;
 	struct daemon daemon;
 	struct exporter_options options;
-	char config_path[128], state_dir[96], run_dir[96], modules_dir[128];
+	char config_path[128], rules_path[128], state_dir[96], run_dir[96], modules_dir[128];
 	struct exporter *exporter;
 };
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "ssh_people.h"
 #include "transport.h"
 
 #define SSHD "/usr/sbin/sshd"
@@ -189,6 +190,21 @@ static void play_answer_sync(const json_t *sync)
 	json_decref(keep);
 }
 
+static void play_answer_unpair(void)
+{
+	char path[256], line[512] = "{\"type\":\"unpaired\"}";
+	FILE *answer;
+
+	snprintf(path, sizeof(path), "%s/unpair.answer", play_dir);
+	answer = fopen(path, "r");
+	if (answer && !fgets(line, sizeof(line), answer))
+		line[0] = '\0';
+	if (answer)
+		fclose(answer);
+	if (line[0])
+		play_say(line);
+}
+
 /* A VM as it should be. line was heard already. */
 static void play_serve(const char *line)
 {
@@ -201,6 +217,8 @@ static void play_serve(const char *line)
 			play_answer_sync(object);
 		else if (play_is(line, "connect"))
 			play_answer_connect(object);
+		else if (play_is(line, "unpair"))
+			play_answer_unpair();
 		else if (play_is(line, "ping"))
 			play_say_json(json_pack("{s:s, s:O}", "type", "pong", "seq", json_object_get(object, "seq")));
 	}
@@ -445,6 +463,11 @@ void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
 	write_sshd_config(vm);
 }
 
+void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer)
+{
+	temp_tree_put(&vm->tree, "unpair.answer", answer);
+}
+
 void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer)
 {
 	temp_tree_put(&vm->tree, "connect.answer", answer);
@@ -469,6 +492,8 @@ static pid_t start_sshd(struct ssh_vm *vm, int fd)
 	/* No check's macro in the child: it takes memory, and a job's thread may have held the allocator's lock at the fork. */
 	if (pid != 0)
 		return pid;
+	if (vm->has_people && !ssh_people_enter(vm))
+		_exit(126);
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
 	/* -E: what it says is a file's, the test's own stderr stays readable */

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
@@ -25,6 +26,7 @@ struct ssh_vm {
 	int listen_fd;
 	enum ssh_vm_wire wire;
 	unsigned n_connections;
+	bool has_people;       /* ssh_people.h */
 	unsigned max_sessions; /* of one connection */
 	char host_key[32];     /* the file in use */
 	pid_t sshds[256];      /* one for each connection, 0 without */
@@ -58,6 +60,9 @@ void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script);
 
 /* What `serve` says to each connect, with the offer's id added; nothing at first. ATTACHED comes only after the stream's session is up. */
 void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer);
+
+/* What `serve` says to `unpair`, instead of `unpaired`; "" for nothing. */
+void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer);
 
 #define SSH_VM_ATTACHED "{\"type\":\"attached\",\"port\":0,\"busid\":\"1-1\",\"nodes\":[\"/dev/ttyUSB0\"],\"links\":[],\"steps_ms\":{}}"
 

@@ -107,10 +107,10 @@ static const struct identity FTDI = { .vid = 0x0403, .pid = 0x6001, .serial = "A
 
 START_TEST(a_device_is_called_by_socket_kind_serial_or_name)
 {
-	ck_assert(selection_fits("1-1.2", &SOCKET, &FTDI, "printer"));
-	ck_assert(selection_fits("0403:6001", &SOCKET, &FTDI, "printer"));
-	ck_assert(selection_fits("A50285BI", &SOCKET, &FTDI, "printer"));
-	ck_assert(selection_fits("printer", &SOCKET, &FTDI, "printer"));
+	ck_assert_int_eq(selection_fit("1-1.2", &SOCKET, &FTDI, "printer"), SELECTION_PLACE);
+	ck_assert_int_eq(selection_fit("0403:6001", &SOCKET, &FTDI, "printer"), SELECTION_IDENTITY);
+	ck_assert_int_eq(selection_fit("A50285BI", &SOCKET, &FTDI, "printer"), SELECTION_IDENTITY);
+	ck_assert_int_eq(selection_fit("printer", &SOCKET, &FTDI, "printer"), SELECTION_NAME);
 }
 END_TEST
 
@@ -120,7 +120,7 @@ START_TEST(only_a_whole_field_fits)
 					      "A50285", "A50285BIX", "a50285bi", "print", "" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
-		ck_assert_msg(!selection_fits(others[i], &SOCKET, &FTDI, "printer"), "\"%s\" fits", others[i]);
+		ck_assert_msg(!selection_fit(others[i], &SOCKET, &FTDI, "printer"), "\"%s\" fits", others[i]);
 }
 END_TEST
 
@@ -128,7 +128,7 @@ START_TEST(the_letters_of_a_vid_and_pid_may_be_large)
 {
 	const struct identity esp = { .vid = 0x303a, .pid = 0x10af };
 
-	ck_assert(selection_fits("303A:10AF", &SOCKET, &esp, ""));
+	ck_assert(selection_fit("303A:10AF", &SOCKET, &esp, ""));
 }
 END_TEST
 
@@ -136,7 +136,7 @@ START_TEST(an_empty_selection_fits_no_device_without_a_serial_or_name)
 {
 	const struct identity nameless = { .vid = 1, .pid = 2 };
 
-	ck_assert(!selection_fits("", &SOCKET, &nameless, ""));
+	ck_assert(!selection_fit("", &SOCKET, &nameless, ""));
 }
 END_TEST
 

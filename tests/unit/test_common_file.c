@@ -170,6 +170,40 @@ START_TEST(a_path_too_long_is_told)
 }
 END_TEST
 
+static bool is_any_line(const char *line, size_t length, const void *userdata)
+{
+	(void)line;
+	(void)length;
+	(void)userdata;
+	return true;
+}
+
+START_TEST(a_file_with_a_nul_byte_is_left_alone_for_what_is_behind_it)
+{
+	temp_tree_put_bytes(&tree, "file", "a\n\0b\n", 5);
+	ck_assert_int_eq(file_replace_lines(path, 100, is_any_line, NULL, "new\n", 0644), -EBADMSG);
+	ck_assert_int_eq(status_of(path).st_size, 5);
+}
+END_TEST
+
+START_TEST(a_large_file_is_read_as_a_small_one_is)
+{
+	static char large[100000];
+	_cleanup_free_ char *content = NULL;
+
+	memset(large, 'x', sizeof(large));
+	large[sizeof(large) - 1] = 'y';
+	temp_tree_put_bytes(&tree, "file", large, sizeof(large));
+	ck_assert_int_eq(file_read(path, sizeof(large), &content), sizeof(large));
+	ck_assert_mem_eq(content, large, sizeof(large));
+	ck_assert_int_eq(content[sizeof(large)], '\0');
+	free(content);
+	content = NULL;
+	ck_assert_int_eq(file_read(path, sizeof(large) - 1, &content), -EFBIG);
+	ck_assert_int_eq(file_read(path, 4096, &content), -EFBIG);
+}
+END_TEST
+
 START_TEST(no_file_descriptor_is_left_behind)
 {
 	unsigned before = count_fds();
@@ -204,6 +238,8 @@ int main(void)
 	tcase_add_test(tests, a_target_that_can_not_be_replaced_leaves_no_temporary_file);
 	tcase_add_test(tests, a_missing_directory_is_told);
 	tcase_add_test(tests, a_path_too_long_is_told);
+	tcase_add_test(tests, a_file_with_a_nul_byte_is_left_alone_for_what_is_behind_it);
+	tcase_add_test(tests, a_large_file_is_read_as_a_small_one_is);
 	tcase_add_test(tests, no_file_descriptor_is_left_behind);
 	return check_program_run("common_file", tests, NULL);
 }

@@ -256,6 +256,22 @@ START_TEST(resync_spare_stream_and_unknown_survive_the_way)
 }
 END_TEST
 
+START_TEST(unpair_and_its_answer_survive_the_way)
+{
+	const struct message unpair = { .type = MESSAGE_UNPAIR }, done = { .type = MESSAGE_UNPAIRED };
+	struct message left = { .type = MESSAGE_UNPAIRED };
+	_cleanup_(message_freep) struct message *first = travel(&unpair), *second = travel(&done), *third = NULL;
+
+	failure_set(&left.failure, FAILURE_TIMEOUT, "Take it out.", "its key is still there");
+	third = travel(&left);
+	(void)first;
+	ck_assert_int_eq(second->failure.code, FAILURE_NONE);
+	ck_assert_int_eq(third->failure.code, FAILURE_TIMEOUT);
+	ck_assert_str_eq(third->failure.text, "its key is still there");
+	ck_assert_str_eq(third->failure.cure, "Take it out.");
+}
+END_TEST
+
 START_TEST(the_stream_line_is_the_protocols)
 {
 	const struct message stream = { .type = MESSAGE_STREAM, .id = "a1-1" };
@@ -592,6 +608,7 @@ int main(void)
 	tcase_add_test(travelling, attached_without_times_or_nodes_is_read_back_too);
 	tcase_add_test(travelling, failed_and_refused_carry_code_text_and_cure);
 	tcase_add_test(travelling, resync_spare_stream_and_unknown_survive_the_way);
+	tcase_add_test(travelling, unpair_and_its_answer_survive_the_way);
 	tcase_add_test(travelling, the_stream_line_is_the_protocols);
 	tcase_add_test(lenient, an_unknown_type_is_told_by_its_name);
 	tcase_add_test(lenient, the_name_of_an_unknown_type_is_cut_and_cleaned);

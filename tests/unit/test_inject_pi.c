@@ -19,6 +19,7 @@
 
 static struct pi_bed bed;
 static struct control *control;
+static bool is_unpaired;
 static bool is_replugged; /* once a call said that the device is gone */
 
 /* ---- what is looked at meanwhile ---- */
@@ -93,6 +94,8 @@ static void start(void)
 
 static void kill_exporter(void)
 {
+	if (inject_failed_call()[0])
+		pi_bed_run(&bed, UINT64_C(1500000)); /* what it could not write at first it has written by then */
 	control = control_free(control);
 	pi_bed_kill(&bed);
 }
@@ -111,15 +114,30 @@ static void ask_status(void)
 	control_ask_drop(&ask);
 }
 
+static void on_unpaired(const struct failure *failure, void *userdata)
+{
+	(void)userdata;
+	ck_assert(!failure || *failure->text);
+	is_unpaired = true;
+}
+
+static bool has_unpaired(struct pi_bed *any)
+{
+	(void)any;
+	return is_unpaired;
+}
+
 static void unpair(void)
 {
 	struct failure failure;
 
+	is_unpaired = false;
 	for (unsigned i = 0; i < 2; i++) {
-		if (exporter_unpair(bed.exporter, &failure) == 0)
+		if (exporter_unpair(bed.exporter, on_unpaired, NULL, &failure) == 0)
 			break;
 		ck_assert_str_ne(failure.text, "");
 	}
+	pi_bed_until(&bed, has_unpaired, "end of the pairing");
 	exporter_reload(bed.exporter); /* SIGHUP, in case it could not read what it wrote */
 	wait_state("IGNORED");
 	pi_bed_wait_driver(&bed, BUSID, "usb");

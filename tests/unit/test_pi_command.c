@@ -240,6 +240,46 @@ START_TEST(devices_explained_say_why)
 }
 END_TEST
 
+START_TEST(a_rule_is_written_and_named)
+{
+	plug("1-2", &KEYBOARD_DEVICE, "IGNORED");
+	ck_assert_int_eq(usbpush("share", "1-2"), 0);
+	expect_out("1-2: shared from now on, whenever it is plugged in (");
+	expect_out("devices.conf:1: share 046d:c31c socket=1-2)\n");
+	ck_assert_int_eq(usbpush("ignore", "046D:C31C"), 0);
+	expect_out("devices.conf:1: ignore 046d:c31c socket=1-2)\n");
+	ck_assert_int_eq(usbpush("devices", "--explain"), 0);
+	expect_out("a rule keeps it here; ");
+	expect_out("devices.conf:1: ignore 046d:c31c socket=1-2\n");
+	ck_assert_int_eq(usbpush("attach", "1-2"), 1); /* not paired */
+	ck_assert_int_eq(usbpush("share"), 2);
+	ck_assert_int_eq(usbpush("share", "--json"), 2);
+	ck_assert_int_eq(usbpush_as(65534, "share", "1-2", NULL), 1);
+	expect_err("Run it with sudo");
+}
+END_TEST
+
+START_TEST(a_device_gets_a_name_and_its_boot_loader_is_offered)
+{
+	struct usb_sample leonardo = ARDUINO_UNO;
+
+	leonardo.pid = 0x8036;
+	plug("1-2", &leonardo, "IGNORED");
+	ck_assert_int_eq(usbpush("name", "1-2", "leo"), 0);
+	expect_out("1-2: it is leo now; on the VM /dev/usbpush/leo leads to it (");
+	expect_out("In its boot loader such a board is 2341:0036. To keep the name there: usbpush name 1-2 leo --also 2341:0036\n");
+	ck_assert_int_eq(usbpush("name", "leo", "leo", "--also", "2341:0036"), 0);
+	expect_out("name=leo also=2341:0036)");
+	ck_assert_ptr_null(strstr(out, "In its boot loader"));
+	ck_assert_int_eq(usbpush("devices"), 0);
+	expect_out("2341:8036  leo");
+	ck_assert_int_eq(usbpush("name", "1-2", "a/b"), 1);
+	expect_err("\"a/b\" can't be a name");
+	ck_assert_int_eq(usbpush("name", "1-2"), 2);
+	ck_assert_int_eq(usbpush("name", "1-2", "x", "--nonsense"), 2);
+}
+END_TEST
+
 START_TEST(a_device_with_hostile_strings_breaks_no_line)
 {
 	fake_kernel_have(&bed.kernel, "1-1", &KEYBOARD_DEVICE, "");
@@ -597,6 +637,8 @@ static const char *const USAGE[][5] = {
 	{ "pair", "--host", "vm" },
 	{ "pair", "--host" },
 	{ "pair", "--port", "ssh" },
+	{ "pair", "--login", "root" },
+	{ "pair", "--login", "root", "--host", "vm" },
 	{ "unpair", "vm" },
 	{ "events", "--watch" },
 	{ "test", "x" },
@@ -649,6 +691,8 @@ int main(int argc, char **argv)
 	tcase_add_test(up, status_shows_link_and_devices_in_columns);
 	tcase_add_test(up, status_as_json_has_what_scripts_build_on);
 	tcase_add_test(fresh, devices_explained_say_why);
+	tcase_add_test(fresh, a_rule_is_written_and_named);
+	tcase_add_test(fresh, a_device_gets_a_name_and_its_boot_loader_is_offered);
 	tcase_add_test(fresh, a_device_with_hostile_strings_breaks_no_line);
 	tcase_add_test(fresh, a_missing_module_stands_on_top);
 	tcase_add_test(fresh, events_are_listed_oldest_first);

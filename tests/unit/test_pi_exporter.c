@@ -1,12 +1,14 @@
 /* The exporter's own life: killed and started again, paired and unpaired, reloaded, asked for a sync. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check_program.h"
 #include "cleanup.h"
 #include "pi_bed.h"
+#include "sysfs.h"
 
 static struct pi_bed bed;
 
@@ -128,6 +130,43 @@ START_TEST(what_somebody_else_bound_is_left_alone)
 	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usbip-host");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	bed.exporter = exporter_free(bed.exporter);
+}
+END_TEST
+
+/* As `usbip bind` does. */
+static void bind_by_hand(const char *busid)
+{
+	_cleanup_close_ int sysfs = open(bed.kernel.sysfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char command[32];
+
+	snprintf(command, sizeof(command), "add %s", busid);
+	ck_assert_int_eq(sysfs_write(sysfs, "bus/usb/drivers/usb/unbind", busid), 0);
+	ck_assert_int_eq(sysfs_write(sysfs, "bus/usb/drivers/usbip-host/match_busid", command), 0);
+	ck_assert_int_eq(sysfs_write(sysfs, "bus/usb/drivers/usbip-host/bind", busid), 0);
+	(void)fake_kernel_writes(&bed.kernel);
+}
+
+START_TEST(what_somebody_binds_while_we_run_is_left_alone)
+{
+	pi_bed_start(&bed);
+	plug("1-1", &FT232R);
+	plug("1-2", &KEYBOARD_DEVICE);
+	expect("1-1", "IGNORED"); /* not paired */
+	expect("1-2", "IGNORED");
+	bind_by_hand("1-1");
+	bind_by_hand("1-2");
+	pi_bed_pair(&bed);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 300000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	device_share(pi_bed_device(&bed, "1-1")); /* a person takes it */
+	expect("1-1", "ATTACHED");
+	exporter_stop(bed.exporter);
+	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-2"), "usbip-host");
 	bed.exporter = exporter_free(bed.exporter);
 }
 END_TEST
@@ -342,13 +381,130 @@ START_TEST(a_pairing_goes_on_when_who_asked_for_it_has_gone)
 }
 END_TEST
 
+/* Ends the pairing, and waits for what the VM makes of it: pair_failure. */
+static void unpair(void)
+{
+	struct failure failure;
+
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_str_eq(written_config().host, "");
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	pi_bed_run(&bed, 20000);
+	ck_assert_uint_eq(n_pair_ends, 1);
+}
+
+START_TEST(a_vm_that_is_up_is_told_of_the_pairings_end)
+{
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	unpair();
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	unpair(); /* once more is no harm, and nobody is asked */
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+}
+END_TEST
+
+static const struct {
+	const char *answer, *text;
+	enum failure_code code;
+} LEFT[] = {
+	{ "{\"type\":\"unknown\",\"of\":\"unpair\"}\n", "older", FAILURE_UNREACHABLE },
+	{ "{\"type\":\"unpaired\",\"code\":\"timeout\",\"text\":\"its key is still there\",\"cure\":\"sudo usbpush-vm unpair pi\"}\n",
+	  "still there", FAILURE_TIMEOUT },
+	{ "{\"type\":\"refused\",\"code\":\"internal\",\"text\":\"no room on /run\",\"cure\":\"\"}\n", "no room on /run",
+	  FAILURE_UNREACHABLE },
+	{ "nonsense\n", "no sense", FAILURE_UNREACHABLE },
+	{ "", "did not answer", FAILURE_UNREACHABLE },
+};
+
+START_TEST(a_vm_that_does_not_forget_this_pi_is_told_with_the_cure)
+{
+	ssh_vm_answer_unpair(&bed.vm, LEFT[_i].answer);
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	unpair();
+	ck_assert_int_eq(pair_failure.code, LEFT[_i].code);
+	ck_assert_ptr_nonnull(strstr(pair_failure.text, LEFT[_i].text));
+	ck_assert_ptr_nonnull(strstr(pair_failure.cure, "usbpush-vm unpair"));
+	expect("1-1", "IGNORED");
+}
+END_TEST
+
+START_TEST(a_vm_that_is_away_is_not_told_and_the_cure_says_so)
+{
+	bed.vm.wire = WIRE_CLOSED;
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	unpair();
+	ck_assert_int_eq(pair_failure.code, FAILURE_UNREACHABLE);
+	ck_assert_ptr_nonnull(strstr(pair_failure.cure, "usbpush-vm unpair"));
+}
+END_TEST
+
+START_TEST(while_the_pairing_ends_no_other_begins_and_nothing_new_is_shared)
+{
+	struct failure failure;
+
+	ssh_vm_answer_unpair(&bed.vm, "");
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), -EBUSY);
+	ck_assert_int_lt(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_eq(failure.code, FAILURE_BUSY);
+	plug("1-1", &FT232R);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	expect("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ssh_vm_answer_unpair(&bed.vm, "{\"type\":\"unpaired\"}\n");
+	pair_with(&bed.vm.config);
+	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
+	expect("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_file_that_is_changed_while_the_pairing_ends_counts)
+{
+	struct failure failure;
+
+	ssh_vm_answer_unpair(&bed.vm, "");
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	pi_bed_pair(&bed);
+	exporter_reload(bed.exporter);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	ck_assert_int_eq(pair_failure.code, FAILURE_UNREACHABLE);
+	pi_bed_wait_link(&bed, "UP");
+	ck_assert_str_ne(written_config().host, "");
+}
+END_TEST
+
+START_TEST(a_vm_that_ends_the_pairing_is_shown_with_the_reason)
+{
+	json_t *link;
+
+	ssh_vm_script(&bed.vm, "control",
+		      "say {\"type\":\"refused\",\"code\":\"not-paired\",\"text\":\"the pairing was ended on the VM\",\"cure\":\"x\"}\n");
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "REFUSED");
+	link = link_to_json(exporter_link(bed.exporter));
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(link, "error"), "code")), "not-paired");
+	json_decref(link);
+}
+END_TEST
+
 START_TEST(unpairing_gives_every_device_back)
 {
 	struct failure failure;
 
 	plug("1-1", &FT232R);
 	expect("1-1", "ATTACHED");
-	ck_assert_int_eq(exporter_unpair(bed.exporter, &failure), 0);
+	ck_assert_int_eq(exporter_unpair(bed.exporter, NULL, NULL, &failure), 0);
 	pi_bed_wait_link(&bed, "UNPAIRED");
 	expect("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
@@ -369,7 +525,7 @@ START_TEST(unpairing_during_a_pairing_ends_that_and_the_next_may_begin)
 	n_pair_ends = 0;
 	ck_assert_int_eq(exporter_pair(bed.exporter, &other, on_paired, &bed), 0);
 	pi_bed_wait_link(&bed, "AUTHENTICATING");
-	ck_assert_int_eq(exporter_unpair(bed.exporter, &failure), 0);
+	ck_assert_int_eq(exporter_unpair(bed.exporter, NULL, NULL, &failure), 0);
 	pi_bed_until(&bed, has_pair_end, "end of the pairing");
 	ck_assert_int_eq(pair_failure.code, FAILURE_BUSY);
 	pi_bed_wait_link(&bed, "UNPAIRED");
@@ -422,6 +578,7 @@ int main(int argc, char **argv)
 	tcase_add_test(fresh, a_device_between_two_drivers_is_taken_up);
 	tcase_add_test(fresh, what_a_predecessor_held_goes_back_if_the_pi_is_not_paired_any_more);
 	tcase_add_test(fresh, what_somebody_else_bound_is_left_alone);
+	tcase_add_test(fresh, what_somebody_binds_while_we_run_is_left_alone);
 	tcase_add_test(fresh, a_pairing_that_works_is_written_and_shares_what_is_plugged_in);
 	tcase_add_test(fresh, a_pairing_that_fails_is_not_written_and_the_pi_stays_unpaired);
 	tcase_add_test(fresh, a_pairing_that_can_not_be_written_is_none);
@@ -436,6 +593,12 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_device_that_the_vm_did_not_keep_is_attached_anew);
 	tcase_add_test(up, a_pairing_that_fails_leaves_the_old_one_in_place);
 	tcase_add_test(up, unpairing_gives_every_device_back);
+	tcase_add_test(up, a_vm_that_is_up_is_told_of_the_pairings_end);
+	tcase_add_loop_test(up, a_vm_that_does_not_forget_this_pi_is_told_with_the_cure, 0, ARRAY_SIZE(LEFT));
+	tcase_add_test(up, a_vm_that_is_away_is_not_told_and_the_cure_says_so);
+	tcase_add_test(up, while_the_pairing_ends_no_other_begins_and_nothing_new_is_shared);
+	tcase_add_test(up, a_file_that_is_changed_while_the_pairing_ends_counts);
+	tcase_add_test(up, a_vm_that_ends_the_pairing_is_shown_with_the_reason);
 	tcase_add_test(up, unpairing_during_a_pairing_ends_that_and_the_next_may_begin);
 	tcase_add_test(up, a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing);
 	tcase_add_test(up, a_file_that_can_not_be_read_leaves_the_pairing_as_it_was);

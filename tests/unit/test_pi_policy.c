@@ -14,10 +14,33 @@
 static struct temp_tree tree;
 static struct policy *policy;
 
+static struct policy_options options;
+static char rules_path[128], sysfs_root[128], proc_root[128], problems[2048];
+static struct identity identity;
+static struct busid busid;
+
+static void on_problem(const struct config_problem *problem, void *userdata)
+{
+	size_t used = strlen(problems);
+
+	(void)userdata;
+	ck_assert_int_eq(strncmp(problem->text, rules_path, strlen(rules_path)), 0);
+	snprintf(problems + used, sizeof(problems) - used, "%s\n", problem->text + strlen(rules_path));
+}
+
 static void setup(void)
 {
 	temp_tree_new(&tree);
-	ck_assert_int_eq(policy_new(fake_modules_make(&tree, SERIAL_AND_OTHER_MODULES, NULL), &policy), 0);
+	snprintf(rules_path, sizeof(rules_path), "%s/devices.conf", tree.path);
+	snprintf(sysfs_root, sizeof(sysfs_root), "%s/sys", tree.path);
+	snprintf(proc_root, sizeof(proc_root), "%s/proc", tree.path);
+	options = (struct policy_options){ .modules_dir = fake_modules_make(&tree, SERIAL_AND_OTHER_MODULES, NULL),
+					   .rules_path = rules_path,
+					   .sysfs_root = sysfs_root,
+					   .proc_root = proc_root };
+	problems[0] = '\0';
+	ck_assert_int_eq(busid_parse("1-1.4", &busid), 0);
+	ck_assert_int_eq(policy_new(&options, on_problem, NULL, &policy), 0);
 }
 
 static void teardown(void)
@@ -26,15 +49,31 @@ static void teardown(void)
 	temp_tree_free(&tree);
 }
 
-static struct policy_decision decide(const struct usb_sample *sample, const char *syspath)
+/* What the policy is asked about; in buffers that live until the next call. */
+static struct policy_device device_of(const struct usb_sample *sample, const char *syspath)
 {
-	struct policy_decision decision;
-	struct descriptors descriptors;
+	static struct descriptors descriptors;
 
 	usb_sample_parse(sample, &descriptors);
+	identity = (struct identity){ .vid = sample->vid, .pid = sample->pid, .bcd_device = sample->bcd_device };
+	snprintf(identity.serial, sizeof(identity.serial), "%s", sample->serial ? sample->serial : "");
+	snprintf(identity.product, sizeof(identity.product), "%s", sample->product ? sample->product : "");
+	return (struct policy_device){ syspath, &busid, &identity, &descriptors };
+}
+
+static struct policy_decision decide_by(struct policy *by, const struct usb_sample *sample, const char *syspath)
+{
+	struct policy_device device = device_of(sample, syspath);
+	struct policy_decision decision;
+
 	memset(&decision, 'x', sizeof(decision));
-	policy_decide(policy, syspath, &descriptors, &decision);
+	policy_decide(by, &device, &decision);
 	return decision;
+}
+
+static struct policy_decision decide(const struct usb_sample *sample, const char *syspath)
+{
+	return decide_by(policy, sample, syspath);
 }
 
 static const struct {
@@ -136,40 +175,367 @@ START_TEST(a_device_without_interfaces_is_not_shared)
 }
 END_TEST
 
+static struct policy *policy_of(const char *modules_dir)
+{
+	static struct policy_options own;
+	struct policy *made = NULL;
+
+	own = options;
+	own.modules_dir = modules_dir;
+	ck_assert_int_eq(policy_new(&own, NULL, NULL, &made), 0);
+	return made;
+}
+
 START_TEST(a_driver_built_into_the_kernel_counts_as_one)
 {
 	static const struct fake_module none[] = { { 0 } };
 	struct temp_tree built;
-	struct policy *own = NULL;
-	struct policy_decision decision;
-	struct descriptors descriptors;
+	struct policy *own;
 
 	temp_tree_new(&built);
-	ck_assert_int_eq(policy_new(fake_modules_make(
-					    &built, none,
-					    "cdc_acm.alias=usb:v*p*d*dc*dsc*dp*ic02isc02ip01in*\ncdc_acm.file=drivers/usb/class/cdc-acm\n"),
-				    &own),
-			 0);
-	usb_sample_parse(&ARDUINO_UNO, &descriptors);
-	policy_decide(own, ON_THE_PI, &descriptors, &decision);
-	ck_assert_str_eq(decision.reason, "serial driver cdc_acm");
+	own = policy_of(
+		fake_modules_make(&built, none,
+				  "cdc_acm.alias=usb:v*p*d*dc*dsc*dp*ic02isc02ip01in*\ncdc_acm.file=drivers/usb/class/cdc-acm\n"
+				  "smsc95xx.alias=usb:v0424pEC00d*dc*dsc*dp*ic*isc*ip*in*\nsmsc95xx.file=drivers/net/usb/smsc95xx\n"));
+	ck_assert_str_eq(decide_by(own, &ARDUINO_UNO, ON_THE_PI).reason, "serial driver cdc_acm");
+	ck_assert_str_eq(decide_by(own, &LAN9514, ON_THE_PI).reason, "has a network interface");
 	policy_free(own);
 	temp_tree_free(&built);
 }
 END_TEST
 
-START_TEST(without_a_module_index_nothing_is_shared_and_the_reason_told)
+START_TEST(without_a_module_index_only_what_its_class_tells_is_shared)
 {
-	struct policy *own = NULL;
-	struct policy_decision decision;
-	struct descriptors descriptors;
+	struct policy *own = policy_of("/nonexistent/modules");
+	struct policy_decision decision = decide_by(own, &FT232R, ON_THE_PI);
 
-	ck_assert_int_eq(policy_new("/nonexistent/modules", &own), 0);
-	usb_sample_parse(&FT232R, &descriptors);
-	policy_decide(own, ON_THE_PI, &descriptors, &decision);
 	ck_assert(!decision.is_shared);
-	ck_assert_msg(strstr(decision.reason, "module index"), "%s", decision.reason);
+	ck_assert_msg(strstr(decision.reason, "module index can't be read") && strstr(decision.reason, "run depmod"), "%s",
+		      decision.reason);
+	ck_assert(decide_by(own, &ARDUINO_UNO, ON_THE_PI).is_shared);
+	ck_assert(!decide_by(own, &ECM_MODEM, ON_THE_PI).is_shared);
 	policy_free(own);
+}
+END_TEST
+
+/* ---- rules ---- */
+
+static void rules(const char *content)
+{
+	temp_tree_put(&tree, "devices.conf", content);
+	problems[0] = '\0';
+	ck_assert_int_eq(policy_reload(policy, on_problem, NULL), 0);
+}
+
+static void expect_rule(const struct policy_decision *decision, const char *expected)
+{
+	ck_assert_int_eq(strncmp(decision->rule, rules_path, strlen(rules_path)), 0);
+	ck_assert_str_eq(decision->rule + strlen(rules_path), expected);
+}
+
+START_TEST(the_owners_rule_comes_before_the_default)
+{
+	struct policy_decision decision;
+
+	rules("# mine\nignore 0403:6001 name=bench\nshare class=keyboard\nshare 0781:* reset-before-share\n");
+	decision = decide(&FT232R, ON_THE_PI);
+	ck_assert(!decision.is_shared && !decision.is_never);
+	ck_assert_str_eq(decision.reason, "a rule keeps it here");
+	ck_assert_str_eq(decision.name, "bench");
+	expect_rule(&decision, ":2: ignore 0403:6001 name=bench");
+	decision = decide(&KEYBOARD_DEVICE, ON_THE_PI);
+	ck_assert(decision.is_shared && !decision.is_reset);
+	expect_rule(&decision, ":3: share class=03:01:01");
+	ck_assert(decide(&DISK, ON_THE_PI).is_reset);
+	decision = decide(&CH340, ON_THE_PI);
+	ck_assert(decision.is_shared);
+	ck_assert_str_eq(decision.rule, "");
+}
+END_TEST
+
+START_TEST(default_in_a_rule_means_what_it_is)
+{
+	rules("default *:* name=all\n");
+	ck_assert(decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_str_eq(decide(&FT232R, ON_THE_PI).name, "all");
+	ck_assert(!decide(&KEYBOARD_DEVICE, ON_THE_PI).is_shared);
+}
+END_TEST
+
+/* What no rule shares, even one about all. */
+static const struct {
+	const struct usb_sample *device;
+	const char *syspath, *reason;
+} NEVER[] = {
+	{ &HUB, ON_THE_PI, "a hub" },
+	{ &RTL8153, ON_THE_PI, "has a network interface" },
+	{ &ECM_MODEM, ON_THE_PI, "has a network interface" },
+	{ &LTE_MODEM, ON_THE_PI, "has a network interface" },
+	{ &FT232R, "/sys/devices/platform/vhci_hcd.0/usb3/3-1", "itself attached over the network" },
+};
+
+START_TEST(no_rule_shares_what_the_pi_stands_on)
+{
+	struct policy_decision decision;
+
+	rules("share *:*\n");
+	decision = decide(NEVER[_i].device, NEVER[_i].syspath);
+	ck_assert(!decision.is_shared && decision.is_never);
+	ck_assert_str_eq(decision.reason, NEVER[_i].reason);
+	rules("ask *:*\n");
+	decision = decide(NEVER[_i].device, NEVER[_i].syspath);
+	ck_assert(!decision.is_asking && decision.is_never);
+}
+END_TEST
+
+#define DISK_PLACE "devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.4"
+
+static void put_disk(const char *mountinfo)
+{
+	temp_tree_put(&tree, "sys/" DISK_PLACE "/1-1.4:1.0/host0/block/sda/dev", "8:0\n");
+	temp_tree_put(&tree, "sys/" DISK_PLACE "/1-1.4:1.0/host0/block/sda/sda1/dev", "8:1\n");
+	temp_tree_make_dir(&tree, "sys/class/block");
+	temp_tree_link(&tree, "sys/class/block/sda", "../../" DISK_PLACE "/1-1.4:1.0/host0/block/sda");
+	temp_tree_link(&tree, "sys/class/block/sda1", "../../" DISK_PLACE "/1-1.4:1.0/host0/block/sda/sda1");
+	if (mountinfo)
+		temp_tree_put(&tree, "proc/1/mountinfo", mountinfo);
+	rules("share *:*\n");
+}
+
+START_TEST(a_disk_that_is_not_in_use_can_be_shared)
+{
+	put_disk("21 1 179:2 / / rw,noatime shared:1 - ext4 /dev/mmcblk0p2 rw\n");
+	temp_tree_put(&tree, "proc/swaps", "Filename Type Size Used Priority\n/dev/sda12 partition 1 0 -2\n");
+	ck_assert(decide(&DISK, "/sys/" DISK_PLACE).is_shared);
+}
+END_TEST
+
+static const struct {
+	const char *mountinfo, *swaps, *reason;
+} USES[] = {
+	{ "21 1 8:1 / / rw,noatime shared:1 - ext4 /dev/root rw\n", "", "it holds sda1, mounted at /" },
+	{ "22 21 179:1 / /x rw - ext4 /dev/y rw\n21 1 8:0 / /media/usb rw - vfat /dev/sda rw\n", "",
+	  "it holds sda, mounted at /media/usb" },
+	{ "21 1 0:33 / /data rw - btrfs /dev/sda1 rw\n", "", "it holds sda1, mounted at /data" },
+	{ "", "Filename\n/dev/sda1 partition 1 0 -2\n", "it holds sda1, this Pi's swap" },
+	{ NULL, "", "what is mounted can't be read" },
+};
+
+START_TEST(the_disk_that_the_pi_uses_is_never_shared)
+{
+	struct policy_decision decision;
+
+	put_disk(USES[_i].mountinfo);
+	temp_tree_put(&tree, "proc/swaps", USES[_i].swaps);
+	decision = decide(&DISK, "/sys/" DISK_PLACE);
+	ck_assert(!decision.is_shared && decision.is_never);
+	ck_assert_msg(strstr(decision.reason, USES[_i].reason), "%s", decision.reason);
+	ck_assert(decide(&DISK, "/sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1.40").is_shared); /* another one */
+}
+END_TEST
+
+START_TEST(a_disk_under_a_volume_group_is_in_use)
+{
+	put_disk("");
+	temp_tree_make_dir(&tree, "sys/" DISK_PLACE "/1-1.4:1.0/host0/block/sda/sda1/holders/dm-0");
+	ck_assert_str_eq(decide(&DISK, "/sys/" DISK_PLACE).reason, "it holds sda1, which dm-0 is made of");
+}
+END_TEST
+
+START_TEST(a_network_interface_that_no_index_knows_is_seen_in_sysfs)
+{
+	temp_tree_make_dir(&tree, "sys/class/net");
+	temp_tree_link(&tree, "sys/class/net/wlan1", "../../" DISK_PLACE "/1-1.4:1.0/net/wlan1");
+	rules("share *:*\n");
+	ck_assert_str_eq(decide(&MYSTERY, "/sys/" DISK_PLACE).reason, "it has the network interface wlan1");
+}
+END_TEST
+
+START_TEST(a_device_that_is_asked_for_waits_for_the_answer)
+{
+	struct policy_device device;
+	struct policy_decision decision;
+
+	rules("ask 0403:*\n");
+	decision = decide(&FT232R, ON_THE_PI);
+	ck_assert(decision.is_asking && !decision.is_shared);
+	ck_assert_str_eq(decision.reason, "it waits for your yes: usbpush attach 1-1.4, or for good usbpush share 1-1.4");
+	device = device_of(&FT232R, ON_THE_PI);
+	policy_answer(policy, &device, true);
+	ck_assert(decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_int_eq(busid_parse("1-2", &busid), 0);
+	ck_assert(decide(&FT232R, ON_THE_PI).is_shared); /* the same one, elsewhere */
+	identity.serial[0]++;
+	policy_decide(policy, &device, &decision);
+	ck_assert(decision.is_asking); /* another one */
+	device = device_of(&FT232R, ON_THE_PI);
+	policy_answer(policy, &device, false);
+	decision = decide(&FT232R, ON_THE_PI);
+	ck_assert(!decision.is_asking && !decision.is_shared);
+}
+END_TEST
+
+START_TEST(answers_are_bounded_and_the_newest_stay)
+{
+	struct policy_device device = device_of(&FT232R, ON_THE_PI);
+	struct policy_decision decision;
+
+	rules("ask *:*\n");
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(identity.serial, sizeof(identity.serial), "%u", i);
+		policy_answer(policy, &device, true);
+	}
+	policy_decide(policy, &device, &decision);
+	ck_assert(decision.is_shared);
+	strcpy(identity.serial, "0");
+	policy_decide(policy, &device, &decision);
+	ck_assert(decision.is_asking);
+}
+END_TEST
+
+START_TEST(a_broken_file_leaves_the_rules_as_they_were)
+{
+	bool is_in_force;
+
+	rules("ignore 0403:6001\n");
+	temp_tree_put(&tree, "devices.conf", "share 0403:6001\nignroe 10c4:ea60\n");
+	ck_assert_int_eq(policy_reload(policy, on_problem, NULL), 1);
+	ck_assert_str_eq(problems, ":2: \"ignroe\" is no action; expected one of share, ignore, ask, default\n");
+	ck_assert(!decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_ptr_nonnull(policy_get_problem(policy, &is_in_force));
+	ck_assert(!is_in_force);
+	rules("share 0403:6001\n");
+	ck_assert(decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_ptr_null(policy_get_problem(policy, &is_in_force));
+}
+END_TEST
+
+START_TEST(a_file_that_is_broken_at_the_start_makes_the_rest_wait)
+{
+	struct policy *own;
+	struct policy_decision decision;
+	bool is_in_force;
+
+	temp_tree_put(&tree, "devices.conf", "share class=storage\nignroe 0403:6001\nshare *:*\n");
+	own = policy_of(options.modules_dir);
+	ck_assert(decide_by(own, &DISK, ON_THE_PI).is_shared); /* above it */
+	decision = decide_by(own, &FT232R, ON_THE_PI);         /* maybe what was meant */
+	ck_assert(decision.is_asking && !decision.is_shared);
+	ck_assert_msg(strstr(decision.rule, ":2: \"ignroe\" is no action"), "%s", decision.rule);
+	ck_assert(!decide_by(own, &KEYBOARD_DEVICE, ON_THE_PI).is_shared); /* below it, and more than the default */
+	ck_assert_ptr_nonnull(policy_get_problem(own, &is_in_force));
+	ck_assert(is_in_force);
+	temp_tree_put(&tree, "devices.conf", "");
+	ck_assert_int_eq(policy_reload(own, NULL, NULL), 0);
+	ck_assert(decide_by(own, &FT232R, ON_THE_PI).is_shared);
+	policy_free(own);
+}
+END_TEST
+
+START_TEST(rules_that_cant_be_read_share_nothing_unasked)
+{
+	struct policy *own;
+
+	temp_tree_make_dir(&tree, "devices.conf");
+	own = policy_of(options.modules_dir);
+	ck_assert(decide_by(own, &FT232R, ON_THE_PI).is_asking);
+	policy_free(own);
+}
+END_TEST
+
+/* ---- writing rules ---- */
+
+static struct failure failure;
+
+static const char *set_action(const struct usb_sample *sample, enum policy_action action)
+{
+	struct policy_device device = device_of(sample, ON_THE_PI);
+
+	ck_assert_msg(policy_set_action(policy, &device, action, &failure) == 0, "%s", failure.text);
+	ck_assert_int_eq(policy_reload(policy, on_problem, NULL), 0);
+	return temp_tree_get(&tree, "devices.conf");
+}
+
+static int set_name(const struct usb_sample *sample, const char *name, const char *also)
+{
+	struct policy_device device = device_of(sample, ON_THE_PI);
+	int r = policy_set_name(policy, &device, name, also, &failure);
+
+	ck_assert_int_eq(policy_reload(policy, on_problem, NULL), 0);
+	return r;
+}
+
+START_TEST(a_device_gets_a_rule_of_its_own)
+{
+	ck_assert_str_eq(set_action(&KEYBOARD_DEVICE, POLICY_SHARE), "share 046d:c31c socket=1-1.4\n");
+	ck_assert(decide(&KEYBOARD_DEVICE, ON_THE_PI).is_shared);
+	ck_assert_str_eq(set_action(&FT232R, POLICY_IGNORE), "share 046d:c31c socket=1-1.4\nignore 0403:6001 serial=A50285BI\n");
+	ck_assert(!decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_str_eq(set_action(&FT232R, POLICY_SHARE), "share 046d:c31c socket=1-1.4\nshare 0403:6001 serial=A50285BI\n");
+}
+END_TEST
+
+START_TEST(a_rule_of_its_own_stands_before_the_one_for_many)
+{
+	rules("# all of FTDI's stay here\nignore 0403:*  # really\nshare *:*\n");
+	ck_assert_str_eq(set_action(&FT232R, POLICY_SHARE),
+			 "share 0403:6001 serial=A50285BI\n# all of FTDI's stay here\nignore 0403:*  # really\nshare *:*\n");
+	ck_assert(decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_int_eq(set_name(&FT232R, "bench", NULL), 0);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"),
+			 "share 0403:6001 serial=A50285BI name=bench\n# all of FTDI's stay here\nignore 0403:*  # really\nshare *:*\n");
+}
+END_TEST
+
+START_TEST(a_name_alone_changes_nothing_else)
+{
+	ck_assert_int_eq(set_name(&FT232R, "bench", NULL), 0);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "default 0403:6001 serial=A50285BI name=bench\n");
+	ck_assert(decide(&FT232R, ON_THE_PI).is_shared);
+	ck_assert_str_eq(decide(&FT232R, ON_THE_PI).name, "bench");
+	rules("ask *:* # all\n");
+	ck_assert_int_eq(set_name(&KEYBOARD_DEVICE, "kbd", NULL), 0);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "ask 046d:c31c socket=1-1.4 name=kbd\nask *:* # all\n");
+}
+END_TEST
+
+START_TEST(a_board_keeps_its_name_in_its_boot_loader)
+{
+	struct usb_sample loader = CH340, other = CH340;
+
+	loader.pid = 0x0036;
+	ck_assert_int_eq(set_name(&FT232R, "board", "1A86:0036"), 0);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "default 0403:6001 serial=A50285BI name=board also=1a86:0036\n");
+	policy_note_place(policy, &busid, "board");
+	ck_assert_str_eq(decide(&loader, ON_THE_PI).name, "board");
+	ck_assert_str_eq(decide(&other, ON_THE_PI).name, "");
+	/* Renamed while it is there: the same rule. */
+	ck_assert_int_eq(set_name(&loader, "plank", NULL), 0);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "default 0403:6001 serial=A50285BI name=plank also=1a86:0036\n");
+	policy_note_place(policy, &busid, "another");
+	ck_assert_str_eq(decide(&loader, ON_THE_PI).name, "");
+}
+END_TEST
+
+START_TEST(what_can_not_be_written_is_refused_with_the_cure)
+{
+	struct policy_device device = device_of(&HUB, ON_THE_PI);
+
+	ck_assert_int_lt(policy_set_action(policy, &device, POLICY_SHARE, &failure), 0);
+	ck_assert_str_eq(failure.text, "1-1.4 is never shared: a hub");
+	ck_assert_int_eq(set_name(&FT232R, "taken", NULL), 0);
+	ck_assert_int_lt(set_name(&CP2102, "taken", NULL), 0);
+	ck_assert_msg(strstr(failure.text, "another device's name"), "%s", failure.text);
+	ck_assert_int_eq(set_name(&FT232R, "taken", NULL), 0); /* its own */
+	ck_assert_int_lt(set_name(&CP2102, "../x", NULL), 0);
+	ck_assert_int_lt(set_name(&CP2102, "", NULL), 0);
+	ck_assert_int_lt(set_name(&CP2102, "x", "nonsense"), 0);
+	temp_tree_put(&tree, "devices.conf", "nonsense\n");
+	device = device_of(&FT232R, ON_THE_PI);
+	ck_assert_int_lt(policy_set_action(policy, &device, POLICY_SHARE, &failure), 0);
+	ck_assert_msg(strstr(failure.text, "devices.conf:1: \"nonsense\" is no action"), "%s", failure.text);
+	ck_assert_str_eq(failure.cure, "Mend that line first.");
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "nonsense\n");
 }
 END_TEST
 
@@ -203,7 +569,24 @@ int main(void)
 	tcase_add_test(tests, a_serial_interface_counts_also_behind_others);
 	tcase_add_test(tests, a_device_without_interfaces_is_not_shared);
 	tcase_add_test(tests, a_driver_built_into_the_kernel_counts_as_one);
-	tcase_add_test(tests, without_a_module_index_nothing_is_shared_and_the_reason_told);
+	tcase_add_test(tests, without_a_module_index_only_what_its_class_tells_is_shared);
+	tcase_add_test(tests, the_owners_rule_comes_before_the_default);
+	tcase_add_test(tests, default_in_a_rule_means_what_it_is);
+	tcase_add_loop_test(tests, no_rule_shares_what_the_pi_stands_on, 0, ARRAY_SIZE(NEVER));
+	tcase_add_test(tests, a_disk_that_is_not_in_use_can_be_shared);
+	tcase_add_loop_test(tests, the_disk_that_the_pi_uses_is_never_shared, 0, ARRAY_SIZE(USES));
+	tcase_add_test(tests, a_disk_under_a_volume_group_is_in_use);
+	tcase_add_test(tests, a_network_interface_that_no_index_knows_is_seen_in_sysfs);
+	tcase_add_test(tests, a_device_that_is_asked_for_waits_for_the_answer);
+	tcase_add_test(tests, answers_are_bounded_and_the_newest_stay);
+	tcase_add_test(tests, a_broken_file_leaves_the_rules_as_they_were);
+	tcase_add_test(tests, a_file_that_is_broken_at_the_start_makes_the_rest_wait);
+	tcase_add_test(tests, rules_that_cant_be_read_share_nothing_unasked);
+	tcase_add_test(tests, a_device_gets_a_rule_of_its_own);
+	tcase_add_test(tests, a_rule_of_its_own_stands_before_the_one_for_many);
+	tcase_add_test(tests, a_name_alone_changes_nothing_else);
+	tcase_add_test(tests, a_board_keeps_its_name_in_its_boot_loader);
+	tcase_add_test(tests, what_can_not_be_written_is_refused_with_the_cure);
 	tcase_add_test(tests, an_interface_knows_its_serial_driver);
 	return check_program_run("pi_policy", tests, NULL);
 }

@@ -11,11 +11,13 @@
 static struct temp_tree modules;
 static struct acceptance *acceptance;
 static struct failure failure;
+static char rules_path[128];
 
 static void setup(void)
 {
 	temp_tree_new(&modules);
-	ck_assert_int_eq(acceptance_new(modules.path, &acceptance), 0);
+	snprintf(rules_path, sizeof(rules_path), "%s/accept.conf", modules.path);
+	ck_assert_int_eq(acceptance_new(modules.path, rules_path, &acceptance), 0);
 }
 
 static void teardown(void)
@@ -26,10 +28,13 @@ static void teardown(void)
 
 static int judge(const struct usb_sample *sample)
 {
+	struct identity identity = { .vid = sample->vid, .pid = sample->pid };
 	struct descriptors descriptors;
+	const struct acceptance_device device = { "desk-pi", &identity, &descriptors };
 
+	snprintf(identity.serial, sizeof(identity.serial), "%s", sample->serial ? sample->serial : "");
 	usb_sample_parse(sample, &descriptors);
-	return acceptance_check(acceptance, &descriptors, &failure);
+	return acceptance_check(acceptance, &device, &failure);
 }
 
 START_TEST(devices_with_a_cdc_acm_port_are_taken)
@@ -99,6 +104,80 @@ START_TEST(a_device_without_interfaces_is_refused)
 }
 END_TEST
 
+/* ---- the owner's rules ---- */
+
+static void rules(const char *content)
+{
+	temp_tree_put(&modules, "accept.conf", content);
+	acceptance_reload(acceptance);
+	ck_assert_ptr_null(acceptance_get_problem(acceptance));
+}
+
+START_TEST(a_rule_takes_what_the_default_refuses)
+{
+	rules("# for the lab\naccept class=keyboard pi=desk-*\naccept 0781:5581 serial=4C*\n");
+	ck_assert_int_eq(judge(&KEYBOARD_DEVICE), 0);
+	ck_assert_int_eq(judge(&DISK), 0);
+	ck_assert_int_lt(judge(&ECM_MODEM), 0);
+	rules("accept class=keyboard pi=other\n");
+	ck_assert_int_lt(judge(&KEYBOARD_DEVICE), 0);
+	ck_assert(!acceptance_reload(acceptance)); /* nothing changed */
+	rules("");
+	ck_assert_int_lt(judge(&DISK), 0);
+}
+END_TEST
+
+START_TEST(a_rule_refuses_what_the_default_takes)
+{
+	rules("default serial=7533*\nrefuse 2341:*\naccept *:*\n");
+	ck_assert_int_eq(judge(&ARDUINO_UNO), 0);
+	rules("refuse 2341:*\naccept *:*\n");
+	ck_assert_int_lt(judge(&ARDUINO_UNO), 0);
+	ck_assert_int_eq(failure.code, FAILURE_NOT_ACCEPTED);
+	ck_assert_msg(strstr(failure.text, "accept.conf:1"), "%s", failure.text);
+	ck_assert_int_eq(judge(&MYSTERY), 0);
+}
+END_TEST
+
+START_TEST(no_rule_takes_a_hub)
+{
+	struct usb_sample sample = ARDUINO_UNO;
+
+	rules("accept *:*\n");
+	ck_assert_int_lt(judge(&HUB), 0);
+	sample.interfaces[sample.n_interfaces++] = (struct usb_interface){ 2, 0x09, 0x00, 0x00 };
+	ck_assert_int_lt(judge(&sample), 0);
+}
+END_TEST
+
+START_TEST(a_broken_line_leaves_the_rules_as_they_were)
+{
+	rules("accept class=storage\n");
+	temp_tree_put(&modules, "accept.conf", "accept class=keyboard\nshare *:*\n");
+	ck_assert(!acceptance_reload(acceptance));
+	ck_assert_int_eq(judge(&DISK), 0);
+	ck_assert_int_lt(judge(&KEYBOARD_DEVICE), 0);
+	ck_assert_msg(strstr(acceptance_get_problem(acceptance)->text,
+			     "accept.conf:2: \"share\" is no action; expected one of accept, refuse, default"),
+		      "%s", acceptance_get_problem(acceptance)->text);
+	rules("");
+	ck_assert_ptr_null(acceptance_get_problem(acceptance));
+}
+END_TEST
+
+START_TEST(a_line_that_is_broken_at_the_start_refuses_what_it_may_be_about)
+{
+	temp_tree_put(&modules, "accept.conf", "accept class=storage\nrefsue 2341:*\naccept *:*\n");
+	acceptance = acceptance_free(acceptance);
+	ck_assert_int_eq(acceptance_new(modules.path, rules_path, &acceptance), 0);
+	ck_assert_int_eq(judge(&DISK), 0);
+	ck_assert_int_lt(judge(&KEYBOARD_DEVICE), 0);
+	ck_assert_int_lt(judge(&ARDUINO_UNO), 0);
+	ck_assert_msg(strstr(failure.text, "accept.conf:2: ") && strstr(failure.text, "it may be about this device"), "%s", failure.text);
+	ck_assert_str_eq(failure.cure, "Mend that line on the VM.");
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("acceptance");
@@ -109,5 +188,10 @@ int main(void)
 	tcase_add_loop_test(tests, everything_else_is_refused_with_the_reason, 0, ARRAY_SIZE(REFUSED));
 	tcase_add_loop_test(tests, one_harmful_interface_spoils_a_serial_device, 0, ARRAY_SIZE(HARMFUL));
 	tcase_add_test(tests, a_device_without_interfaces_is_refused);
+	tcase_add_test(tests, a_rule_takes_what_the_default_refuses);
+	tcase_add_test(tests, a_rule_refuses_what_the_default_takes);
+	tcase_add_test(tests, no_rule_takes_a_hub);
+	tcase_add_test(tests, a_broken_line_leaves_the_rules_as_they_were);
+	tcase_add_test(tests, a_line_that_is_broken_at_the_start_refuses_what_it_may_be_about);
 	return check_program_run("vm_acceptance", tests, NULL);
 }

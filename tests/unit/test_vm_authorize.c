@@ -1,15 +1,21 @@
 /* Pairing by hand on the VM: keys in, files out. */
 
+#include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "authorize.h"
+#include "authorize_hold.h"
 #include "authorized_keys.h"
 #include "check_program.h"
 #include "cleanup.h"
 #include "pi_key.h"
+#include "revocation.h"
 #include "temp_tree.h"
+#include "vm_cli.h"
 
 #define KEY      "AAAAC3NzaC1lZDI1NTE5AAAAIKRLTqsr+VDRr3Z+JgfhkTONdBJrWAIFimEo+uqa6M1u"
 #define KEY_ID   "69c8a2a134bde56d6bf0fcb313f544fe" /* printf KEY | base64 -d | sha256sum */
@@ -112,6 +118,129 @@ START_TEST(an_unpaired_pi_leaves_no_line)
 }
 END_TEST
 
+static const char *runtime_dir(void)
+{
+	return temp_tree_path(&tree, REVOCATION_RUNTIME_DIR + 1);
+}
+
+START_TEST(what_the_handler_noted_is_taken_out_and_nothing_else)
+{
+	char *arguments[] = {
+		(char *)"usbpush-vm", (char *)"unpair", (char *)"--requested", (char *)"--root", (char *)(uintptr_t)root, NULL
+	};
+
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(authorize("attic", "ssh-ed25519 " OTHER "\n"), 0);
+	ck_assert_int_eq(revocation_add(runtime_dir(), KEY_ID), 0);
+	put("/run/usbpush/unpair/..garage", "");
+	put("/run/usbpush/unpair/attic", ""); /* no id: nobody's */
+	ck_assert_int_eq(vm_cli_main(5, arguments), 0);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(OTHER_ID, OTHER, "attic"));
+	ck_assert_ptr_null(strstr(temp_tree_get(&tree, PICONF_PATH + 1), "garage"));
+	ck_assert_uint_eq(temp_tree_count(&tree, "run/usbpush/unpair"), 2);
+	ck_assert(revocation_has(runtime_dir(), KEY_ID)); /* the handler's to lift, once it has read pi.conf */
+	optind = 1;
+	ck_assert_int_eq(vm_cli_main(5, arguments), 0);
+}
+END_TEST
+
+START_TEST(authorizing_lifts_what_the_pi_said_before)
+{
+	ck_assert_int_eq(revocation_add(runtime_dir(), KEY_ID), 0);
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert(!revocation_has(runtime_dir(), KEY_ID));
+	ck_assert_uint_eq(temp_tree_count(&tree, "run/usbpush/unpair"), 0);
+}
+END_TEST
+
+START_TEST(an_id_that_leads_elsewhere_is_none)
+{
+	ck_assert_int_lt(revocation_add(runtime_dir(), "../../etc/passwd"), 0);
+	ck_assert_int_lt(revocation_add(runtime_dir(), ""), 0);
+	ck_assert(!revocation_has(runtime_dir(), ".."));
+}
+END_TEST
+
+/* ---- let in for the time being ---- */
+
+/* What a Pi would write, its whole life; what it is answered is in answers. The exit status. */
+static int hold(const char *input, bool is_left_open)
+{
+	const struct authorize_hold_options options = {
+		.root = root, .name = "my pi", .address = "10.0.0.7", .limit_ms = is_left_open ? 200 : 5000
+	};
+	_cleanup_fclose_ FILE *stream = fopen(temp_tree_path(&tree, "answers"), "w");
+	int ends[2], status;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(write(ends[1], input, strlen(input)), (ssize_t)strlen(input));
+	if (!is_left_open)
+		ends[1] = close_fd(ends[1]);
+	status = authorize_hold(&options, ends[0], stream);
+	close_fd(ends[0]);
+	close_fd(ends[1]);
+	return status;
+}
+
+static void expect_answers(const char *text)
+{
+	ck_assert_msg(strstr(temp_tree_get(&tree, "answers"), text) != NULL, "%s", temp_tree_get(&tree, "answers"));
+}
+
+START_TEST(a_pi_that_says_keep_is_let_in_for_good)
+{
+	ck_assert_int_eq(hold("ssh-ed25519 " KEY " usbpush@pi\nkeep\n", false), 0);
+	expect_answers("\"state\":\"authorized\"");
+	expect_answers("\"state\":\"kept\"");
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(KEY_ID, KEY, "my-pi"));
+	expect_file(PICONF_PATH, "PI=" KEY_ID " my-pi 10.0.0.7\nDEFAULT_PI_HOST=10.0.0.7\n");
+	ck_assert_int_eq(hold("ssh-ed25519 " OTHER " usbpush@pi\nkeep\n", false), 0); /* another Pi of that name */
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(KEY_ID, KEY, "my-pi") LINE(OTHER_ID, OTHER, "my-pi-2"));
+}
+END_TEST
+
+static const struct {
+	const char *input, *code;
+	bool is_left_open;
+} NOT_KEPT[] = {
+	{ "ssh-ed25519 " KEY " usbpush@pi\n", "cancelled", false },
+	{ "ssh-ed25519 " KEY " usbpush@pi\n", "cancelled", true }, /* silence */
+	{ "ssh-ed25519 " KEY " usbpush@pi\nundo\n", "cancelled", false },
+	{ "ssh-ed25519 " KEY " usbpush@pi\nkeeper\n", "cancelled", false },
+	{ "ssh-ed25519 " KEY " usbpush@pi\nkeep", "cancelled", false }, /* no line yet */
+	{ "", "bad-request", false },
+	{ "", "bad-request", true },
+	{ "correct horse\nssh-ed25519 " KEY "\nkeep\n", "bad-request", false },
+	{ "command=\"/bin/sh\" ssh-ed25519 " KEY "\nkeep\n", "bad-request", false },
+	{ "keep\n", "bad-request", false },
+};
+
+START_TEST(a_pi_that_does_not_say_keep_leaves_all_as_it_was)
+{
+	char keys[1024], conf[1024];
+
+	ck_assert_int_eq(authorize("attic", "ssh-ed25519 " OTHER "\n"), 0);
+	snprintf(keys, sizeof(keys), "%s", temp_tree_get(&tree, AUTHORIZED_KEYS_PATH + 1));
+	snprintf(conf, sizeof(conf), "%s", temp_tree_get(&tree, PICONF_PATH + 1));
+	ck_assert_int_eq(hold(NOT_KEPT[_i].input, NOT_KEPT[_i].is_left_open), 1);
+	expect_answers(NOT_KEPT[_i].code);
+	expect_file(AUTHORIZED_KEYS_PATH, keys);
+	expect_file(PICONF_PATH, conf);
+	ck_assert_int_lt(access(temp_tree_path(&tree, "var/lib/usbpush/pairing.undo"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(an_endless_line_is_no_key)
+{
+	char line[3000];
+
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\0';
+	ck_assert_int_eq(hold(line, false), 1);
+	expect_answers("bad-request");
+}
+END_TEST
+
 static const char *const BAD_KEYS[] = {
 	"",
 	"# only a comment\n",
@@ -179,6 +308,12 @@ int main(void)
 	tcase_add_test(tests, a_pi_that_was_set_up_anew_takes_its_old_names_place);
 	tcase_add_test(tests, foreign_lines_and_other_pis_stay);
 	tcase_add_test(tests, an_unpaired_pi_leaves_no_line);
+	tcase_add_test(tests, what_the_handler_noted_is_taken_out_and_nothing_else);
+	tcase_add_test(tests, authorizing_lifts_what_the_pi_said_before);
+	tcase_add_test(tests, an_id_that_leads_elsewhere_is_none);
+	tcase_add_test(tests, a_pi_that_says_keep_is_let_in_for_good);
+	tcase_add_loop_test(tests, a_pi_that_does_not_say_keep_leaves_all_as_it_was, 0, ARRAY_SIZE(NOT_KEPT));
+	tcase_add_test(tests, an_endless_line_is_no_key);
 	tcase_add_loop_test(tests, anything_but_one_ed25519_key_is_refused_with_the_cure, 0, ARRAY_SIZE(BAD_KEYS));
 	tcase_add_loop_test(tests, a_name_that_could_break_a_line_is_refused, 0, ARRAY_SIZE(BAD_NAMES));
 	tcase_add_test(tests, a_missing_key_file_is_named);

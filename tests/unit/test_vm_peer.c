@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "log.h"
+#include "revocation.h"
 #include "vm_bed.h"
 
 #define DEVID(bus, device) ((bus) << 16 | (device))
@@ -638,6 +639,34 @@ START_TEST(a_killed_handlers_successor_keeps_what_is_attached)
 }
 END_TEST
 
+/* As by `usbip attach`, before the handler came or while it runs. */
+static void note_stopped(void *userdata);
+
+START_TEST(a_port_that_is_attached_by_hand_is_left_alone)
+{
+	bool is_stopped = false;
+	uint32_t port;
+
+	vm_bed_assign(&bed, 0, DEVID(3, 9));
+	vm_bed_show_device(&bed, 0, &ACM);
+	vm_bed_restart_handler(&bed);
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach_acm();
+	ck_assert_uint_ne(port, 0);
+	vm_bed_assign(&bed, 5, DEVID(3, 10));
+	vm_bed_show_device(&bed, 5, &KEYBOARD);
+	ck_assert(!vm_bed_is_authorized(&bed, 5));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":2,\"offers\":[]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	vm_bed_remove(&bed, port);
+	(void)vm_bed_take_write(&bed, "detach");
+	handler_stop(bed.handler, note_stopped, &is_stopped);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_take_write(&bed, "detach"), "");
+	ck_assert_uint_eq(vm_bed_count_used(&bed), 2);
+}
+END_TEST
+
 START_TEST(a_port_that_somebody_else_took_meanwhile_is_left_alone)
 {
 	uint32_t port;
@@ -662,10 +691,116 @@ START_TEST(an_unpaired_pi_is_cut_off_and_its_devices_detached)
 	conf = fopen(bed.conf, "w");
 	fclose(conf);
 	handler_reload(bed.handler);
-	vm_pi_expect_end(&pi);
+	expect_refused(&pi, "not-paired");
 	ck_assert_str_ne(vm_bed_take_write(&bed, "detach"), "");
 	vm_bed_remove(&bed, port);
 	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "");
+}
+END_TEST
+
+/* ---- a Pi that ends its pairing ---- */
+
+static bool has_file(const char *path)
+{
+	return faccessat(bed.tree.fd, path, F_OK, 0) == 0;
+}
+
+/* What usbpush-unpair.service does. */
+static void take_the_lines_out(void)
+{
+	temp_tree_put(&bed.tree, "pi.conf", "PI=" BED_OTHER " pi2\n");
+	temp_tree_remove(&bed.tree, "unpair/" BED_PI);
+	handler_reload(bed.handler);
+}
+
+START_TEST(a_pi_that_ends_its_pairing_loses_its_devices_at_once_and_hears_when_it_is_done)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	uint32_t port;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach_acm();
+	vm_pi_say(&pi, "{\"type\":\"unpair\"}");
+	vm_bed_settle(&bed);
+	ck_assert_str_ne(vm_bed_take_write(&bed, "detach"), "");
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "parting");
+	ck_assert(has_file("unpair/" BED_PI) && has_file("revoked/" BED_PI));
+	take_the_lines_out();
+	answer = vm_pi_expect(&pi, "unpaired");
+	ck_assert_ptr_null(json_object_get(answer, "code"));
+	vm_pi_expect_end(&pi);
+	vm_bed_remove(&bed, port);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "");
+	ck_assert(!has_file("revoked/" BED_PI));
+}
+END_TEST
+
+START_TEST(a_pi_that_ended_its_pairing_is_shut_out_before_its_lines_are_gone)
+{
+	struct vm_pi again, other;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_say(&pi, "{\"type\":\"unpair\"}\n{\"type\":\"ping\",\"seq\":9}");
+	vm_bed_settle(&bed);
+	vm_pi_connect(&again, &bed, BED_PI);
+	vm_pi_say_hello(&again, 8000);
+	expect_refused(&again, "not-paired");
+	vm_pi_close(&again);
+	vm_bed_restart_handler(&bed); /* its successor knows it, too */
+	vm_pi_connect(&again, &bed, BED_PI);
+	expect_refused(&again, "not-paired");
+	vm_pi_close(&again);
+	vm_pi_come_up(&other, &bed, BED_OTHER);
+	vm_pi_close(&other);
+}
+END_TEST
+
+START_TEST(a_pi_can_not_end_the_pairing_of_another)
+{
+	vm_pi_come_up(&stream, &bed, BED_OTHER);
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_say(&pi, "{\"type\":\"unpair\",\"id\":\"" BED_OTHER "\",\"pi\":\"" BED_OTHER "\",\"name\":\"pi2\"}");
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_OTHER), "up");
+	ck_assert(!has_file("unpair/" BED_OTHER) && !has_file("revoked/" BED_OTHER));
+	ck_assert(has_file("unpair/" BED_PI));
+	vm_pi_say(&stream, "{\"type\":\"ping\",\"seq\":9}");
+	json_decref(vm_pi_expect(&stream, "pong"));
+}
+END_TEST
+
+START_TEST(lines_that_nobody_takes_out_are_told_and_the_pi_stays_out)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_say(&pi, "{\"type\":\"unpair\"}");
+	expect_code(&pi, "unpaired", "timeout");
+	vm_pi_expect_end(&pi);
+	handler_reload(bed.handler);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "");
+	vm_pi_connect(&pi, &bed, BED_PI);
+	expect_refused(&pi, "not-paired");
+}
+END_TEST
+
+START_TEST(a_pi_that_is_authorized_again_meanwhile_comes_back)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_say(&pi, "{\"type\":\"unpair\"}");
+	vm_bed_settle(&bed);
+	revocation_lift(bed.tree.path, BED_PI); /* as usbpush-vm authorize does */
+	handler_reload(bed.handler);
+	vm_pi_expect_end(&pi);
+	vm_pi_come_up(&pi, &bed, BED_PI);
+}
+END_TEST
+
+START_TEST(an_end_that_can_not_be_noted_is_refused_with_the_cure)
+{
+	temp_tree_put(&bed.tree, "revoked", "a file, where a directory should be");
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_say(&pi, "{\"type\":\"unpair\"}");
+	expect_refused(&pi, "internal");
 }
 END_TEST
 
@@ -771,7 +906,14 @@ int main(void)
 	tcase_add_test(faults, a_newer_connection_replaces_the_old_one);
 	tcase_add_test(faults, a_killed_handlers_successor_keeps_what_is_attached);
 	tcase_add_test(faults, a_port_that_somebody_else_took_meanwhile_is_left_alone);
+	tcase_add_test(faults, a_port_that_is_attached_by_hand_is_left_alone);
 	tcase_add_test(faults, an_unpaired_pi_is_cut_off_and_its_devices_detached);
+	tcase_add_test(faults, a_pi_that_ends_its_pairing_loses_its_devices_at_once_and_hears_when_it_is_done);
+	tcase_add_test(faults, a_pi_that_ended_its_pairing_is_shut_out_before_its_lines_are_gone);
+	tcase_add_test(faults, a_pi_can_not_end_the_pairing_of_another);
+	tcase_add_test(faults, lines_that_nobody_takes_out_are_told_and_the_pi_stays_out);
+	tcase_add_test(faults, a_pi_that_is_authorized_again_meanwhile_comes_back);
+	tcase_add_test(faults, an_end_that_can_not_be_noted_is_refused_with_the_cure);
 	tcase_add_test(faults, a_stopping_handler_frees_its_ports_first);
 
 	return check_program_run("vm_peer", device, bad, faults, NULL);

@@ -111,6 +111,17 @@ const struct usb_sample RTL8153 = {
 	.interfaces = { { 0, 0xff, 0xff, 0x00 } },
 };
 
+/* A Pi 3's own Ethernet socket. */
+const struct usb_sample LAN9514 = {
+	.vid = 0x0424,
+	.pid = 0xec00,
+	.bcd_device = 0x0200,
+	.class = 0xff,
+	.protocol = 0x01,
+	.n_interfaces = 1,
+	.interfaces = { { 0, 0xff, 0x00, 0xff } },
+};
+
 /* Ethernet and a serial port in one: the serial port does not make it shared. */
 const struct usb_sample ECM_MODEM = {
 	.vid = 0x1234,

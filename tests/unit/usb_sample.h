@@ -13,7 +13,7 @@ struct usb_sample {
 
 extern const struct usb_sample FT232R, CP2102, CH340, ESP32_S3, ARDUINO_UNO; /* serial ones */
 extern const struct usb_sample HUB, KEYBOARD_DEVICE, DISK, MYSTERY;
-extern const struct usb_sample RTL8153, ECM_MODEM, RNDIS_PHONE, LTE_MODEM; /* with a network interface */
+extern const struct usb_sample RTL8153, LAN9514, ECM_MODEM, RNDIS_PHONE, LTE_MODEM; /* with a network interface */
 
 /* Composes what the kernel shows in `descriptors`: the device's, a configuration's, and with each interface a class-specific one and an endpoint. Returns its size. */
 size_t usb_sample_compose(const struct usb_sample *sample, uint8_t *buffer, size_t size);

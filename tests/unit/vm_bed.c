@@ -105,9 +105,12 @@ static void bed_make(struct vm_bed *bed, bool has_module)
 		write_tree(bed);
 	else
 		tree_print(bed, "bus/usb/uevent", "%s", "");
-	bed->options = (struct handler_options){
-		.sysfs_root = bed->sysfs, .modules_dir = bed->tree.path, .piconf_path = bed->conf, .runtime_dir = bed->tree.path
-	};
+	snprintf(bed->accept, sizeof(bed->accept), "%s/accept.conf", bed->tree.path);
+	bed->options = (struct handler_options){ .sysfs_root = bed->sysfs,
+						 .modules_dir = bed->tree.path,
+						 .piconf_path = bed->conf,
+						 .accept_path = bed->accept,
+						 .runtime_dir = bed->tree.path };
 	ck_assert_int_ge(sd_event_new(&bed->event), 0);
 }
 
@@ -462,11 +465,17 @@ void vm_pi_come_up(struct vm_pi *pi, struct vm_bed *bed, const char *id)
 
 void vm_pi_offer(struct vm_pi *pi, const char *id, const char *busid, uint32_t devid, const struct vm_device *device)
 {
+	vm_pi_offer_named(pi, id, busid, devid, device, "");
+}
+
+void vm_pi_offer_named(struct vm_pi *pi, const char *id, const char *busid, uint32_t devid, const struct vm_device *device,
+		       const char *name)
+{
 	vm_pi_say(
 		pi,
 		"{\"type\":\"connect\",\"offer\":{\"id\":\"%s\",\"busid\":\"%s\",\"devid\":%u,\"speed\":480,\"vid\":%u,\"pid\":%u,\"bcd\":256,"
-		"\"serial\":\"%s\",\"manufacturer\":\"\",\"product\":\"\",\"name\":\"\"}}",
-		id, busid, devid, device->vid, device->pid, device->serial);
+		"\"serial\":\"%s\",\"manufacturer\":\"\",\"product\":\"\",\"name\":\"%s\"}}",
+		id, busid, devid, device->vid, device->pid, device->serial, name);
 }
 
 void vm_pi_open_stream(struct vm_pi *stream, struct vm_bed *bed, const char *pi_id, const char *offer_id)

@@ -17,7 +17,7 @@
 
 struct vm_bed {
 	struct temp_tree tree;
-	char sysfs[96], conf[96];
+	char sysfs[96], conf[96], accept[96];
 	sd_event *event;
 	struct handler_options options;
 	struct handler *handler;
@@ -120,6 +120,10 @@ void vm_pi_say_hello(struct vm_pi *pi, unsigned patience_ms);
 
 /* `connect` of device in a socket of the Pi, as offer id. */
 void vm_pi_offer(struct vm_pi *pi, const char *id, const char *busid, uint32_t devid, const struct vm_device *device);
+
+/* The same under its owner's name. */
+void vm_pi_offer_named(struct vm_pi *pi, const char *id, const char *busid, uint32_t devid, const struct vm_device *device,
+		       const char *name);
 
 /* A stream for an offer: the connection, with its first line said. */
 void vm_pi_open_stream(struct vm_pi *stream, struct vm_bed *bed, const char *pi_id, const char *offer_id);

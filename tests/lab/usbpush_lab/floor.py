@@ -110,9 +110,11 @@ def attach_once(lab, device):
     return tty["guest_t"] - float(attached)
 
 
-def measure_floor(lab, n=10, socket="A1"):
-    """All of it, in this lab now. Nothing may be plugged into that socket."""
+def measure_floor(lab, n=10, socket="A1", before=None):
+    """All of it, in this lab now, and together with what was measured before. Nothing may be plugged into that socket."""
     with without_us(lab):
         samples = measure_plug(lab, n, socket)
         samples["attach -> tty (VM, bare importer)"] = measure_attach(lab, n, socket)
+    if before:
+        samples = {text: before.samples[text] + values for text, values in samples.items()}
     return Floor(*[statistics.median(v) for v in samples.values()], samples)

@@ -73,9 +73,10 @@ class Guest:
                     raise CommandTimeout(f"{self.name}: `{shown}`: {data.decode()}; so far: "
                                          f"{(out + err)[-2000:].decode(errors='replace')}")
 
-    def spawn(self, command):
-        """Starts a command and leaves it running; returns a Running."""
-        return Running(self, command)
+    def spawn(self, command, on_output=None):
+        """Starts a command and leaves it running; returns a Running. on_output is given each piece of its standard output as it comes, on a thread of
+        its own, and b"" at the end."""
+        return Running(self, command, on_output)
 
     def read(self, path):
         """A file's bytes."""
@@ -164,8 +165,8 @@ class Guest:
 class Running:
     """A command under way in a guest; its output gathers here."""
 
-    def __init__(self, guest, command):
-        self.guest, self.command = guest, command
+    def __init__(self, guest, command, on_output=None):
+        self.guest, self.command, self._on_output = guest, command, on_output or (lambda data: None)
         self.out, self.err, self.code = bytearray(), bytearray(), None
         self._connection = Connection(guest.lab.dir)
         self._connection.request("exec", guest=guest.name, argv=["sh", "-c", command])
@@ -178,6 +179,7 @@ class Running:
                 kind, data = self._connection.read_frame()
                 if kind == agent_link.STDOUT:
                     self.out += data
+                    self._on_output(data)
                 elif kind == agent_link.STDERR:
                     self.err += data
                 else:
@@ -185,6 +187,8 @@ class Running:
                     return
         except (LabError, OSError):
             self.code = -1
+        finally:
+            self._on_output(b"")
 
     def write(self, data):
         self._connection.send_frame(agent_link.STDIN, data)

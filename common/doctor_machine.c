@@ -1,0 +1,260 @@
+#include "doctor_machine.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "local_request.h"
+
+#define ANSWER_LIMIT_MS 5000
+#define DISK_LITTLE     ((uint64_t)8 * 1024 * 1024)
+/* No machine that runs this stands before 2026-11-01. */
+#define EARLIEST_TIME   1793491200
+
+/* ---- kernel ---- */
+
+static bool parse_version(const char *text, unsigned version[3])
+{
+	version[2] = 0;
+	return sscanf(text, "%u.%u.%u", &version[0], &version[1], &version[2]) >= 2;
+}
+
+/* "... #1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)"; the compiler that stands before is Debian's too. */
+static const char *find_debian(const char *text)
+{
+	const char *last = NULL;
+
+	for (const char *at = strstr(text, "Debian "); at; at = strstr(at + 1, "Debian "))
+		last = at + strlen("Debian ");
+	return last;
+}
+
+bool doctor_kernel_version(const struct doctor *doctor, unsigned ret_version[3])
+{
+	char text[512];
+	const char *debian = doctor_read_line(doctor, "/proc/version", text, sizeof(text)) == 0 ? find_debian(text) : NULL;
+
+	if (debian && strstr(text, " #") && debian > strstr(text, " #") && parse_version(debian, ret_version))
+		return true;
+	return doctor_read_line(doctor, "/proc/sys/kernel/osrelease", text, sizeof(text)) == 0 && parse_version(text, ret_version);
+}
+
+bool doctor_version_is_below(const unsigned version[3], unsigned a, unsigned b, unsigned c)
+{
+	if (version[0] != a)
+		return version[0] < a;
+	if (version[1] != b)
+		return version[1] < b;
+	return version[2] < c;
+}
+
+void doctor_check_kernel(struct doctor *doctor)
+{
+	char release[128];
+	unsigned version[3];
+
+	if (doctor_read_line(doctor, "/proc/sys/kernel/osrelease", release, sizeof(release)) < 0 || !doctor_kernel_version(doctor, version))
+		doctor_say(doctor, DOCTOR_SKIPPED, NULL, "which kernel runs here can't be read");
+	else if (!doctor_exists(doctor, "/sys/bus/usb"))
+		doctor_say(doctor, DOCTOR_WRONG,
+			   strstr(release, "cloud") ? "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." :
+						      "Boot a kernel with USB support.",
+			   "the kernel %s has no USB at all", release);
+	else if (doctor_version_is_below(version, 6, 1, 0))
+		doctor_say(doctor, DOCTOR_NOTE, "Upgrade to Debian 12 or later if devices misbehave.",
+			   "the kernel %s is older than any that usbpush was tried on (6.1)", release);
+	else
+		doctor_say(doctor, DOCTOR_OK, NULL, "%s (%u.%u.%u)", release, version[0], version[1], version[2]);
+}
+
+static bool module_has_file(const struct doctor *doctor, const char *release, const char *file)
+{
+	static const char *const suffixes[] = { "", ".xz", ".zst", ".gz" };
+	char path[DOCTOR_PATH_SIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++)
+		if (snprintf(path, sizeof(path), "/lib/modules/%s/kernel/drivers/usb/usbip/%s.ko%s", release, file, suffixes[i]) <
+			    (int)sizeof(path) &&
+		    doctor_exists(doctor, path))
+			return true;
+	return false;
+}
+
+bool doctor_check_module(struct doctor *doctor, const char *interface, const char *file)
+{
+	char release[128] = "?", cure[160];
+
+	if (doctor_exists(doctor, interface)) {
+		doctor_say(doctor, DOCTOR_OK, NULL, "the module %s is loaded", file);
+		return true;
+	}
+	(void)doctor_read_line(doctor, "/proc/sys/kernel/osrelease", release, sizeof(release));
+	if (module_has_file(doctor, release, file)) {
+		snprintf(cure, sizeof(cure), "sudo modprobe %s; if that fails, see: dmesg", file);
+		doctor_say(doctor, DOCTOR_WRONG, cure, "the kernel's module %s is not loaded", file);
+	} else {
+		doctor_say(doctor, DOCTOR_WRONG,
+			   strstr(release, "cloud") ?
+				   "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." :
+				   "Reboot if the kernel was just upgraded; on Ubuntu install linux-modules-extra; else boot "
+				   "a kernel that has it.",
+			   "the kernel %s has no module %s", release, file);
+	}
+	return false;
+}
+
+/* ---- disk ---- */
+
+void doctor_judge_disk(struct doctor *doctor, const char *path, const struct statvfs *status)
+{
+	uint64_t room = (uint64_t)status->f_bavail * status->f_frsize;
+
+	if (status->f_flag & ST_RDONLY)
+		doctor_say(doctor, DOCTOR_WRONG, "See dmesg for errors of the disk or the SD card, then: mount -o remount,rw",
+			   "%s can't be written: its file system is read-only", path);
+	else if (room == 0 || (status->f_files && status->f_favail == 0))
+		doctor_say(doctor, DOCTOR_WRONG, "Make room; sudo du -xh / | sort -h shows what is large.", "%s: the disk is full", path);
+	else if (room < DISK_LITTLE)
+		doctor_say(doctor, DOCTOR_NOTE, "Make room; sudo du -xh / | sort -h shows what is large.",
+			   "%s: only %llu KiB of disk are free", path, (unsigned long long)(room / 1024));
+	else
+		doctor_say(doctor, DOCTOR_OK, NULL, "%s: room enough", path);
+}
+
+void doctor_check_disk(struct doctor *doctor)
+{
+	static const char *const paths[][2] = { { "/etc/usbpush", "/etc" },
+						{ "/var/lib/usbpush", "/var/lib" },
+						{ "/run/usbpush", "/run" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		const char *path = paths[i][doctor_exists(doctor, paths[i][0]) ? 0 : 1];
+		char full[DOCTOR_PATH_SIZE];
+		struct statvfs status;
+
+		if (doctor_path(doctor, path, full) && statvfs(full, &status) == 0)
+			doctor_judge_disk(doctor, path, &status);
+		else
+			doctor_say(doctor, DOCTOR_SKIPPED, NULL, "%s: %s", path, strerror(errno));
+	}
+}
+
+/* ---- clock, mDNS ---- */
+
+void doctor_check_clock(struct doctor *doctor)
+{
+	static const char *const signs[] = { "/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid", "/run/ntpd.pid",
+					     "/run/openntpd.pid" };
+	time_t now = time(NULL);
+	bool is_kept = false;
+	char text[32];
+
+	for (size_t i = 0; i < ARRAY_SIZE(signs); i++)
+		is_kept = is_kept || doctor_exists(doctor, signs[i]);
+	strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", gmtime(&now));
+	if (now < EARLIEST_TIME)
+		doctor_say(doctor, DOCTOR_NOTE, "Look at: timedatectl. usbpush works all the same, but its logs have wrong times.",
+			   "the clock stands at %s UTC, which can't be", text);
+	else if (!is_kept)
+		doctor_say(doctor, DOCTOR_NOTE,
+			   "sudo timedatectl set-ntp true. usbpush needs no right clock; who compares the logs of two "
+			   "machines does.",
+			   "nothing keeps the clock right (%s UTC)", text);
+	else
+		doctor_say(doctor, DOCTOR_OK, NULL, "%s UTC, kept right", text);
+}
+
+void doctor_check_mdns(struct doctor *doctor)
+{
+	if (doctor_exists(doctor, "/run/avahi-daemon/socket"))
+		doctor_say(doctor, DOCTOR_OK, NULL, "avahi-daemon runs");
+	else if (doctor_exists(doctor, "/usr/sbin/avahi-daemon"))
+		doctor_say(doctor, DOCTOR_NOTE, "sudo systemctl start avahi-daemon",
+			   "avahi-daemon does not run: the other machine is not found by "
+			   "itself");
+	else
+		doctor_say(doctor, DOCTOR_NOTE, "sudo apt install avahi-daemon, or give addresses when pairing.",
+			   "avahi-daemon is not installed: the other machine is not found by itself");
+}
+
+/* ---- firewall ---- */
+
+/* Whether a word of the line is the port, alone or in a set. */
+static bool line_names_port(const char *line, unsigned port)
+{
+	char number[8];
+	size_t length;
+
+	snprintf(number, sizeof(number), "%u", port);
+	length = strlen(number);
+	for (const char *at = strstr(line, "dport"); at && (at = strstr(at, number)); at++)
+		if (!strchr("0123456789", at[-1]) && !(at[length] >= '0' && at[length] <= '9'))
+			return true;
+	return port == 22 && strstr(line, "dport ssh");
+}
+
+/* Whether a chain on the way in drops what no rule accepts, and no rule accepts port. */
+static bool rules_drop(char *rules, unsigned port)
+{
+	bool is_input = false, is_dropped = false, is_accepted = false;
+	char *rest = rules, *line;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (strstr(line, "hook input"))
+			is_input = strstr(line, "policy drop") || strstr(line, "policy reject");
+		is_dropped = is_dropped || is_input;
+		if (strstr(line, "accept") && line_names_port(line, port))
+			is_accepted = true;
+	}
+	return is_dropped && !is_accepted;
+}
+
+void doctor_check_firewall(struct doctor *doctor, unsigned port, const char *what)
+{
+	static const char *const nft[] = { "/usr/sbin/nft", "list", "ruleset", NULL };
+	_cleanup_free_ char *rules = NULL;
+	char cure[200];
+	int r = doctor_command(doctor, nft, NULL, &rules);
+
+	if (r == -ENOENT)
+		doctor_say(doctor, DOCTOR_OK, NULL, "no nftables here");
+	else if (r != 0)
+		doctor_say(doctor, DOCTOR_SKIPPED, "Run it with sudo.", "the firewall's rules can't be read");
+	else if (rules_drop(rules, port)) {
+		snprintf(cure, sizeof(cure),
+			 "Let TCP port %u in, from your own network: with ufw, sudo ufw allow from NETWORK to any port %u", port, port);
+		doctor_say(doctor, DOCTOR_NOTE, cure, "the firewall drops what comes in, and no rule names port %u (%s)", port, what);
+	} else {
+		doctor_say(doctor, DOCTOR_OK, NULL, "no rule keeps port %u shut (%s)", port, what);
+	}
+}
+
+/* ---- the daemon ---- */
+
+bool doctor_ask_daemon(struct doctor *doctor, const char *socket_path, const char *unit, const char *version_field)
+{
+	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "status");
+	char full[DOCTOR_PATH_SIZE], cure[160];
+	struct failure failure = { 0 };
+	const char *version;
+	_cleanup_close_ int fd = doctor_path(doctor, socket_path, full) ? local_connect(full, unit, &failure) : -EBADF;
+
+	if (fd < 0 || local_request(fd, request, ANSWER_LIMIT_MS, &doctor->status, &failure) < 0) {
+		doctor_say(doctor, DOCTOR_WRONG, failure.cure, "%s", failure.text);
+		return false;
+	}
+	version = json_string_value(json_object_get(doctor->status, version_field));
+	if (version && strcmp(version, USBPUSH_VERSION) == 0) {
+		doctor_say(doctor, DOCTOR_OK, NULL, "%s %s runs and answers", unit, version);
+		return true;
+	}
+	snprintf(cure, sizeof(cure), "sudo systemctl restart %s", unit);
+	doctor_say(doctor, DOCTOR_WRONG, cure, "%s that runs is version %.20s, what is installed is " USBPUSH_VERSION, unit,
+		   version ? version : "?");
+	return true;
+}

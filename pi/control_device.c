@@ -1,0 +1,91 @@
+#include "control_device.h"
+
+#include "boot_loader.h"
+#include "rulebook.h"
+
+static void reply_or_fail(struct local_client *client, int result, json_t *answer, const struct failure *failure)
+{
+	if (result < 0) {
+		json_decref(answer);
+		local_client_fail(client, failure);
+	} else {
+		local_client_reply(client, answer);
+	}
+}
+
+static json_t *answer_about(const struct device *device)
+{
+	return json_pack("{s:s, s:s, s:s}", "busid", device_busid(device)->text, "policy", device_decision(device)->reason, "rule",
+			 device_decision(device)->rule);
+}
+
+void control_device_name(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
+{
+	const char *name = json_string_value(json_object_get(arguments, "name"));
+	const char *also = json_string_value(json_object_get(arguments, "also"));
+	const struct identity *identity = device_identity(device);
+	const char *loader = boot_loader_find(identity->vid, identity->pid);
+	struct failure failure;
+	json_t *answer;
+	int r;
+
+	if (!name) {
+		failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "which name?");
+		local_client_fail(client, &failure);
+		return;
+	}
+	r = rulebook_set_name(exporter_rulebook(exporter), device, name, also, &failure);
+	answer = answer_about(device);
+	json_object_set_new(answer, "name", json_string(name));
+	json_object_set_new(answer, "loader", loader && !also ? json_string(loader) : json_null());
+	reply_or_fail(client, r, answer, &failure);
+}
+
+static void control_set_action(struct exporter *exporter, struct device *device, struct local_client *client, enum policy_action action)
+{
+	struct failure failure;
+	int r = rulebook_set_action(exporter_rulebook(exporter), device, action, &failure);
+
+	reply_or_fail(client, r, answer_about(device), &failure);
+}
+
+void control_device_share(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
+{
+	(void)arguments;
+	control_set_action(exporter, device, client, POLICY_SHARE);
+}
+
+void control_device_ignore(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
+{
+	(void)arguments;
+	control_set_action(exporter, device, client, POLICY_IGNORE);
+}
+
+void control_device_answer(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
+{
+	const json_t *yes = json_object_get(arguments, "yes");
+	struct failure failure;
+	int r = json_is_boolean(yes) ? rulebook_answer(exporter_rulebook(exporter), device, json_is_true(yes), &failure) :
+				       failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "yes must be true or false");
+
+	reply_or_fail(client, r, answer_about(device), &failure);
+}
+
+void control_device_attach(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
+{
+	const struct policy_decision *decision = device_decision(device);
+	struct policy_device asked;
+	struct failure failure;
+	int r = 0;
+
+	(void)arguments;
+	if (decision->is_asking)
+		r = rulebook_answer(exporter_rulebook(exporter), device, true, &failure);
+	else if (device_to_policy(device, &asked) && !decision->is_shared && device_get_state(device) == DEVICE_IGNORED)
+		r = failure_set(&failure, FAILURE_NOT_ALLOWED,
+				decision->is_never ? "No rule can share it." : "A rule shares it: usbpush share DEVICE.",
+				"%s is not shared: %s", device_busid(device)->text, decision->reason);
+	if (r == 0)
+		device_share(device);
+	reply_or_fail(client, r, answer_about(device), &failure);
+}

@@ -1,0 +1,60 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "device_internal.h"
+
+void device_decide(struct device *device)
+{
+	struct policy_device asked;
+
+	if (!device_to_policy(device, &asked))
+		return;
+	policy_decide(device->context->policy, &asked, &device->decision);
+	policy_note_place(device->context->policy, &device->busid, device->decision.name);
+}
+
+static void device_keep_here(struct device *device)
+{
+	bool is_news = strcmp(device->reason, device->decision.reason) != 0;
+
+	if (device->state != DEVICE_IGNORED) {
+		device_let_go(device, device->decision.reason, true);
+		return;
+	}
+	snprintf(device->reason, sizeof(device->reason), "%s", device->decision.reason);
+	if (is_news)
+		device->context->on_change(device, device->context->userdata);
+}
+
+void device_reconsider(struct device *device)
+{
+	const struct policy_decision old = device->decision;
+
+	if (!device->has_looked || device->state == DEVICE_GONE)
+		return; /* the look that is under way will ask the new rules */
+	device_decide(device);
+	if (device->goal == GOAL_RELEASE && !device->is_by_rule)
+		return;
+	if (!device->decision.is_shared)
+		device_keep_here(device);
+	else if (device->state == DEVICE_IGNORED || device->goal == GOAL_RELEASE) {
+		if (link_get_state(device->context->link) != LINK_UNPAIRED && !device_is_foreign(device))
+			device_share(device);
+	} else if (strcmp(old.name, device->decision.name) != 0) {
+		device_send_name(device);
+		device->context->on_change(device, device->context->userdata);
+	}
+}
+
+const struct policy_decision *device_decision(const struct device *device)
+{
+	return &device->decision;
+}
+
+bool device_to_policy(const struct device *device, struct policy_device *ret_asked)
+{
+	*ret_asked = (struct policy_device){
+		.syspath = device->syspath, .busid = &device->busid, .identity = &device->identity, .descriptors = &device->descriptors
+	};
+	return device->has_looked;
+}
