@@ -34,6 +34,11 @@ function(usbpush_package_side side package)
 	if(EXISTS ${systemd}/${package}.limits.conf)
 		install(FILES ${systemd}/${package}.limits.conf DESTINATION share/usbpush RENAME limits.conf COMPONENT ${side})
 	endif()
+	file(GLOB completions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/packaging/${side}/*.completion)
+	foreach(completion IN LISTS completions)
+		get_filename_component(name ${completion} NAME_WE) # bash-completion finds it by the command's name
+		install(FILES ${completion} DESTINATION share/bash-completion/completions RENAME ${name} COMPONENT ${side})
+	endforeach()
 	file(GLOB examples CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/packaging/${side}/*.example)
 	install(FILES ${examples} DESTINATION share/usbpush COMPONENT ${side})
 

@@ -235,6 +235,8 @@ int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned a
 
 	if (size < 0 && size != -ENOENT)
 		return (int)size;
+	if (size > 0 && memchr(old, '\0', (size_t)size))
+		return -EBADMSG; /* no text: what is behind it would be lost */
 	if (rule_format(syntax, rule, text, sizeof(text)) < 0)
 		return -EINVAL;
 	n = split(old ? old : "", NULL);

@@ -37,5 +37,5 @@ const struct rule *rule_set_find(const struct rule_set *set, const struct rule_s
 
 /* Puts a rule into the file at path, atomically; comments, order and all other lines stay as they are. at_line 0: behind the last line. is_replacing: in the
  * place of the rule in at_line, whose comment at the line's end stays; else before at_line and the comment lines right above it. 0, -EINVAL for a rule that
- * can't be written, or negative errno. */
+ * can't be written, -EBADMSG for a file with a NUL byte, which is left alone, or negative errno. */
 int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned at_line, bool is_replacing, const struct rule *rule);

@@ -15,6 +15,9 @@ int command_attach(int argc, char **argv);
 /* detach DEVICE */
 int command_detach(int argc, char **argv);
 
+/* reset DEVICE [--hard] */
+int command_reset(int argc, char **argv);
+
 /* share DEVICE: a rule in devices.conf shares it from now on. */
 int command_share(int argc, char **argv);
 

@@ -9,7 +9,7 @@
 #include "command.h"
 #include "command_internal.h"
 
-/* share, ignore, name: the exporter writes the owner's wish into devices.conf and acts on it. */
+/* share, ignore, name, reset: what is done to one device. For the first three the exporter writes the owner's wish into devices.conf and acts on it. */
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -123,5 +123,29 @@ int command_name(int argc, char **argv)
 	       text_of(answer, "rule"));
 	if (json_is_string(json_object_get(answer, "loader")))
 		return offer_link(&naming, text_of(answer, "busid"), text_of(answer, "loader"));
+	return DONE;
+}
+
+int command_reset(int argc, char **argv)
+{
+	static const struct option options[] = { { "hard", no_argument, NULL, 'h' }, { 0 } };
+	_cleanup_json_ json_t *answer = NULL;
+	struct failure failure;
+	bool is_hard = false;
+	int option;
+
+	optind = 1;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option != 'h')
+			return command_usage("reset does not take %s", argv[optind - 1]);
+		is_hard = true;
+	}
+	if (argc != optind + 1)
+		return command_usage("reset takes one DEVICE");
+	if (command_ask(json_pack("{s:s, s:s, s:b}", "request", "reset", "device", argv[optind], "hard", is_hard), ANSWER_TIMEOUT_MS,
+			&answer, &failure) < 0)
+		return command_fail(&failure);
+	printf("%s: it is being %s; usbpush status shows how it gets on\n", text_of(answer, "busid"),
+	       is_hard ? "switched off and on" : "reset");
 	return DONE;
 }

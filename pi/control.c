@@ -124,6 +124,11 @@ static void control_answer(struct control *control, struct local_client *client,
 	control_on_device(control, client, arguments, control_device_answer);
 }
 
+static void control_reset(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	control_on_device(control, client, arguments, control_device_reset);
+}
+
 static void control_attach_one(struct device *device, void *userdata)
 {
 	(void)userdata;
@@ -377,6 +382,7 @@ static const struct {
 	{ "ignore", true, control_ignore },
 	{ "name", true, control_name },
 	{ "answer", true, control_answer },
+	{ "reset", true, control_reset },
 	{ "key", true, control_key },
 	{ "pair", true, control_pair },
 	{ "unpair", true, control_unpair },

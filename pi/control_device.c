@@ -71,6 +71,15 @@ void control_device_answer(struct exporter *exporter, struct device *device, str
 	reply_or_fail(client, r, answer_about(device), &failure);
 }
 
+void control_device_reset(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
+{
+	struct failure failure;
+	int r = device_recover(device, json_is_true(json_object_get(arguments, "hard")), &failure);
+
+	(void)exporter;
+	reply_or_fail(client, r, answer_about(device), &failure);
+}
+
 void control_device_attach(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
 {
 	const struct policy_decision *decision = device_decision(device);

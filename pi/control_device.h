@@ -20,5 +20,8 @@ void control_device_ignore(struct exporter *exporter, struct device *device, str
 /* {"yes": true|false}: to a device that waits for it. */
 void control_device_answer(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments);
 
+/* {"hard"?: true}: gets a stuck device going again; the answer comes at once. */
+void control_device_reset(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments);
+
 /* Shares it now: a yes where it waits for one; refused with the reason where it is not shared. */
 void control_device_attach(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments);

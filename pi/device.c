@@ -40,7 +40,7 @@ static struct device_job *device_take_back(struct device *device, struct device_
 }
 
 /* Every job brings the hold back, whatever became of it. */
-static struct device_job *device_end_job(struct device *device, int result, void *arg)
+struct device_job *device_end_job(struct device *device, int result, void *arg)
 {
 	struct device_job *job = arg;
 
@@ -53,9 +53,9 @@ static struct device_job *device_end_job(struct device *device, int result, void
 
 static void device_finish_if_gone(struct device *device);
 
-static void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
+void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
 {
-	struct device_job *job = device_job_new(device->context->host, &device->busid, &device->hold);
+	struct device_job *job = device_job_new(device->context->host, &device->busid, device->devnum, &device->hold);
 	int r = job ? job_start(device->context->jobs, device->busid.text, fn, job, device_job_free, on_done, device, &device->job) :
 		      -ENOMEM;
 
@@ -66,7 +66,7 @@ static void device_start_job(struct device *device, job_fn fn, job_done_fn on_do
 }
 
 /* A result that came too late is left to the state that came meanwhile. */
-static bool device_job_is_stale(struct device *device)
+bool device_job_is_stale(struct device *device)
 {
 	if (device->state == DEVICE_GONE) {
 		device_finish_if_gone(device);
@@ -171,8 +171,8 @@ static void device_start_look(struct device *device)
 	if (device->job || device->state == DEVICE_GONE)
 		return;
 	if (device->hold.device_fd >= 0) {
-		if (usbip_host_is_bound(device->context->host, &device->busid))
-			return; /* an old event: we have it since */
+		if (usbip_host_is_bound(device->context->host, &device->busid) || !device_is_current(device))
+			return; /* an old event: we have it since, or it is unplugged and `remove` follows, which takes the hold */
 		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
 		log_notice("%s: somebody took it from usbip-host", device->busid.text);
 		usbip_hold_done(&device->hold);
@@ -269,6 +269,8 @@ static void device_settle(struct device *device)
 			device->settle_step_usec *= 2;
 		return;
 	}
+	if (device->recovery != RECOVERY_NONE && device_start_recovery(device))
+		return;
 	if (device->goal == GOAL_RELEASE)
 		device_start_job(device, device_job_release, device_on_released);
 	else if (status == USBIP_HOST_ERROR)
@@ -586,8 +588,20 @@ void device_release(struct device *device, const char *reason)
 	device_let_go(device, reason, false);
 }
 
+/* Being let go for a rule: what a person says does not hold it up, and a rule may bring it back. */
+static bool device_is_leaving_by_rule(const struct device *device)
+{
+	return device->has_looked && !device->decision.is_shared && (device->job || device->hold.device_fd >= 0);
+}
+
 void device_share(struct device *device)
 {
+	if (device_is_leaving_by_rule(device)) {
+		device->is_by_rule = true;
+		if (device->state == DEVICE_FAILED)
+			device_enter_state(device, DEVICE_BINDING);
+		return;
+	}
 	device->goal = GOAL_SHARE;
 	device->is_by_rule = false;
 	backoff_reset(&device->backoff);

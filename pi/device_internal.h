@@ -6,9 +6,13 @@
 
 #include "backoff.h"
 #include "device.h"
+#include "device_job.h"
 #include "stream.h"
 
 enum device_goal { GOAL_SHARE, GOAL_RELEASE };
+
+/* How it is to be got going again, once its session is over. */
+enum device_recovery { RECOVERY_NONE, RECOVERY_RESET, RECOVERY_POWER };
 
 struct device {
 	const struct device_context *context; /* borrowed: outlives us */
@@ -19,6 +23,7 @@ struct device {
 	uint32_t busnum, devnum, speed;
 	struct identity identity;
 	struct policy_decision decision;
+	enum device_recovery recovery;
 	bool is_by_rule; /* GOAL_RELEASE came from the owner's rules, and goes with them */
 	bool has_looked; /* identity and descriptors are there */
 	struct descriptors descriptors;
@@ -38,7 +43,7 @@ struct device {
 	uint64_t settle_since_usec, settle_step_usec, next_try_usec;
 	struct backoff backoff;
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
-	unsigned n_attached, n_failed;
+	unsigned n_attached, n_failed, n_resets;
 	unsigned n_short_lives; /* before this one, in a row: why it is held up in SEEN; else 0 */
 };
 
@@ -55,6 +60,18 @@ void device_fail_with(struct device *device, enum failure_code code, const char 
 
 /* The state's one timer: what its end means is the state's. */
 void device_arm_timer(struct device *device, uint64_t delay_usec);
+
+/* Starts a job for it; it is then device->job. Without memory the device fails. */
+void device_start_job(struct device *device, job_fn fn, job_done_fn on_done);
+
+/* The first thing that an on_done does: takes the hold back. Returns the job. */
+struct device_job *device_end_job(struct device *device, int result, void *arg);
+
+/* Whether the result came too late: it was unplugged meanwhile. */
+bool device_job_is_stale(struct device *device);
+
+/* Starts the recovery that is wanted; false if none is. Its end goes on from BINDING. */
+bool device_start_recovery(struct device *device);
 
 /* Asks the policy what it says of the device now. */
 void device_decide(struct device *device);

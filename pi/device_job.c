@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "hub_port.h"
 #include "log.h"
 #include "sysfs.h"
 
-struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
 {
 	struct device_job *job = calloc(1, sizeof(*job));
 
@@ -16,6 +17,7 @@ struct device_job *device_job_new(struct usbip_host *host, const struct busid *b
 		return NULL;
 	job->host = usbip_host_ref(host);
 	job->busid = *busid;
+	job->devnum = devnum;
 	job->hold = *hold;
 	*hold = USBIP_HOLD_NONE;
 	return job;
@@ -79,28 +81,95 @@ int device_job_look(void *arg)
 	return r < 0 ? r : descriptors_read(fd, &job->descriptors);
 }
 
+/* A bus id is a place. What was judged may have made room for another device since, whose `remove` and `add` wait in the loop's queue: nobody looked at that
+ * one, and it may be a disk, or the Pi's own network. 0 in between stands for a reset. */
+static int job_check_number(struct device_job *job)
+{
+	uint32_t devnum;
+	int r = usbip_host_get_devnum(job->host, &job->busid, &devnum);
+
+	if (r == 0 && (devnum == job->devnum || devnum == 0 || job->devnum == 0))
+		return 0;
+	if (r < 0 && r != -ENOENT && r != -ENODEV) {
+		failure_set(&job->failure, FAILURE_KERNEL, NULL, "%s: its number can't be read: %s", job->busid.text, strerror(-r));
+		return r;
+	}
+	return failure_set(&job->failure, FAILURE_GONE, NULL, "%s: another device is in its place now", job->busid.text);
+}
+
 int device_job_bind(void *arg)
 {
 	struct device_job *job = arg;
+	struct failure failure;
+	int r = job_check_number(job);
 
-	return usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+	if (r == 0)
+		r = usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+	if (r < 0)
+		return r;
+	r = job_check_number(job); /* now it can't go unseen any more: the hold keeps its number */
+	if (r < 0)
+		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
+	return r;
 }
 
 int device_job_reset_and_bind(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_reset(job->host, &job->busid);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = usbip_host_reset(job->host, &job->busid);
 	if (r < 0)
 		log_warning("%s: it could not be reset before it is shared: %s", job->busid.text, strerror(-r));
 	return device_job_bind(job);
 }
 
+static int job_fail_reset(struct device_job *job, int error, const char *what)
+{
+	return failure_set(&job->failure, FAILURE_KERNEL, NULL, "%s: %s: %s", job->busid.text, what, strerror(-error));
+}
+
+int device_job_reset(void *arg)
+{
+	struct device_job *job = arg;
+	int r = usbip_host_reset(job->host, &job->busid);
+
+	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it") : 0;
+}
+
+static int job_rebind_with_reset(struct device_job *job)
+{
+	bool was_bound = job->hold.device_fd >= 0;
+	int r = was_bound ? usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) : 0;
+
+	if (r < 0)
+		return r;
+	r = device_job_reset(job);
+	return was_bound ? usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure) : r;
+}
+
+int device_job_cycle_power(void *arg)
+{
+	struct device_job *job = arg;
+	_cleanup_close_ int fd = usbip_host_open_device(job->host, &job->busid);
+	int r = fd < 0 ? fd : hub_port_cycle(fd);
+
+	if (r == -EOPNOTSUPP) {
+		log_info("%s: its hub can't switch its power; it is reset and bound anew", job->busid.text);
+		return job_rebind_with_reset(job);
+	}
+	return r < 0 ? job_fail_reset(job, r, "its hub's port could not be switched") : 0;
+}
+
 int device_job_adopt(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_adopt(job->host, &job->busid, &job->hold);
+	int r = job_check_number(job);
 
+	if (r == 0)
+		r = usbip_host_adopt(job->host, &job->busid, &job->hold);
 	if (r == -ENODEV || r == -ENOENT)
 		failure_set(&job->failure, FAILURE_GONE, NULL, "%s: no longer with usbip-host", job->busid.text);
 	else if (r < 0)
@@ -113,7 +182,7 @@ int device_job_rebind(void *arg)
 	struct device_job *job = arg;
 	int r = usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
 
-	return r < 0 ? r : usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+	return r < 0 ? r : device_job_bind(job);
 }
 
 int device_job_release(void *arg)
@@ -127,6 +196,10 @@ int device_job_forget(void *arg)
 {
 	struct device_job *job = arg;
 
+	/* Looked at and bound between its predecessor's `remove` and its own `add`, it was taken for that one: it goes back, and is found by its own events. */
+	if (usbip_host_is_bound(job->host, &job->busid) && job_check_number(job) == 0 &&
+	    usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) == 0)
+		return 0;
 	usbip_host_forget(job->host, &job->busid, &job->hold);
 	return 0;
 }

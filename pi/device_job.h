@@ -12,14 +12,15 @@ struct device_job {
 	struct busid busid;
 	struct usbip_hold hold; /* owned */
 	struct failure failure;
-	/* of device_job_look() */
-	uint32_t busnum, devnum, speed;
+	uint32_t devnum; /* what it was when it was looked at: another device in its place is left alone. 0: not looked at yet */
+	/* of device_job_look(), and devnum too */
+	uint32_t busnum, speed;
 	struct identity identity;
 	struct descriptors descriptors;
 };
 
 /* A job's argument, with the hold moved into it. NULL without memory. */
-struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold);
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold);
 
 /* For job_start(). */
 void device_job_free(void *job);
@@ -27,13 +28,19 @@ void device_job_free(void *job);
 /* Reads identity, descriptors, numbers. */
 int device_job_look(void *job);
 
-/* Binds to usbip-host; the hold is filled. */
+/* Binds to usbip-host; the hold is filled. FAILURE_GONE, too, when another device than the one that was looked at is in the socket now. */
 int device_job_bind(void *job);
 
 /* The same after a reset of the device; one that can't be done is logged and no reason not to bind. */
 int device_job_reset_and_bind(void *job);
 
-/* Takes hold of what is bound already. */
+/* Resets it where it is, with whatever driver. */
+int device_job_reset(void *job);
+
+/* Takes its power and gives it back. Where the hub can't: lets it go, resets it, and binds it again if it was bound. */
+int device_job_cycle_power(void *job);
+
+/* Takes hold of what is bound already, of that number. */
 int device_job_adopt(void *job);
 
 /* Releases and binds anew: the cure for usbip_status 3. */

@@ -5,6 +5,7 @@
 #include <sys/queue.h>
 
 #include "log.h"
+#include "selection.h"
 
 #define DEVICE_LIST_MAX 512
 
@@ -159,4 +160,27 @@ bool device_list_is_settled(struct device_list *list)
 		if (device_is_busy(entry->device) || device_is_held(entry->device))
 			return false;
 	return true;
+}
+
+static enum selection_fit list_fit(const char *selection, const struct device *device)
+{
+	return selection_fit(selection, device_busid(device), device_identity(device), device_decision(device)->name);
+}
+
+size_t device_list_select(struct device_list *list, const char *selection, struct device **ret_devices, size_t n)
+{
+	enum selection_fit best = SELECTION_IDENTITY;
+	size_t found = 0;
+
+	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+		if (list_fit(selection, device) > best)
+			best = list_fit(selection, device);
+	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device)) {
+		if (list_fit(selection, device) != best)
+			continue;
+		if (found < n)
+			ret_devices[found] = device;
+		found++;
+	}
+	return found;
 }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stddef.h>
+
 #include "device.h"
 
 /* The USB devices of this Pi, with those that are gone but still on their way out of the kernel's tables. Owns them. */
@@ -28,3 +30,6 @@ struct device *device_list_next(struct device_list *list, const struct device *d
 
 /* Whether nothing is under way for any device, gone ones too, and usbip-host holds none for us. */
 bool device_list_is_settled(struct device_list *list);
+
+/* Those that fit a selection best (selection.h), as many as fit into ret_devices (n, borrowed). Returns how many they are. */
+size_t device_list_select(struct device_list *list, const char *selection, struct device **ret_devices, size_t n);

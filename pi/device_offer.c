@@ -57,12 +57,16 @@ static bool device_was_steady(const struct device *device)
 static void device_on_stream_ended(const struct failure *failure, void *userdata)
 {
 	struct device *device = userdata;
-	bool was_steady = device_was_steady(device);
+	bool was_steady = device_was_steady(device), was_announced = device->is_announced;
 
 	log_info("%s: stream ended: %s", device->busid.text, failure->text);
 	device_drop_stream(device);
-	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
+	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED) {
+		/* Of an offer made ahead: with it still waiting the VM would take the next one for a second of the same device, and end the link. */
+		if (was_announced)
+			device_send_disconnect(device, "its stream ended");
 		return;
+	}
 	if (!was_steady) {
 		device_fail(device, failure);
 		return;
@@ -216,6 +220,8 @@ static void device_handle_early_message(struct device *device, const struct mess
 {
 	if (message->type == MESSAGE_FAILED)
 		device->refusal = message->failure;
+	else
+		device_send_disconnect(device, "the VM let go of it"); /* a new name for it may have crossed that, and be an offer there */
 	device_drop_stream(device);
 }
 

@@ -121,5 +121,6 @@ json_t *device_to_json(const struct device *device)
 				    json_null());
 	json_object_set_new(object, "attached_count", json_integer(device->n_attached));
 	json_object_set_new(object, "failed_count", json_integer(device->n_failed));
+	json_object_set_new(object, "reset_count", json_integer(device->n_resets));
 	return object;
 }

@@ -18,7 +18,6 @@
 #include "pair_desk.h"
 #include "pairing.h"
 #include "rulebook.h"
-#include "selection.h"
 
 #define EXPORTER_MAX_JOBS 64
 #define EXPORTER_EVENTS   256
@@ -314,9 +313,15 @@ static void exporter_on_uevent(const struct uevent *uevent, void *userdata)
 static void exporter_on_enumerated(const struct busid *busid, const char *syspath, const char *driver, void *userdata)
 {
 	struct exporter *exporter = userdata;
-	struct device *device = device_list_find(exporter->devices, busid) ? NULL : exporter_add_device(exporter, busid, syspath);
+	struct device *device = device_list_find(exporter->devices, busid);
 	bool is_ours = held_lines_have(exporter->former, busid);
 
+	if (device) { /* its `add` came, and maybe its `bind` was among what was lost */
+		if (device_get_state(device) == DEVICE_SEEN && strcmp(driver, "usb") == 0)
+			device_list_look(exporter->devices, device);
+		return;
+	}
+	device = exporter_add_device(exporter, busid, syspath);
 	if (!device)
 		return;
 	if (strcmp(driver, "usbip-host") == 0)
@@ -664,28 +669,9 @@ int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *u
 	return pairing_end(exporter->pairing, on_done, userdata, ret_failure);
 }
 
-static enum selection_fit exporter_fit(const char *selection, const struct device *device)
-{
-	return selection_fit(selection, device_busid(device), device_identity(device), device_decision(device)->name);
-}
-
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
 {
-	enum selection_fit best = SELECTION_IDENTITY;
-	size_t found = 0;
-
-	FOR_EACH_DEVICE(exporter, device)
-	if (exporter_fit(selection, device) > best)
-		best = exporter_fit(selection, device);
-	FOR_EACH_DEVICE(exporter, device)
-	{
-		if (exporter_fit(selection, device) != best)
-			continue;
-		if (found < n)
-			ret_devices[found] = device;
-		found++;
-	}
-	return found;
+	return device_list_select(exporter->devices, selection, ret_devices, n);
 }
 
 void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata)

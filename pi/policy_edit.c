@@ -100,7 +100,7 @@ static int edit_prepare(const struct policy *policy, const struct policy_device 
 		own.action = decides->action;
 		own.is_reset = decides->is_reset;
 	}
-	edit.rule = edit.is_replacing ? *decides : own;
+	edit.rule = decides && edit.is_replacing ? *decides : own;
 	*ret_edit = edit;
 	return 0;
 }

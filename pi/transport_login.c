@@ -104,7 +104,7 @@ static int login_draw(char text[MARK_SIZE], const char *start)
 
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return -EIO;
-	memcpy(text, start, used);
+	snprintf(text, MARK_SIZE, "%s", start);
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		used += (size_t)snprintf(text + used, MARK_SIZE - used, "%02x", bytes[i]);
 	return 0;

@@ -12,6 +12,7 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush devices [--explain] [--json]  all USB devices; why each is shared or not\n"
 			   "  usbpush attach DEVICE | --all       share it (again), now\n"
 			   "  usbpush detach DEVICE               take it from the VM and keep it here\n"
+			   "  usbpush reset DEVICE [--hard]       get a stuck one going again; --hard: take its power, where the hub can\n"
 			   "  usbpush share DEVICE                share it from now on, whatever it is; a rule in devices.conf says so\n"
 			   "  usbpush ignore DEVICE               keep it here from now on\n"
 			   "  usbpush name DEVICE NAME [--also VID:PID]\n"
@@ -41,6 +42,7 @@ static const struct {
 	{ "devices", command_devices },
 	{ "attach", command_attach },
 	{ "detach", command_detach },
+	{ "reset", command_reset },
 	{ "share", command_share },
 	{ "ignore", command_ignore },
 	{ "name", command_name },

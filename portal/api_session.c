@@ -165,7 +165,7 @@ void api_login(const struct api_call *call)
 
 void api_logout(const struct api_call *call)
 {
-	session_close(call->portal->sessions, call->session->token);
+	session_close(call->portal->sessions, call->session->token, clock_now_usec());
 	http_request_add_header(call->request, "Set-Cookie", SESSION_COOKIE "=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
 	api_reply(call->request, 200, json_pack("{s:b}", "authenticated", 0));
 	watcher_list_check(call->portal->watchers);

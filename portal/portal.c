@@ -10,6 +10,8 @@
 #include "link_test.h"
 #include "log.h"
 #include "machine.h"
+#include "message.h"
+#include "metrics_token.h"
 #include "origin.h"
 #include "portal_internal.h"
 #include "routes.h"
@@ -57,6 +59,24 @@ static bool portal_has_csrf(const struct http_request *request, const struct ses
 	return given && session_secret_equal(session->csrf, given);
 }
 
+/* Whether it takes no login. */
+static bool portal_is_open(const struct portal *portal, const struct route *route, const struct http_request *request)
+{
+	switch (route->access) {
+	case ROUTE_OPEN:
+		return true;
+	case ROUTE_LOOK:
+		return portal->config.is_public;
+	case ROUTE_METRICS:
+		return portal->config.is_public ||
+		       (portal->config.metrics_token[0] &&
+			metrics_token_fits(portal->config.metrics_token, http_request_header(request, "Authorization")));
+	case ROUTE_OWNER:
+		return false;
+	}
+	return false;
+}
+
 /* Who may go there: NULL, or what keeps him out. */
 static const struct api_error *portal_check_access(const struct portal *portal, const struct route *route,
 						   const struct http_request *request, const struct session *session)
@@ -67,7 +87,7 @@ static const struct api_error *portal_check_access(const struct portal *portal, 
 		return &WRONG_ORIGIN;
 	if (is_change && !portal_is_json(request))
 		return &WRONG_TYPE;
-	if (!session && (route->access == ROUTE_OWNER || (route->access == ROUTE_LOOK && !portal->config.is_public)))
+	if (!session && !portal_is_open(portal, route, request))
 		return &NO_LOGIN;
 	if (is_change && session && route->access == ROUTE_OWNER && !portal_has_csrf(request, session))
 		return &NO_CSRF;
@@ -167,12 +187,22 @@ static void portal_on_watchers(unsigned n, void *userdata)
 	model_set_watched(portal->model, n > 0);
 }
 
+static struct session_table *portal_load_sessions(const char *state_dir)
+{
+	_cleanup_free_ char *path = NULL;
+	char boot_id[MESSAGE_ID_SIZE] = "";
+
+	if (machine_boot_id(boot_id, sizeof(boot_id)) < 0 || asprintf(&path, "%s/sessions", state_dir) < 0)
+		path = NULL;
+	return session_table_new(path, boot_id, clock_now_usec());
+}
+
 static int portal_init(struct portal *portal, const struct portal_options *options)
 {
 	portal->upstream = upstream_new(portal->event, options->control_path);
 	portal->watchers = watcher_list_new(portal->event, portal_may_watch, portal_on_watchers, portal);
 	portal->owner = owner_new(portal->event, options->state_dir, options->code_path);
-	portal->sessions = session_table_new();
+	portal->sessions = portal_load_sessions(options->state_dir);
 	portal->throttle = throttle_new();
 	if (!portal->upstream || !portal->watchers || !portal->owner || !portal->sessions || !portal->throttle)
 		return -ENOMEM;
@@ -195,6 +225,8 @@ int portal_new(sd_event *event, const struct portal_options *options, struct por
 	portal->event = event;
 	portal->config = options->config;
 	machine_name(portal->machine_name, sizeof(portal->machine_name));
+	if (portal->config.metrics_token[0])
+		(void)metrics_token_check(portal->config.metrics_token);
 	r = portal_init(portal, options);
 	if (r == 0)
 		r = http_server_new(event, options->listen_fd, &LIMITS, portal_on_request, portal, &portal->http);
@@ -219,7 +251,7 @@ struct portal *portal_free(struct portal *portal)
 	link_test_free(portal->link_test);
 	model_free(portal->model);
 	watcher_list_free(portal->watchers);
-	session_table_free(portal->sessions);
+	session_table_free(portal->sessions, clock_now_usec());
 	throttle_free(portal->throttle);
 	free(portal);
 	return NULL;

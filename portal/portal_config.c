@@ -60,6 +60,16 @@ static int config_set_host_names(struct portal_config *config, const char *value
 	return 0;
 }
 
+static int config_set_metrics_token(struct portal_config *config, const char *value, char *ret_expected, size_t size)
+{
+	if (strlen(value) >= sizeof(config->metrics_token) || (*value && *value != '/')) {
+		snprintf(ret_expected, size, "the whole path of a file that has the token, or nothing");
+		return -EINVAL;
+	}
+	snprintf(config->metrics_token, sizeof(config->metrics_token), "%s", value);
+	return 0;
+}
+
 static int portal_config_on_setting(const char *key, const char *value, unsigned line, char *ret_expected, size_t size, void *userdata)
 {
 	static const struct {
@@ -70,6 +80,7 @@ static int portal_config_on_setting(const char *key, const char *value, unsigned
 		{ "PORTAL_ADDRESS", config_set_address },
 		{ "PORTAL_PUBLIC_STATUS", config_set_public },
 		{ "PORTAL_HOST_NAMES", config_set_host_names },
+		{ "PORTAL_METRICS_TOKEN", config_set_metrics_token },
 	};
 
 	(void)line;

@@ -28,7 +28,7 @@ static const struct route ROUTES[] = {
 	{ "GET", "/api/v1/devices", ROUTE_LOOK, api_get_devices },
 	{ "GET", "/api/v1/events", ROUTE_LOOK, api_get_events },
 	{ "GET", "/api/v1/stream", ROUTE_LOOK, api_get_stream },
-	{ "GET", "/metrics", ROUTE_LOOK, api_get_metrics },
+	{ "GET", "/metrics", ROUTE_METRICS, api_get_metrics },
 	{ "GET", "/api/v1/vms", ROUTE_OWNER, api_get_vms },
 	{ "GET", "/api/v1/key", ROUTE_OWNER, api_get_key },
 	{ "POST", "/api/v1/devices/{busid}/attach", ROUTE_OWNER, api_attach },

@@ -7,9 +7,10 @@
 /* Which path leads where, and who may go there. openapi.json describes the same table; a test compares them. */
 
 enum route_access {
-	ROUTE_OPEN,  /* everybody */
-	ROUTE_LOOK,  /* the owner; everybody where PORTAL_PUBLIC_STATUS says so */
-	ROUTE_OWNER, /* the owner */
+	ROUTE_OPEN,    /* everybody */
+	ROUTE_LOOK,    /* the owner; everybody where PORTAL_PUBLIC_STATUS says so */
+	ROUTE_METRICS, /* the same, and who has the token of PORTAL_METRICS_TOKEN */
+	ROUTE_OWNER,   /* the owner */
 };
 
 #define ROUTE_PARAMETER_SIZE 64

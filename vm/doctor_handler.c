@@ -33,30 +33,27 @@ static void say_problem(const struct config_problem *problem, void *userdata)
 		   problem->text);
 }
 
-static struct settings *settings_read(struct doctor *doctor)
+static void check_settings(struct doctor *doctor)
 {
-	struct settings *settings = calloc(1, sizeof(*settings));
+	_cleanup_free_ struct settings *settings = calloc(1, sizeof(*settings));
 	char path[DOCTOR_PATH_SIZE];
 	int r;
 
-	if (!settings || !doctor_path(doctor, PICONF_PATH, path)) {
-		free(settings);
-		return NULL;
-	}
+	if (!settings || !doctor_path(doctor, PICONF_PATH, path))
+		return;
 	settings->doctor = doctor;
 	r = piconf_read(path, say_problem, &settings->piconf);
 	if (r < 0)
 		doctor_say(doctor, DOCTOR_WRONG, "Look at the file's owner and mode.", "%s: %s", PICONF_PATH, strerror(-r));
-	return settings;
 }
 
 /* ---- checks ---- */
 
 void vm_doctor_check_handler(struct doctor *doctor)
 {
-	_cleanup_free_ struct settings *settings = settings_read(doctor);
 	const json_t *error;
 
+	check_settings(doctor);
 	if (!doctor_ask_daemon(doctor, VM_CLI_SOCKET_PATH, "usbpush-handler", "version"))
 		return;
 	error = json_object_get(json_object_get(doctor->status, "vhci"), "error");

@@ -37,7 +37,7 @@ static struct entry *book_find(const struct name_book *book, const struct busid 
 
 static struct entry *book_add(struct name_book *book, const struct busid *busid)
 {
-	if (book->n == book->n_allocated) {
+	if (!book->entries || book->n == book->n_allocated) {
 		size_t n = book->n ? 2 * book->n : 16;
 		struct entry *grown = reallocarray(book->entries, n, sizeof(*grown));
 

@@ -131,11 +131,14 @@ function manualPart(page, dialog) {
 
 const LOGIN_WORDS = { LOGIN: 'Logging in …', CONNECTING: 'The VM lets this Pi in. Connecting …', UP: 'Connected. Both sides write it down …' };
 
+const isPlain = () => location.protocol === 'http:' && !['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
+
 /** By a login of the VM, given once: its host key to compare, then the password. Returns the element, and what is to hear of events. */
-function loginPart(dialog) {
+function loginPart(page, dialog) {
 	const place = h('div', {}), state = h('p', { class: 'waiting', role: 'status', hidden: true });
 	const say = (text) => { setText(state, text); state.hidden = !text; };
-	let target = { login_host: '', login_user: 'root', login_port: '22' };
+	const found = page.snapshot?.status?.vms?.find((vm) => !vm.is_paired);
+	let target = { login_host: found?.address || found?.host || '', login_user: 'root', login_port: String(found?.port || 22) };
 	const askTarget = () => {
 		const fields = [field('The VM’s address', { name: 'login_host', required: true, value: target.login_host, placeholder: 'vm.example or 192.0.2.7' }),
 			field('A login there', { name: 'login_user', required: true, value: target.login_user, autocomplete: 'off' }, 'root, or one that may use sudo'),
@@ -166,7 +169,7 @@ function loginPart(dialog) {
 		same.focus();
 	};
 	askTarget();
-	return { element: h('details', { class: 'more' }, h('summary', {}, 'Without a terminal, by a login of the VM'), h('p', { class: 'hint' }, 'usbpush must be installed there.'), place, state),
+	return { element: h('details', { class: 'more' }, h('summary', {}, 'Without a terminal, by a login of the VM'), h('p', { class: 'hint' }, 'usbpush must be installed there.', isPlain() ? ' This page comes by plain HTTP: whoever can read your network can read the password. On the Pi itself, ' : '', isPlain() ? h('code', {}, 'sudo usbpush pair --login USER VM') : '', isPlain() ? ' is safe.' : ''), place, state),
 		onEvent: (event) => LOGIN_WORDS[event.state] && place.querySelector('[aria-busy=true]') && say(LOGIN_WORDS[event.state]) };
 }
 
@@ -206,7 +209,7 @@ export function openPairing(page) {
 		}
 		timer = setTimeout(look, 1500);
 	};
-	const login = loginPart(() => dialog);
+	const login = loginPart(page, () => dialog);
 	const onEvent = (event) => {
 		if (event.detail?.kind !== 'pairing')
 			return;

@@ -203,7 +203,7 @@ describe('live', () => {
 		await page.getByText('The portal does not answer').waitFor();
 		await shoot(page, 'portal-away');
 		await bed.startPortal();
-		await page.getByText('Log in to').waitFor(); // sessions live in memory
+		await page.getByText('It works: 2 devices').waitFor(); // sessions outlast the portal
 		await close(page);
 	});
 
@@ -358,6 +358,28 @@ describe('dialogs', () => {
 			{ request: 'login-pair', host: 'bench-vm.example', port: 22, user: 'ada', password: SECRET, host_key: 'ssh-ed25519 AAAA' });
 		assert.ok(!(await page.content()).includes('correct horse'));
 		page.complaints = page.complaints.filter((c) => !/status of (422|503)/.test(c));
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('says where a password can be read on its way, and knows a VM that was found', async () => {
+		bed.exporter.status.vms = [{ id: 'a'.repeat(32), name: 'bench-vm', host: 'bench-vm.local', address: '192.0.2.7', port: 2222, fingerprint: 'SHA256:x', is_paired: false }];
+		bed.exporter.tell('network', null, 'FOUND', 'bench-vm');
+		page = await openPage(browser, bed);
+		await page.getByText('VMs in this network').waitFor();
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Without a terminal').click();
+		assert.equal(await page.getByLabel('The VM’s address').inputValue(), '192.0.2.7');
+		assert.equal(await page.getByLabel('Its SSH port').inputValue(), '2222');
+		assert.equal(await page.getByText('plain HTTP').count(), 0); // from the machine itself to itself
+		await close(page);
+		bed.origin = bed.origin.replace('127.0.0.1', '127.0.0.2');
+		page = await openPage(browser, bed);
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Without a terminal').click();
+		await page.getByText('whoever can read your network can read the password').waitFor();
+		await shoot(page, 'login-plain');
+		assert.deepEqual(await violations(page), []);
 		checkComplaints(page);
 		await close(page);
 	});

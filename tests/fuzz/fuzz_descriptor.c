@@ -20,10 +20,25 @@ static void check_decisions(const struct descriptors *descriptors)
 	struct failure failure;
 	bool is_accepted;
 
-	if (!acceptance)
-		FUZZ_CHECK(acceptance_new(fuzz_directory(), &acceptance) == 0 && policy_new(fuzz_directory(), &policy) == 0);
-	is_accepted = acceptance_check(acceptance, descriptors, &failure) == 0;
-	policy_decide(policy, "/sys/devices/pci0000:00/usb1/1-1", descriptors, &decision);
+	static const struct busid busid = { "1-1" };
+	static const struct identity identity;
+	const struct acceptance_device offered = { .pi = "pi", .identity = &identity, .descriptors = descriptors };
+	const struct policy_device plugged = {
+		.syspath = "/sys/devices/pci0000:00/usb1/1-1", .busid = &busid, .identity = &identity, .descriptors = descriptors
+	};
+
+	if (!acceptance) {
+		static struct policy_options options;
+
+		options = (struct policy_options){ .modules_dir = fuzz_directory(),
+						   .rules_path = strdup(fuzz_path("devices.conf")),
+						   .sysfs_root = fuzz_directory(),
+						   .proc_root = fuzz_directory() };
+		FUZZ_CHECK(acceptance_new(fuzz_directory(), options.rules_path, &acceptance) == 0);
+		FUZZ_CHECK(policy_new(&options, NULL, NULL, &policy) == 0);
+	}
+	is_accepted = acceptance_check(acceptance, &offered, &failure) == 0;
+	policy_decide(policy, &plugged, &decision);
 	FUZZ_CHECK(decision.reason[0] && fuzz_is_clean(decision.reason));
 	if (!is_accepted)
 		FUZZ_CHECK(failure.code == FAILURE_NOT_ACCEPTED && fuzz_is_clean(failure.text));

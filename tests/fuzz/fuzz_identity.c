@@ -38,7 +38,7 @@ static void check_busid(const char *text)
 	}
 	FUZZ_CHECK(strcmp(busid.text, text) == 0 && strspn(text, "0123456789-.") == strlen(text) && text[0] != '0');
 	FUZZ_CHECK(busid_parse(busid.text, &same) == 0 && busid_equal(&busid, &same));
-	FUZZ_CHECK(selection_fits(text, &busid, &identity, ""));
+	FUZZ_CHECK(selection_fit(text, &busid, &identity, "") == SELECTION_PLACE);
 }
 
 static void check_json(const char *text, size_t size)
@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_cleaning(text);
 	check_busid(text);
-	(void)selection_fits(text, &busid, &identity, "name");
+	(void)selection_fit(text, &busid, &identity, "name");
 	check_json(text, size);
 	return 0;
 }

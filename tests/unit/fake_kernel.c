@@ -248,6 +248,29 @@ static int refusal_of(struct fake_kernel *kernel, const char *file)
 	return 0;
 }
 
+static void add_device(struct fake_kernel *kernel, const char *busid, const struct usb_sample *sample, const char *driver);
+static void remove_device(struct fake_kernel *kernel, struct fake_device *device);
+
+/* disable_store() in drivers/usb/core/port.c. */
+static int do_disable(struct fake_kernel *kernel, const char *busid, bool is_off)
+{
+	struct fake_device *device = find_device(kernel, busid);
+
+	if (is_off && device) {
+		remove_device(kernel, device);
+		device->is_dark = true;
+	}
+	for (size_t i = 0; !is_off && i < FAKE_KERNEL_MAX; i++) {
+		const struct fake_device gone = kernel->devices[i];
+
+		if (!gone.is_dark || strcmp(gone.busid.text, busid) != 0)
+			continue;
+		kernel->devices[i].is_dark = false;
+		add_device(kernel, busid, &gone.sample, "usb");
+	}
+	return 0;
+}
+
 /* file: "usb/unbind", "usbip-host/bind", "drivers_probe", "1-1/usbip_sockfd". */
 static int do_write(struct fake_kernel *kernel, const char *file, const char *value)
 {
@@ -275,6 +298,8 @@ static int do_write(struct fake_kernel *kernel, const char *file, const char *va
 		return do_probe(kernel, value);
 	if (strcmp(name, "usbip_sockfd") == 0)
 		return do_sockfd(kernel, parent, value);
+	if (strcmp(name, "disable") == 0)
+		return do_disable(kernel, parent + strlen("ports/"), value[0] == '1');
 	return -EINVAL;
 }
 
@@ -531,16 +556,18 @@ static void put_device(struct fake_kernel *kernel, const struct fake_device *dev
 	put_link(kernel, path, text);
 	snprintf(path, sizeof(path), "dev/bus/usb/001/%03u", device->devnum);
 	put_text(kernel, path, "");
+	snprintf(text, sizeof(text), "../ports/%s", busid);
+	put_link(kernel, device_path(busid, "port"), text);
 }
 
 static void add_device(struct fake_kernel *kernel, const char *busid, const struct usb_sample *sample, const char *driver)
 {
 	struct fake_device *device = kernel->devices;
 
-	while (device->is_plugged || device->session >= 0)
+	while (device->is_plugged || device->is_dark || device->session >= 0)
 		if (++device == kernel->devices + FAKE_KERNEL_MAX)
 			abort();
-	*device = (struct fake_device){ .is_plugged = true, .devnum = kernel->next_devnum++, .session = -EBADF };
+	*device = (struct fake_device){ .is_plugged = true, .devnum = kernel->next_devnum++, .session = -EBADF, .sample = *sample };
 	if (busid_parse(busid, &device->busid) < 0)
 		abort();
 	put_device(kernel, device, sample);
@@ -572,15 +599,11 @@ void fake_kernel_probe(struct fake_kernel *kernel, const char *busid)
 	pthread_mutex_unlock(&kernel->lock);
 }
 
-void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid)
+static void remove_device(struct fake_kernel *kernel, struct fake_device *device)
 {
-	struct fake_device *device;
+	const char *busid = device->busid.text;
 	char path[96];
 
-	pthread_mutex_lock(&kernel->lock);
-	device = find_device(kernel, busid);
-	if (!device)
-		abort();
 	if (device->session >= 0)
 		shutdown(device->session, SHUT_RDWR);
 	snprintf(path, sizeof(path), "sys/bus/usb/devices/%s", busid);
@@ -591,6 +614,27 @@ void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid)
 	device->is_plugged = false;
 	device->driver[0] = '\0';
 	tell(kernel, UEVENT_REMOVE, busid, "");
+}
+
+void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid)
+{
+	struct fake_device *device;
+
+	pthread_mutex_lock(&kernel->lock);
+	device = find_device(kernel, busid);
+	if (!device)
+		abort();
+	remove_device(kernel, device);
+	pthread_mutex_unlock(&kernel->lock);
+}
+
+void fake_kernel_add_port_switch(struct fake_kernel *kernel, const char *busid)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), HUB "/ports/%s/disable", busid);
+	pthread_mutex_lock(&kernel->lock);
+	put_text(kernel, path, "0\n");
 	pthread_mutex_unlock(&kernel->lock);
 }
 

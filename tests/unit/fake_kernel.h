@@ -23,6 +23,8 @@ struct fake_device {
 	char driver[32];      /* "" without one */
 	int session;          /* the socket that usbip_sockfd gave us; negative without */
 	uint64_t ending_usec; /* when its teardown is over; 0: it is not ending */
+	struct usb_sample sample;
+	bool is_dark; /* its port was switched off: it comes back with the power */
 };
 
 struct fake_entry {
@@ -78,6 +80,9 @@ void fake_kernel_probe(struct fake_kernel *kernel, const char *busid);
 
 /* An unplug: its session ends, it is gone, told. */
 void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid);
+
+/* The hub can switch the power of that socket from now on: a device that is plugged in there goes and comes with it. */
+void fake_kernel_add_port_switch(struct fake_kernel *kernel, const char *busid);
 
 /* One attribute of it says something else from now on. */
 void fake_kernel_set(struct fake_kernel *kernel, const char *busid, const char *attribute, const char *value);

@@ -12,9 +12,16 @@ INJECT_SIMPLE(INJECT_MEMORY, void *, reallocarray, (void *memory, size_t n, size
 INJECT_SIMPLE(INJECT_MEMORY, char *, strdup, (const char *text), (text), NULL)
 INJECT_SIMPLE(INJECT_MEMORY, char *, strndup, (const char *text, size_t size), (text, size), NULL)
 INJECT_SIMPLE(INJECT_MEMORY, FILE *, open_memstream, (char **text, size_t *size), (text, size), NULL)
-INJECT_SIMPLE(INJECT_MEMORY, int, vasprintf, (char **text, const char *format, va_list arguments), (text, format, arguments), -1)
 
-INJECT(int, asprintf, (char **text, const char *format, ...))
+int inject_vasprintf(char **text, const char *format, va_list arguments) __attribute__((format(printf, 2, 0)));
+int inject_asprintf(char **text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+int inject_vasprintf(char **text, const char *format, va_list arguments)
+{
+	return inject_hits(INJECT_MEMORY, "vasprintf") ? -1 : vasprintf(text, format, arguments);
+}
+
+int inject_asprintf(char **text, const char *format, ...)
 {
 	va_list arguments;
 	int n;

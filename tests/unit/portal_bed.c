@@ -94,12 +94,19 @@ static void bed_make_tree(struct portal_bed *bed)
 
 static void bed_start_portal(struct portal_bed *bed)
 {
-	bed->options =
-		(struct portal_options){ .control_path = bed->control_path, .state_dir = bed->state_dir, .code_path = bed->code_path };
+	bed->options = (struct portal_options){
+		.control_path = bed->control_path, .state_dir = bed->state_dir, .code_path = bed->code_path, .config = bed->config
+	};
 	bed->options.listen_fd = http_listen("127.0.0.1", 0);
 	ck_assert_int_ge(bed->options.listen_fd, 0);
 	bed->port = http_listen_port(bed->options.listen_fd);
 	ck_assert_int_eq(portal_new(bed->event, &bed->options, &bed->portal), 0);
+}
+
+void portal_bed_restart(struct portal_bed *bed)
+{
+	bed->portal = portal_free(bed->portal);
+	bed_start_portal(bed);
 }
 
 void portal_bed_setup(struct portal_bed *bed)

@@ -15,6 +15,7 @@ struct portal_bed {
 	struct local_server *exporter; /* NULL: not running */
 	struct portal *portal;
 	struct portal_options options;
+	struct portal_config config; /* for its start */
 	char control_path[128], state_dir[128], code_path[128];
 	uint16_t port;
 	json_t *status;                  /* what the exporter says */
@@ -31,6 +32,9 @@ void portal_bed_setup(struct portal_bed *bed);
 /* The same on another exporter's socket, in that loop (borrowed). */
 void portal_bed_setup_on(struct portal_bed *bed, sd_event *event, const char *control_path);
 void portal_bed_teardown(struct portal_bed *bed);
+
+/* It ends and starts again, on another port. */
+void portal_bed_restart(struct portal_bed *bed);
 
 void portal_bed_start_exporter(struct portal_bed *bed);
 void portal_bed_stop_exporter(struct portal_bed *bed);

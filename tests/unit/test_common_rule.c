@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "atomic_file.h"
 #include "check_program.h"
 #include "cleanup.h"
 #include "device_name.h"
@@ -478,6 +479,18 @@ START_TEST(a_line_that_is_not_there_is_not_edited)
 }
 END_TEST
 
+/* Found by fuzz_rule. */
+START_TEST(a_file_with_a_nul_byte_is_not_edited)
+{
+	const struct rule rule = { .id = "303a:1001" };
+	_cleanup_free_ char *content = NULL;
+
+	temp_tree_put_bytes(&tree, "devices.conf", "# a\n\0# b\n", 9);
+	ck_assert_int_eq(rule_set_edit(path, &SYNTAX, 0, false, &rule), -EBADMSG);
+	ck_assert_int_eq(file_read(path, 100, &content), 9);
+}
+END_TEST
+
 START_TEST(the_file_keeps_its_mode)
 {
 	struct stat status;
@@ -557,6 +570,7 @@ int main(void)
 	tcase_add_test(tests, a_new_rule_goes_to_the_end_or_before_another_and_its_comment);
 	tcase_add_test(tests, a_replaced_rule_keeps_its_comment_and_all_other_lines);
 	tcase_add_test(tests, a_line_that_is_not_there_is_not_edited);
+	tcase_add_test(tests, a_file_with_a_nul_byte_is_not_edited);
 	tcase_add_test(tests, the_file_keeps_its_mode);
 	tcase_add_loop_test(tests, a_made_name_is_stable_and_safe, 0, ARRAY_SIZE(NAMES));
 	tcase_add_test(tests, long_serial_numbers_that_differ_at_the_end_get_different_names);

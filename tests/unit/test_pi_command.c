@@ -253,6 +253,10 @@ START_TEST(a_rule_is_written_and_named)
 	expect_out("devices.conf:1: ignore 046d:c31c socket=1-2\n");
 	ck_assert_int_eq(usbpush("attach", "1-2"), 1); /* not paired */
 	ck_assert_int_eq(usbpush("share"), 2);
+	ck_assert_int_eq(usbpush("reset", "1-2", "--hard"), 0);
+	expect_out("1-2: it is being switched off and on");
+	ck_assert_int_eq(usbpush("reset"), 2);
+	ck_assert_int_eq(usbpush("reset", "1-2", "--soft"), 2);
 	ck_assert_int_eq(usbpush("share", "--json"), 2);
 	ck_assert_int_eq(usbpush_as(65534, "share", "1-2", NULL), 1);
 	expect_err("Run it with sudo");

@@ -171,6 +171,7 @@ START_TEST(a_port_that_refuses_is_told)
 	uint16_t port;
 	_cleanup_close_ int listener = listen_somewhere(&port); /* bound, and not listening */
 
+	ck_assert_int_ge(listener, 0);
 	put_vm("127.0.0.1", port);
 	doctor_bed_run_one(&bed, "network", pi_doctor_check_network);
 	doctor_bed_expect(&bed, DOCTOR_WRONG, "Connection refused");

@@ -1,5 +1,6 @@
 /* The owner's rules while the exporter runs: changed in the file or by request, they act on what is plugged in. */
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -311,6 +312,90 @@ START_TEST(a_device_without_a_chance_to_be_reset_is_shared_all_the_same)
 }
 END_TEST
 
+/* ---- getting it going again ---- */
+
+static const char *reset(const char *device, bool is_hard)
+{
+	return ask(json_pack("{s:s, s:s, s:b}", "request", "reset", "device", device, "hard", is_hard));
+}
+
+static json_int_t count_of(const char *busid, const char *field)
+{
+	_cleanup_json_ json_t *status = exporter_to_json(bed.exporter);
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "devices"), i, device)
+		if (strcmp(json_string_value(json_object_get(device, "busid")), busid) == 0)
+			return json_integer_value(json_object_get(device, field));
+	return -1;
+}
+
+static bool is_attached_again(struct pi_bed *of)
+{
+	return count_of("1-1", "attached_count") == 2 && strcmp(pi_bed_field(of, "1-1", "state"), "ATTACHED") == 0;
+}
+
+START_TEST(a_reset_takes_the_device_away_and_brings_it_back)
+{
+	plug("1-1", &FT232R, "ATTACHED");
+	ck_assert_str_eq(reset("1-1", false), "");
+	ck_assert_str_eq(reset("1-1", false), "busy");
+	pi_bed_until(&bed, is_attached_again, "second attachment");
+	ck_assert_int_eq(count_of("1-1", "reset_count"), 1);
+	wait_heard("it is reset");
+}
+END_TEST
+
+START_TEST(a_device_that_stays_here_is_reset_where_it_is)
+{
+	plug("1-1", &KEYBOARD_DEVICE, "IGNORED");
+	(void)fake_kernel_writes(&bed.kernel);
+	ck_assert_str_eq(reset("1-1", false), "");
+	pi_bed_run(&bed, 100000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "IGNORED");
+	ck_assert_str_eq(reset("1-9", false), "not-found");
+}
+END_TEST
+
+START_TEST(where_the_hub_switches_no_power_it_is_bound_anew)
+{
+	plug("1-1", &FT232R, "ATTACHED");
+	(void)fake_kernel_writes(&bed.kernel);
+	ck_assert_str_eq(reset("1-1", true), "");
+	pi_bed_until(&bed, is_attached_again, "second attachment");
+	ck_assert_msg(strstr(fake_kernel_writes(&bed.kernel), "usbip-host/unbind 1-1"), "not unbound");
+}
+END_TEST
+
+static bool has_left(struct pi_bed *of)
+{
+	return !pi_bed_field(of, "1-1", "state")[0];
+}
+
+START_TEST(a_hub_that_can_switches_the_power_off_and_on)
+{
+	fake_kernel_add_port_switch(&bed.kernel, "1-1");
+	plug("1-1", &FT232R, "ATTACHED");
+	ck_assert_str_eq(reset("1-1", true), "");
+	pi_bed_until(&bed, has_left, "unplug");
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(an_unplug_during_a_reset_is_an_unplug)
+{
+	fake_kernel_refuse(&bed.kernel, "usbip-host/unbind", EIO, 1);
+	plug("1-1", &FT232R, "ATTACHED");
+	ck_assert_str_eq(reset("1-1", true), "");
+	fake_kernel_unplug(&bed.kernel, "1-1");
+	pi_bed_wait_gone(&bed, "1-1");
+	plug("1-1", &FT232R, "ATTACHED");
+	ck_assert_int_eq(count_of("1-1", "reset_count"), 0);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *tests = tcase_create("rules");
@@ -332,5 +417,10 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_name_that_is_none_or_taken_is_refused);
 	tcase_add_test(tests, a_selection_that_fits_several_is_refused_with_the_list);
 	tcase_add_test(tests, a_device_without_a_chance_to_be_reset_is_shared_all_the_same);
+	tcase_add_test(tests, a_reset_takes_the_device_away_and_brings_it_back);
+	tcase_add_test(tests, a_device_that_stays_here_is_reset_where_it_is);
+	tcase_add_test(tests, where_the_hub_switches_no_power_it_is_bound_anew);
+	tcase_add_test(tests, a_hub_that_can_switches_the_power_off_and_on);
+	tcase_add_test(tests, an_unplug_during_a_reset_is_an_unplug);
 	return check_program_run("pi_rules", tests, NULL);
 }

@@ -208,8 +208,7 @@ START_TEST(a_head_that_is_too_long_is_told_in_json)
 		path[sizes[i]] = '\0';
 		expect(431, portal_bed_ask(&bed, "GET", path, HOST, NULL), "too-large");
 	}
-	headers[7000] = '\0';
-	strcat(headers, "\r\n");
+	snprintf(headers + 7000, sizeof(headers) - 7000, "\r\n");
 	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/api/v1/session", headers, NULL), 200);
 }
 END_TEST
@@ -227,6 +226,70 @@ START_TEST(what_the_exporter_says_is_passed_on)
 	expect(422, portal_bed_post(&bed, "/api/v1/pair", "{\"host\":\"vm\",\"host_key\":\"k\",\"request\":\"detach\",\"port\":22}"),
 	       "host-key");
 	ck_assert_str_eq(bed.last, "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":22,\"request\":\"pair\"}");
+}
+END_TEST
+
+START_TEST(a_login_of_the_vm_is_passed_on_and_nothing_else)
+{
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/pair/look",
+					 "{\"host\":\"vm\",\"port\":22,\"password\":\"x\",\"request\":\"unpair\"}"),
+			 200);
+	ck_assert_str_eq(bed.last, "{\"host\":\"vm\",\"port\":22,\"request\":\"login-look\"}");
+	bed.refusal = "wrong-password";
+	expect(422,
+	       portal_bed_post(&bed, "/api/v1/pair/login",
+			       "{\"host\":\"vm\",\"user\":\"ada\",\"password\":\"secret\",\"host_key\":\"k\",\"name\":\"x\"}"),
+	       "wrong-password");
+	ck_assert_str_eq(bed.last,
+			 "{\"host\":\"vm\",\"host_key\":\"k\",\"password\":\"secret\",\"request\":\"login-pair\",\"user\":\"ada\"}");
+	bed.last[0] = '\0';
+	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/pair/login", HOST JSON, "{\"host\":\"vm\",\"password\":\"secret\"}"),
+	       "login-needed");
+	ck_assert_str_eq(bed.last, "");
+}
+END_TEST
+
+START_TEST(who_is_logged_in_stays_so_when_the_portal_restarts)
+{
+	portal_bed_restart(&bed);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200); /* by the CSRF value of before */
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/logout", "{}"), 200);
+	portal_bed_restart(&bed);
+	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+}
+END_TEST
+
+START_TEST(another_password_ends_all_sessions_also_across_a_restart)
+{
+	temp_tree_remove(&bed.tree, "state/owner"); /* usbpush reset-password */
+	portal_bed_restart(&bed);
+	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+}
+END_TEST
+
+#define BEARER "Authorization: Bearer "
+
+START_TEST(a_token_opens_the_metrics_and_nothing_else)
+{
+	snprintf(bed.config.metrics_token, sizeof(bed.config.metrics_token), "%s/metrics.token", bed.tree.path);
+	portal_bed_restart(&bed); /* there is no such file yet */
+	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "\r\n", NULL), "login-needed");
+	temp_tree_put(&bed.tree, "metrics.token", "0123456789abcdef0123456789abcdef\n");
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef0123456789abcdef\r\n", NULL), 200);
+	expect_answer("usbpush_link_state{state=\"UP\"} 1\n");
+	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef0123456789abcdee\r\n", NULL), "login-needed");
+	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef\r\n", NULL), "login-needed");
+	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST "Authorization: Basic 0123456789abcdef0123456789abcdef\r\n", NULL),
+	       "login-needed");
+	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST, NULL), "login-needed");
+	expect(401, portal_bed_ask(&bed, "GET", "/api/v1/status", HOST BEARER "0123456789abcdef0123456789abcdef\r\n", NULL),
+	       "login-needed");
+	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/unpair", HOST JSON BEARER "0123456789abcdef0123456789abcdef\r\n", "{}"),
+	       "login-needed");
+	temp_tree_put(&bed.tree, "metrics.token", "short\n");
+	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "short\r\n", NULL), "login-needed");
+	ck_assert_int_eq(portal_bed_get(&bed, "/metrics"), 200); /* the owner's session does as before */
 }
 END_TEST
 
@@ -417,6 +480,10 @@ int main(void)
 	tcase_add_test(claimed, every_error_is_json_with_a_code);
 	tcase_add_test(claimed, a_head_that_is_too_long_is_told_in_json);
 	tcase_add_test(claimed, what_the_exporter_says_is_passed_on);
+	tcase_add_test(claimed, a_login_of_the_vm_is_passed_on_and_nothing_else);
+	tcase_add_test(claimed, who_is_logged_in_stays_so_when_the_portal_restarts);
+	tcase_add_test(claimed, another_password_ends_all_sessions_also_across_a_restart);
+	tcase_add_test(claimed, a_token_opens_the_metrics_and_nothing_else);
 	tcase_add_test(fresh, a_vms_step_is_passed_on_as_it_is);
 	tcase_add_test(claimed, vms_that_wait_do_not_keep_the_owner_out);
 	tcase_add_test(claimed, a_vm_that_goes_away_is_not_waited_for);

@@ -1,12 +1,15 @@
 /* Who gets in: names, origins, sessions, and how guessing is slowed. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "check_program.h"
 #include "cleanup.h"
 #include "origin.h"
 #include "session.h"
+#include "temp_tree.h"
 #include "throttle.h"
 
 #define SECOND UINT64_C(1000000)
@@ -100,13 +103,13 @@ static struct session_table *sessions;
 
 static void setup_sessions(void)
 {
-	sessions = session_table_new();
+	sessions = session_table_new(NULL, "", START);
 	ck_assert_ptr_nonnull(sessions);
 }
 
 static void teardown_sessions(void)
 {
-	sessions = session_table_free(sessions);
+	sessions = session_table_free(sessions, START);
 }
 
 static void open_session(uint64_t generation, uint64_t now, char *ret_token)
@@ -176,8 +179,8 @@ START_TEST(a_logout_ends_that_session_and_no_other)
 
 	open_session(7, START, one);
 	open_session(7, START, two);
-	session_close(sessions, one);
-	session_close(sessions, "no token");
+	session_close(sessions, one, START);
+	session_close(sessions, "no token", START);
 	ck_assert_ptr_null(session_find(sessions, one, 7, START + SECOND));
 	ck_assert_ptr_nonnull(session_find(sessions, two, 7, START + SECOND));
 }
@@ -194,6 +197,152 @@ START_TEST(sessions_are_bounded_and_the_idlest_goes)
 		open_session(7, START + 2 * HOUR, token);
 	ck_assert_ptr_nonnull(session_find(sessions, first, 7, START + 3 * HOUR));
 	ck_assert_ptr_null(session_find(sessions, second, 7, START + 3 * HOUR));
+}
+END_TEST
+
+/* ---- sessions and restarts ---- */
+
+static struct temp_tree tree;
+
+static struct session_table *load_sessions(const char *boot_id, uint64_t now)
+{
+	struct session_table *table = session_table_new(temp_tree_path(&tree, "sessions"), boot_id, now);
+
+	ck_assert_ptr_nonnull(table);
+	return table;
+}
+
+static void setup_kept(void)
+{
+	temp_tree_new(&tree);
+	sessions = load_sessions("boot1", START);
+}
+
+static void teardown_kept(void)
+{
+	sessions = session_table_free(sessions, START);
+	temp_tree_free(&tree);
+}
+
+static void restart(const char *boot_id, uint64_t now)
+{
+	session_table_free(sessions, now);
+	sessions = load_sessions(boot_id, now);
+}
+
+START_TEST(a_session_outlasts_a_restart_with_the_same_csrf_value)
+{
+	char token[SESSION_TOKEN_SIZE], csrf[SESSION_TOKEN_SIZE];
+	const struct session *found;
+
+	open_session(7, START, token);
+	memcpy(csrf, session_find(sessions, token, 7, START)->csrf, sizeof(csrf));
+	restart("boot1", START + HOUR);
+	found = session_find(sessions, token, 7, START + HOUR);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_str_eq(found->token, token);
+	ck_assert_str_eq(found->csrf, csrf);
+	ck_assert_ptr_null(session_find(sessions, token, 8, START + HOUR)); /* another password meanwhile */
+	restart("boot1", START + HOUR);
+	ck_assert_ptr_null(session_find(sessions, token, 7, START + HOUR));
+}
+END_TEST
+
+START_TEST(a_portal_that_is_killed_has_its_sessions_written_down)
+{
+	char token[SESSION_TOKEN_SIZE];
+	struct session_table *successor;
+
+	open_session(7, START, token);
+	ck_assert_ptr_nonnull(session_find(sessions, token, 7, START + 11 * HOUR));
+	successor = load_sessions("boot1", START + 20 * HOUR);
+	ck_assert_ptr_nonnull(session_find(successor, token, 7, START + 20 * HOUR));
+	session_table_free(successor, START + 20 * HOUR);
+}
+END_TEST
+
+START_TEST(the_file_has_no_token_and_is_nobody_elses)
+{
+	char token[SESSION_TOKEN_SIZE], csrf[SESSION_TOKEN_SIZE], hash[SESSION_TOKEN_SIZE];
+	struct stat status;
+
+	open_session(7, START, token);
+	memcpy(csrf, session_find(sessions, token, 7, START)->csrf, sizeof(csrf));
+	restart("boot1", START);
+	ck_assert_ptr_null(strstr(temp_tree_get(&tree, "sessions"), token));
+	ck_assert_ptr_null(strstr(temp_tree_get(&tree, "sessions"), csrf));
+	ck_assert_int_eq(sscanf(temp_tree_get(&tree, "sessions"), "boot boot1\n%64[0-9a-f]", hash), 1);
+	ck_assert_ptr_null(session_find(sessions, hash, 7, START)); /* what stands there opens nothing */
+	ck_assert_int_eq(stat(temp_tree_path(&tree, "sessions"), &status), 0);
+	ck_assert_uint_eq(status.st_mode & 07777, 0600);
+}
+END_TEST
+
+START_TEST(sessions_end_as_promised_across_restarts)
+{
+	char idle[SESSION_TOKEN_SIZE], old[SESSION_TOKEN_SIZE], out[SESSION_TOKEN_SIZE];
+
+	open_session(7, START, idle);
+	open_session(7, START, old);
+	open_session(7, START, out);
+	session_close(sessions, out, START);
+	restart("boot1", START + HOUR);
+	ck_assert_ptr_null(session_find(sessions, out, 7, START + HOUR));
+	for (unsigned hours = 11; hours < 7 * 24; hours += 11) {
+		ck_assert_ptr_nonnull(session_find(sessions, old, 7, START + hours * HOUR));
+		restart("boot1", START + hours * HOUR);
+	}
+	ck_assert_ptr_null(session_find(sessions, idle, 7, START + 165 * HOUR));
+	ck_assert_ptr_null(session_find(sessions, old, 7, START + 169 * HOUR));
+}
+END_TEST
+
+START_TEST(another_boot_takes_over_no_session)
+{
+	char token[SESSION_TOKEN_SIZE];
+
+	open_session(7, START, token);
+	restart("boot2", START + HOUR);
+	ck_assert_ptr_null(session_find(sessions, token, 7, START + HOUR));
+}
+END_TEST
+
+#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static const char *const BAD_FILES[] = {
+	"",
+	"boot",
+	"boot boot2\n" HASH " 7 0 0\n",
+	HASH " 7 0 0\n",
+	"boot boot1\nnonsense\n" HASH "\n" HASH " 7\n" HASH " 7 0\n",
+	"boot boot1\n" HASH " 7 0 0 0\n" HASH "0 7 0 0\n0123 7 0 0\n",
+	"boot boot1\n" HASH " 7 99999999999999999 99999999999999999\n", /* of the future */
+	"boot boot1\n" HASH " 7 360000000001 360000000000\n",           /* used before it was opened */
+	"boot boot1\n" HASH " 99999999999999999999999999999 0 0\n" HASH " -7 -1 -1\n",
+};
+
+START_TEST(a_file_that_makes_no_sense_opens_nothing)
+{
+	char token[SESSION_TOKEN_SIZE];
+
+	sessions = session_table_free(sessions, START);
+	temp_tree_put(&tree, "sessions", BAD_FILES[_i]);
+	sessions = load_sessions("boot1", START);
+	ck_assert_ptr_null(session_find(sessions, HASH, 7, START));
+	open_session(7, START, token);
+	ck_assert_ptr_nonnull(session_find(sessions, token, 7, START));
+}
+END_TEST
+
+START_TEST(sessions_work_where_their_file_can_not_be_written)
+{
+	char token[SESSION_TOKEN_SIZE];
+
+	sessions = session_table_free(sessions, START);
+	sessions = session_table_new("/proc/no/such/file", "boot1", START);
+	ck_assert_ptr_nonnull(sessions);
+	open_session(7, START, token);
+	ck_assert_ptr_nonnull(session_find(sessions, token, 7, START));
 }
 END_TEST
 
@@ -285,7 +434,8 @@ END_TEST
 
 int main(void)
 {
-	TCase *origin = tcase_create("names and origins"), *session = tcase_create("sessions"), *guessing = tcase_create("guessing");
+	TCase *origin = tcase_create("names and origins"), *session = tcase_create("sessions"), *guessing = tcase_create("guessing"),
+	      *kept = tcase_create("sessions and restarts");
 
 	tcase_add_test(origin, the_portal_goes_by_addresses_and_its_own_names);
 	tcase_add_test(origin, it_does_not_go_by_any_other_name);
@@ -299,11 +449,19 @@ int main(void)
 	tcase_add_test(session, a_logout_ends_that_session_and_no_other);
 	tcase_add_test(session, sessions_are_bounded_and_the_idlest_goes);
 	tcase_add_test(session, secrets_are_the_same_or_not);
+	tcase_add_checked_fixture(kept, setup_kept, teardown_kept);
+	tcase_add_test(kept, a_session_outlasts_a_restart_with_the_same_csrf_value);
+	tcase_add_test(kept, a_portal_that_is_killed_has_its_sessions_written_down);
+	tcase_add_test(kept, the_file_has_no_token_and_is_nobody_elses);
+	tcase_add_test(kept, sessions_end_as_promised_across_restarts);
+	tcase_add_test(kept, another_boot_takes_over_no_session);
+	tcase_add_loop_test(kept, a_file_that_makes_no_sense_opens_nothing, 0, ARRAY_SIZE(BAD_FILES));
+	tcase_add_test(kept, sessions_work_where_their_file_can_not_be_written);
 	tcase_add_checked_fixture(guessing, setup_throttle, teardown_throttle);
 	tcase_add_test(guessing, five_wrong_tries_are_free_and_each_further_one_waits_twice_as_long);
 	tcase_add_test(guessing, an_address_does_not_lock_another_one_out);
 	tcase_add_test(guessing, a_right_try_begins_anew);
 	tcase_add_test(guessing, a_quarter_of_an_hour_of_peace_is_forgotten);
 	tcase_add_test(guessing, many_addresses_together_are_slowed_too);
-	return check_program_run("portal guard", origin, session, guessing, NULL);
+	return check_program_run("portal guard", origin, session, kept, guessing, NULL);
 }

@@ -69,12 +69,14 @@ END_TEST
 
 START_TEST(each_setting_is_taken)
 {
-	struct portal_config config = load("PORTAL_PORT=80\nPORTAL_ADDRESS=fe80::1%eth0\nPORTAL_PUBLIC_STATUS=Yes\n"
-					   "PORTAL_HOST_NAMES=\"usb.example, pi.example\"\n");
+	struct portal_config config =
+		load("PORTAL_PORT=80\nPORTAL_ADDRESS=fe80::1%eth0\nPORTAL_PUBLIC_STATUS=Yes\n"
+		     "PORTAL_HOST_NAMES=\"usb.example, pi.example\"\nPORTAL_METRICS_TOKEN=/etc/usbpush/metrics.token\n");
 
 	ck_assert_uint_eq(config.port, 80);
 	ck_assert_str_eq(config.address, "fe80::1%eth0");
 	ck_assert_str_eq(config.host_names, "usb.example, pi.example");
+	ck_assert_str_eq(config.metrics_token, "/etc/usbpush/metrics.token");
 	ck_assert(config.is_public);
 	ck_assert_int_eq(n_problems, 0);
 }
@@ -92,6 +94,7 @@ static const char *const BAD_LINES[][2] = {
 	{ "PORTAL_PUBLIC_STATUS=", "yes or no" },
 	{ "PORTAL_HOST_NAMES=*", "no wildcards" },
 	{ "PORTAL_HOST_NAMES=pi.example:8080", "no ports" },
+	{ "PORTAL_METRICS_TOKEN=secret", "path of a file" },
 	{ "PORTAL_PASSWORD=x", "unknown setting" },
 	{ "hello", "expected KEY=VALUE" },
 };

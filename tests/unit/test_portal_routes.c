@@ -149,6 +149,7 @@ START_TEST(everything_that_is_described_is_there_and_takes_what_it_says)
 
 			ck_assert_msg(route && strcmp(route->path, path) == 0, "openapi.json invents %s %s", method, path);
 			ck_assert_msg((route->access == ROUTE_OPEN) == (n_ways == 0), "%s %s: who may?", method, path);
+			ck_assert_msg((route->access == ROUTE_METRICS) == (n_ways == 3), "%s %s: who may?", method, path);
 			ck_assert_msg((route->access == ROUTE_LOOK) == (n_ways == 2), "%s %s: who may?", method, path);
 			ck_assert_msg((route->access == ROUTE_OWNER && strcmp(method, "post") == 0) == has_csrf(operation), "%s %s: CSRF?",
 				      method, path);
