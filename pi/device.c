@@ -343,6 +343,8 @@ static void device_enter_binding(struct device *device)
 		device_settle(device);
 	} else if (device->is_found) {
 		device_take_over(device);
+	} else if (device->goal == GOAL_SHARE && !device->decision.is_shared) {
+		device_start_look(device); /* nobody has judged it: it is never taken unseen, by whatever way it came here */
 	} else if (device->goal == GOAL_SHARE) {
 		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
 		if (device->job)

@@ -97,10 +97,19 @@ static int job_check_number(struct device_job *job)
 	return failure_set(&job->failure, FAILURE_GONE, NULL, "%s: another device is in its place now", job->busid.text);
 }
 
+/* Another device was bound in its place, and the hold is on the one before: that one's would not keep the entry's pointer good. */
+static void job_give_back_stranger(struct device_job *job)
+{
+	struct failure failure;
+
+	usbip_hold_done(&job->hold);
+	if (usbip_host_adopt(job->host, &job->busid, &job->hold) >= 0)
+		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
+}
+
 int device_job_bind(void *arg)
 {
 	struct device_job *job = arg;
-	struct failure failure;
 	int r = job_check_number(job);
 
 	if (r == 0)
@@ -109,7 +118,7 @@ int device_job_bind(void *arg)
 		return r;
 	r = job_check_number(job); /* now it can't go unseen any more: the hold keeps its number */
 	if (r < 0)
-		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
+		job_give_back_stranger(job);
 	return r;
 }
 
@@ -147,7 +156,7 @@ static int job_rebind_with_reset(struct device_job *job)
 	if (r < 0)
 		return r;
 	r = device_job_reset(job);
-	return was_bound ? usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure) : r;
+	return was_bound ? device_job_bind(job) : r;
 }
 
 int device_job_cycle_power(void *arg)

@@ -29,6 +29,8 @@ static void device_on_recovered(int result, void *arg, void *userdata)
 		log_notice("%s: %s", device->busid.text, WORDS[recovery]);
 	if (device->state == DEVICE_BINDING)
 		device_enter_state(device, DEVICE_BINDING); /* from where it is now */
+	else if (device->state == DEVICE_SEEN)
+		device_look(device); /* its driver's `bind` may have come meanwhile, and found the job under way */
 	else
 		device->context->on_change(device, device->context->userdata);
 }

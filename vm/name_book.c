@@ -70,7 +70,7 @@ static void book_write(const struct name_book *book, const struct busid *busid, 
 	char path[512], text[NAME_BOOK_SIZE + 32];
 	int n = snprintf(path, sizeof(path), "%s/%s:%02x", book->directory, busid->text, interface), r;
 
-	snprintf(text, sizeof(text), LINK_KEY "%s\n", name);
+	snprintf(text, sizeof(text), LINK_KEY "%.*s\n", NAME_BOOK_SIZE - 1, name);
 	r = n > 0 && (size_t)n < sizeof(path) ? file_write_atomic(path, text, strlen(text), 0644) : -ENAMETOOLONG;
 	if (r < 0)
 		log_error("%s can't be written: %s; the device has no link in /dev/usbpush", path, strerror(-r));
@@ -201,7 +201,7 @@ bool name_book_enter(struct name_book *book, const struct name_claim *claim)
 	entry = entry ? entry : book_add(book, claim->busid);
 	if (!entry)
 		return false;
-	snprintf(entry->name, sizeof(entry->name), "%s", name);
+	snprintf(entry->name, sizeof(entry->name), "%.*s", NAME_BOOK_SIZE - 1, name);
 	entry->is_former = false;
 	book_write_all(book, claim, name);
 	return true;

@@ -7,13 +7,23 @@ SCRIPT = r"""
 import glob, os, time
 os.nice(19)
 files = [open(path) for path in sorted(glob.glob("/sys/devices/platform/vhci_hcd.0/status*"))]
-before = None
-while True:
-    now = []
+
+
+def look():
+    rows = []
     for file in files:
         file.seek(0)
-        now += [row for row in file.read().splitlines()[1:] if row[9:12] != "004"]
+        rows += [row for row in file.read().splitlines()[1:] if row[9:12] != "004"]
+    return rows
+
+
+before = None
+while True:
+    now = look()
     if now != before:
+        # The files are read one after the other: what moved from one to the next meanwhile would be seen twice. So only what is so for two looks counts.
+        while (again := look()) != now:
+            now = again
         print(*[":".join(row.split()[i] for i in (1, 2, 4)) for row in now], flush=True)
         before = now
     time.sleep(0.02)

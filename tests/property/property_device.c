@@ -373,17 +373,34 @@ int device_job_reset_and_bind(void *arg)
 	return device_job_bind(arg);
 }
 
-/* Nobody asks for these here. */
 int device_job_reset(void *arg)
 {
-	(void)arg;
-	PROPERTY(!"a reset that nobody asked for");
-	return -EINVAL;
+	struct device_job *job = arg;
+	const struct socket *socket = find_socket(&job->busid);
+
+	if (!socket->is_plugged || happens(5))
+		return failure_set(&job->failure, FAILURE_KERNEL, NULL, "it could not be reset");
+	PROPERTY(job->hold.device_fd < 0 || socket->devnum != job->devnum ||
+		 socket->status != USBIP_HOST_USED); /* its session has ended first */
+	return 0;
 }
 
+/* The hub takes its power, and it comes back as another one; or the hub can't. */
 int device_job_cycle_power(void *arg)
 {
-	return device_job_reset(arg);
+	struct device_job *job = arg;
+	struct socket *socket = find_socket(&job->busid);
+	int r = 0;
+
+	if (socket->is_plugged && chance(2)) {
+		unplug(socket);
+		plug(socket);
+		return 0;
+	}
+	if (job->hold.device_fd < 0)
+		return device_job_reset(job);
+	r = release_socket(socket, job);
+	return r < 0 ? r : bind_socket(socket, job);
 }
 
 /* ---- the owner's rules ---- */
@@ -882,10 +899,15 @@ static void use_hands(struct socket *socket)
 	if (!device)
 		return;
 	property_tell("    a person takes %s in hand", socket->busid.text);
-	if (chance(2))
+	if (chance(4) == 0) {
+		struct failure failure;
+
+		(void)device_recover(device, chance(2), &failure);
+	} else if (chance(2)) {
 		device_share(device);
-	else
+	} else {
 		device_release(device, "by hand");
+	}
 }
 
 static void change_rules(void)

@@ -139,7 +139,7 @@ END_TEST
 
 START_TEST(a_look_at_a_key_of_another_type_can_be_pinned)
 {
-	_cleanup_json_ json_t *answer = NULL, *request = NULL;
+	_cleanup_json_ json_t *answer = NULL;
 
 	if (!is_possible)
 		return;

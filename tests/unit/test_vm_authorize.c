@@ -120,7 +120,7 @@ END_TEST
 
 static const char *runtime_dir(void)
 {
-	return temp_tree_path(&tree, REVOCATION_RUNTIME_DIR + 1);
+	return temp_tree_path(&tree, &REVOCATION_RUNTIME_DIR[1]);
 }
 
 START_TEST(what_the_handler_noted_is_taken_out_and_nothing_else)
@@ -136,7 +136,7 @@ START_TEST(what_the_handler_noted_is_taken_out_and_nothing_else)
 	put("/run/usbpush/unpair/attic", ""); /* no id: nobody's */
 	ck_assert_int_eq(vm_cli_main(5, arguments), 0);
 	expect_file(AUTHORIZED_KEYS_PATH, LINE(OTHER_ID, OTHER, "attic"));
-	ck_assert_ptr_null(strstr(temp_tree_get(&tree, PICONF_PATH + 1), "garage"));
+	ck_assert_ptr_null(strstr(temp_tree_get(&tree, &PICONF_PATH[1]), "garage"));
 	ck_assert_uint_eq(temp_tree_count(&tree, "run/usbpush/unpair"), 2);
 	ck_assert(revocation_has(runtime_dir(), KEY_ID)); /* the handler's to lift, once it has read pi.conf */
 	optind = 1;
@@ -220,8 +220,8 @@ START_TEST(a_pi_that_does_not_say_keep_leaves_all_as_it_was)
 	char keys[1024], conf[1024];
 
 	ck_assert_int_eq(authorize("attic", "ssh-ed25519 " OTHER "\n"), 0);
-	snprintf(keys, sizeof(keys), "%s", temp_tree_get(&tree, AUTHORIZED_KEYS_PATH + 1));
-	snprintf(conf, sizeof(conf), "%s", temp_tree_get(&tree, PICONF_PATH + 1));
+	snprintf(keys, sizeof(keys), "%s", temp_tree_get(&tree, &AUTHORIZED_KEYS_PATH[1]));
+	snprintf(conf, sizeof(conf), "%s", temp_tree_get(&tree, &PICONF_PATH[1]));
 	ck_assert_int_eq(hold(NOT_KEPT[_i].input, NOT_KEPT[_i].is_left_open), 1);
 	expect_answers(NOT_KEPT[_i].code);
 	expect_file(AUTHORIZED_KEYS_PATH, keys);

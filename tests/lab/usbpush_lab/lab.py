@@ -409,6 +409,11 @@ class Lab:
             if wire := self._wires.pop(at):
                 wire.close()
 
+    def disk_file(self, socket, guest="pi"):
+        """The file of this machine that a disk in that socket stands on, of 16 MB."""
+        from .supervisor import disk_dir_of
+        return disk_dir_of(self.dir) / f"usb-{guest}-{socket}.raw"
+
     def devices(self):
         return [Device(self, d) for d in self.status()["devices"]]
 
