@@ -35,6 +35,7 @@ struct job {
 };
 
 TAILQ_HEAD(job_list, job);
+LIST_HEAD(running_jobs, job);
 
 static __thread struct job *this_thread;
 
@@ -43,7 +44,7 @@ struct job_runner {
 	sd_event_source *source; /* owned; the event loop's alone */
 	unsigned max_jobs, n_running;
 	struct job_list waiting;
-	LIST_HEAD(, job) running;
+	struct running_jobs running;
 	pthread_mutex_t lock; /* guards what follows */
 	struct job_list done;
 	unsigned n_references;
