@@ -34,6 +34,7 @@ struct device {
 	struct stream *stream;  /* owned: of the offer, or opened ahead of it */
 	int kernel_fd;          /* owned: the stream's end for usbip-host, while the bind is still going */
 	struct failure refusal; /* what the VM said of an offer that was made while the bind was still going */
+	bool is_found;          /* a predecessor bound it, and we have not taken hold of it yet */
 	bool is_announced;      /* the stream has been told which offer it is for */
 	bool is_streaming;      /* the kernel has the stream's socket */
 	char offer_id[MESSAGE_ID_SIZE];
@@ -65,7 +66,7 @@ void device_arm_timer(struct device *device, uint64_t delay_usec);
 void device_start_job(struct device *device, job_fn fn, job_done_fn on_done);
 
 /* The first thing that an on_done does: takes the hold back. Returns the job. */
-struct device_job *device_end_job(struct device *device, void *arg);
+struct device_job *device_end_job(struct device *device, int result, void *arg);
 
 /* Whether the result came too late: it was unplugged meanwhile. */
 bool device_job_is_stale(struct device *device);

@@ -43,7 +43,7 @@ static void device_on_recovered(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
 	enum device_recovery recovery = device->recovery;
-	struct device_job *job = device_end_job(device, arg);
+	struct device_job *job = device_end_job(device, result, arg);
 
 	device->recovery = RECOVERY_NONE;
 	if (device_job_is_stale(device))

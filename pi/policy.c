@@ -227,6 +227,7 @@ static bool policy_has_acm(const struct descriptors *descriptors)
 static void policy_decide_without_index(const struct descriptors *descriptors, int error, struct policy_decision *decision)
 {
 	decision->is_shared = policy_has_acm(descriptors);
+	decision->is_unsure = !decision->is_shared && error != -ENOENT;
 	if (decision->is_shared)
 		snprintf(decision->reason, sizeof(decision->reason), "serial driver cdc_acm, by its USB class");
 	else

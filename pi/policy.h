@@ -31,6 +31,7 @@ struct policy_device {
 struct policy_decision {
 	bool is_shared;
 	bool is_asking;            /* it waits for the owner's yes; is_shared is false */
+	bool is_unsure;            /* what decides could not be read: ask again later; is_shared is false */
 	bool is_never;             /* no rule can share it */
 	bool is_reset;             /* by the rule: reset it before it is shared */
 	enum rule_recover recover; /* by the rule: how far to go where attaching fails again and again */

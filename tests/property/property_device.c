@@ -234,7 +234,7 @@ static void take_hold(struct usbip_hold *hold)
 
 /* ---- jobs: what the kernel does while everything else goes on ---- */
 
-struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
 {
 	struct device_job *job = calloc(1, sizeof(*job));
 
@@ -760,13 +760,13 @@ static void handle_event(const struct kernel_event *event)
 			return;
 		if (device)
 			device_remove(device);
-		device = device_list_add(world.devices, busid, "/sys/devices/x");
+		(void)device_list_add(world.devices, busid, "/sys/devices/x", &device);
 		if (device)
 			device_prepare(device);
 		break;
 	case UEVENT_BIND:
 		if (!device)
-			device = device_list_add(world.devices, busid, "/sys/devices/x");
+			(void)device_list_add(world.devices, busid, "/sys/devices/x", &device);
 		if (device)
 			device_list_look(world.devices, device);
 		break;
@@ -816,7 +816,7 @@ static void overrun(void)
 			continue;
 		PROPERTY(device || socket->driver != DRIVER_USBIP); /* who is bound is known */
 		if (!device)
-			device = device_list_add(world.devices, &socket->busid, "/sys/devices/x");
+			(void)device_list_add(world.devices, &socket->busid, "/sys/devices/x", &device);
 		if (device_get_state(device) == DEVICE_SEEN && socket->driver == DRIVER_USB)
 			device_list_look(world.devices, device);
 	}
