@@ -82,7 +82,8 @@ static void file_copy_owner(const char *path, int fd)
 		return; /* only root may give a file away; the caller's own file is right then */
 }
 
-int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode)
+/* A whole new file that comes to path by publish(): rename(2), link(2). */
+static int file_write_by(int (*publish)(const char *from, const char *to), const char *path, const char *content, size_t size, mode_t mode)
 {
 	char temporary[PATH_MAX];
 	_cleanup_close_ int fd = -EBADF;
@@ -95,11 +96,21 @@ int file_write_atomic(const char *path, const char *content, size_t size, mode_t
 		return -errno;
 	file_copy_owner(path, fd);
 	r = fchmod(fd, mode) < 0 ? -errno : file_write_all(fd, content, size);
-	if (r == 0 && rename(temporary, path) < 0)
+	if (r == 0 && publish(temporary, path) < 0)
 		r = -errno;
-	if (r < 0)
+	if (r < 0 || publish == link)
 		unlink(temporary);
 	return r;
+}
+
+int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode)
+{
+	return file_write_by(rename, path, content, size, mode);
+}
+
+int file_write_new(const char *path, const char *content, size_t size, mode_t mode)
+{
+	return file_write_by(link, path, content, size, mode);
 }
 
 static void copy_lines(FILE *stream, const char *content, file_line_fn is_old, const void *userdata)

@@ -13,6 +13,9 @@ ssize_t file_read(const char *path, size_t max_size, char **ret_content);
  * The file gets mode, and the owner of the file that it replaces where that is possible. 0 or negative errno. */
 int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode);
 
+/* The same where there is no file yet: -EEXIST, and what is there stays, if there is one. */
+int file_write_new(const char *path, const char *content, size_t size, mode_t mode);
+
 /* Whether a line (length bytes, without its newline) is one of those to be replaced. */
 typedef bool (*file_line_fn)(const char *line, size_t length, const void *userdata);
 

@@ -96,6 +96,13 @@ uint64_t clock_now_usec(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+int timer_new(sd_event *event, sd_event_source **source, sd_event_time_handler_t fn, void *userdata)
+{
+	int r = sd_event_add_time(event, source, CLOCK_BOOTTIME, UINT64_MAX, 1000, fn, userdata);
+
+	return r < 0 ? r : sd_event_source_set_enabled(*source, SD_EVENT_OFF);
+}
+
 int timer_arm(sd_event *event, sd_event_source **source, uint64_t delay_usec, sd_event_time_handler_t fn, void *userdata)
 {
 	uint64_t when = clock_now_usec() + delay_usec;

@@ -29,6 +29,9 @@ void daemon_done(struct daemon *daemon);
 /* Now in µs on CLOCK_BOOTTIME: one clock for every daemon's times. */
 uint64_t clock_now_usec(void);
 
+/* Creates *source, disarmed: from then on timer_arm() can't fail for want of memory, so a limit or a retry is never lost. 0 or negative errno. */
+int timer_new(sd_event *event, sd_event_source **source, sd_event_time_handler_t fn, void *userdata);
+
 /* Arms *source (created when NULL) to call fn once, delay_usec from now. Accuracy 1 ms. 0 or negative errno. */
 int timer_arm(sd_event *event, sd_event_source **source, uint64_t delay_usec, sd_event_time_handler_t fn, void *userdata);
 

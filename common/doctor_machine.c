@@ -20,8 +20,22 @@
 
 static bool parse_version(const char *text, unsigned version[3])
 {
-	version[2] = 0;
-	return sscanf(text, "%u.%u.%u", &version[0], &version[1], &version[2]) >= 2;
+	char *end;
+
+	for (unsigned i = 0; i < 3; i++, text = end + (*end == '.')) {
+		unsigned long number = strtoul(text, &end, 10);
+
+		if (end == text || number > 9999) {
+			version[i] = 0;
+			return i >= 2; /* "6.12" is a version, too */
+		}
+		version[i] = (unsigned)number;
+		if (*end != '.' && i < 2) {
+			version[2] = 0;
+			return i == 1;
+		}
+	}
+	return true;
 }
 
 /* "... #1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)"; the compiler that stands before is Debian's too. */

@@ -4,11 +4,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
 
 #include "cleanup.h"
+#include "daemon.h"
 
 #define JOB_STACK_SIZE ((size_t)256 * 1024)
 
@@ -16,6 +19,10 @@ enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE };
 
 struct job {
 	TAILQ_ENTRY(job) entry;
+	LIST_ENTRY(job) running; /* the event loop's alone, as long as it is RUNNING */
+	char name[64];
+	char step[128];            /* under the runner's lock; "" between steps */
+	uint64_t since_usec;       /* of the step */
 	struct job_runner *runner; /* borrowed */
 	enum job_state state;      /* the event loop's alone, but for JOB_DONE: under the runner's lock */
 	bool is_abandoned;         /* the event loop's alone */
@@ -28,12 +35,16 @@ struct job {
 };
 
 TAILQ_HEAD(job_list, job);
+LIST_HEAD(running_jobs, job);
+
+static __thread struct job *this_thread;
 
 /* Counted: the event loop holds one reference, each running thread another, so that a thread stuck in the kernel never outlives it. */
 struct job_runner {
 	sd_event_source *source; /* owned; the event loop's alone */
 	unsigned max_jobs, n_running;
 	struct job_list waiting;
+	struct running_jobs running;
 	pthread_mutex_t lock; /* guards what follows */
 	struct job_list done;
 	unsigned n_references;
@@ -68,6 +79,7 @@ static void *job_thread(void *userdata)
 	struct job_runner *runner = job->runner;
 	bool is_orphan;
 
+	this_thread = job;
 	job->result = job->fn(job->arg);
 	pthread_mutex_lock(&runner->lock);
 	is_orphan = runner->is_closed;
@@ -115,6 +127,7 @@ static void job_runner_start_waiting(struct job_runner *runner)
 
 		TAILQ_REMOVE(&runner->waiting, job, entry);
 		job->state = JOB_RUNNING;
+		LIST_INSERT_HEAD(&runner->running, job, running);
 		runner->n_running++;
 		r = job_spawn(job);
 		if (r == 0)
@@ -150,6 +163,7 @@ static int job_runner_on_done(sd_event_source *source, int fd, uint32_t events, 
 	eventfd_read(fd, &count);
 	while ((job = job_runner_take_done(runner))) {
 		runner->n_running--;
+		LIST_REMOVE(job, running);
 		job->state = JOB_DONE;
 		if (!job->is_abandoned)
 			job->on_done(job->result, job->arg, job->userdata);
@@ -170,6 +184,7 @@ int job_runner_new(sd_event *event, unsigned max_jobs, struct job_runner **ret_r
 	runner->n_references = 1;
 	TAILQ_INIT(&runner->waiting);
 	TAILQ_INIT(&runner->done);
+	LIST_INIT(&runner->running);
 	pthread_mutex_init(&runner->lock, NULL);
 	runner->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = runner->event_fd < 0 ? -errno : sd_event_add_io(event, &runner->source, runner->event_fd, EPOLLIN, job_runner_on_done, runner);
@@ -201,19 +216,17 @@ struct job_runner *job_runner_free(struct job_runner *runner)
 	return NULL;
 }
 
-int job_start(struct job_runner *runner, job_fn fn, void *arg, void (*free_arg)(void *), job_done_fn on_done, void *userdata,
-	      struct job **ret_job)
+int job_start(struct job_runner *runner, const char *name, job_fn fn, void *arg, void (*free_arg)(void *), job_done_fn on_done,
+	      void *userdata, struct job **ret_job)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
-	if (!job) {
-		if (free_arg)
-			free_arg(arg);
+	if (!job)
 		return -ENOMEM;
-	}
 	*job = (struct job){
 		.runner = runner, .state = JOB_WAITING, .fn = fn, .arg = arg, .free_arg = free_arg, .on_done = on_done, .userdata = userdata
 	};
+	snprintf(job->name, sizeof(job->name), "%s", name);
 	TAILQ_INSERT_TAIL(&runner->waiting, job, entry);
 	if (ret_job)
 		*ret_job = job;
@@ -231,6 +244,42 @@ struct job *job_abandon(struct job *job)
 		job_destroy(job);
 	}
 	return NULL;
+}
+
+void job_set_step(const char *verb, const char *what)
+{
+	struct job *job = this_thread;
+
+	if (!job)
+		return;
+	pthread_mutex_lock(&job->runner->lock);
+	job->step[0] = '\0';
+	if (verb)
+		snprintf(job->step, sizeof(job->step), "%s %s", verb, what);
+	job->since_usec = clock_now_usec();
+	pthread_mutex_unlock(&job->runner->lock);
+}
+
+bool job_is_long(struct job *job, struct job_step *ret_step)
+{
+	if (!job || job->state != JOB_RUNNING)
+		return false;
+	pthread_mutex_lock(&job->runner->lock);
+	memcpy(ret_step->name, job->name, sizeof(ret_step->name));
+	memcpy(ret_step->step, job->step, sizeof(ret_step->step));
+	ret_step->usec = job->step[0] ? clock_now_usec() - job->since_usec : 0;
+	pthread_mutex_unlock(&job->runner->lock);
+	return ret_step->usec >= JOB_STEP_LONG_USEC;
+}
+
+void job_runner_for_each_long(struct job_runner *runner, void (*fn)(const struct job_step *step, void *userdata), void *userdata)
+{
+	struct job_step step;
+	struct job *job;
+
+	LIST_FOREACH(job, &runner->running, running)
+		if (job_is_long(job, &step))
+			fn(&step, userdata);
 }
 
 unsigned job_runner_count(const struct job_runner *runner)

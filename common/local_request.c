@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 #include "secret.h"
 
 #define ANSWER_MAX_SIZE ((size_t)4 * 1024 * 1024)
@@ -37,7 +38,7 @@ int local_connect(const char *path, const char *unit, struct failure *ret_failur
 
 static int local_send_line(int fd, const json_t *request)
 {
-	_cleanup_secret_ char *text = json_dumps(request, JSON_COMPACT);
+	_cleanup_secret_ char *text = json_text(request, 0);
 	size_t size, at = 0;
 
 	if (!text)

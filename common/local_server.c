@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 #include "line.h"
 #include "log.h"
 
@@ -126,7 +127,7 @@ static void local_client_send(struct local_client *client, const char *text, siz
 
 static void local_client_send_json(struct local_client *client, const json_t *object)
 {
-	_cleanup_free_ char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+	_cleanup_free_ char *text = json_text(object, JSON_REAL_PRECISION(6));
 	size_t length;
 
 	if (!text) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 #include "line.h"
 
 static const char *const TYPE_NAMES[] = {
@@ -370,12 +371,20 @@ json_t *offer_to_json(const struct offer *offer)
 	return object;
 }
 
+/* What could not be composed in whole. */
+static json_t *json_drop(json_t *json)
+{
+	json_decref(json);
+	return NULL;
+}
+
 static json_t *names_to_json(const char names[][MESSAGE_NODE_SIZE], size_t n)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_string(names[i]));
+		if (json_array_append_new(list, json_string(names[i])) < 0)
+			return json_drop(list);
 	return list;
 }
 
@@ -385,9 +394,11 @@ static json_t *entries_to_json(const struct message *message)
 
 	for (size_t i = 0; i < message->n_entries; i++) {
 		const struct sync_entry *entry = &message->entries[i];
-		json_array_append_new(list, message->type == MESSAGE_SYNCED ?
-						    json_string(entry->id) :
-						    json_pack("{s:s, s:b}", "id", entry->id, "streaming", entry->is_streaming));
+		json_t *item = message->type == MESSAGE_SYNCED ? json_string(entry->id) :
+								 json_pack("{s:s, s:b}", "id", entry->id, "streaming", entry->is_streaming);
+
+		if (json_array_append_new(list, item) < 0)
+			return json_drop(list); /* never half a list: what is not in it is detached */
 	}
 	return list;
 }
@@ -398,8 +409,8 @@ static json_t *hello_to_json(const struct hello *hello)
 				   hello->software, "role", hello->role, "id", hello->id, "name", hello->name, "boot_id", hello->boot_id,
 				   "patience_ms", (json_int_t)hello->patience_ms);
 
-	if (hello->ports)
-		json_object_set_new(object, "ports", json_integer(hello->ports));
+	if (hello->ports && json_object_set_new(object, "ports", json_integer(hello->ports)) < 0)
+		return json_drop(object);
 	return object;
 }
 
@@ -417,8 +428,7 @@ static json_t *failed_to_json(const struct message *message)
 {
 	json_t *object = failure_to_json(&message->failure);
 
-	json_object_set_new(object, "id", json_string(message->id));
-	return object;
+	return json_object_set_new(object, "id", json_string(message->id)) < 0 ? json_drop(object) : object;
 }
 
 static json_t *message_to_json(const struct message *message)
@@ -466,23 +476,16 @@ static json_t *message_to_json(const struct message *message)
 char *message_format(const struct message *message)
 {
 	_cleanup_json_ json_t *object = message_to_json(message);
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *line = NULL;
 	size_t length;
-	char *line;
 
 	if (!object || json_object_set_new(object, "type", json_string(TYPE_NAMES[message->type])) < 0)
 		return NULL;
-	text = json_dumps(object, JSON_COMPACT);
-	if (!text)
-		return NULL;
-	length = strlen(text);
+	line = json_text(object, 0);
+	length = line ? strlen(line) : LINE_MAX_SIZE;
 	if (length + 1 > LINE_MAX_SIZE)
 		return NULL;
-	line = realloc(text, length + 2);
-	if (!line)
-		return NULL;
-	text = NULL; /* realloc took it */
 	line[length] = '\n';
 	line[length + 1] = '\0';
-	return line;
+	return TAKE_PTR(line);
 }

@@ -49,11 +49,11 @@ static void lower(char *text)
 }
 
 /* The next word of *rest, quotes taken off; a backslash keeps the character after it from ending the word, and stays for glob.h. NULL at the end, or at a comment.
- * *ret_is_open: a quote was not closed. */
+ * *ret_is_open: a quote was not closed, or the last character is a backslash. */
 static char *take_word(char **rest, bool *ret_is_open)
 {
 	char *from = *rest + strspn(*rest, " \t"), *to = from, *word = from;
-	bool is_quoted = false;
+	bool is_quoted = false, is_bare = false;
 
 	*ret_is_open = false;
 	if (!*from || *from == '#')
@@ -63,13 +63,17 @@ static char *take_word(char **rest, bool *ret_is_open)
 			is_quoted = !is_quoted;
 			continue;
 		}
-		if (*from == '\\' && from[1])
-			*to++ = *from++;
+		if (*from == '\\') {
+			if (!from[1])
+				is_bare = true; /* it stands before nothing */
+			else
+				*to++ = *from++;
+		}
 		*to++ = *from;
 	}
 	*rest = *from ? from + 1 : from;
 	*to = '\0';
-	*ret_is_open = is_quoted;
+	*ret_is_open = is_quoted || is_bare;
 	return word;
 }
 
@@ -203,6 +207,17 @@ static int parse_also(struct parser *parser, char *value)
 	return parser_copy(parser, "also=", value, parser->rule->also[i], sizeof(parser->rule->also[i]));
 }
 
+static int parse_recover(struct parser *parser, char *value)
+{
+	if (strcmp(value, "reset") == 0)
+		parser->rule->recover = RULE_RECOVER_RESET;
+	else if (strcmp(value, "power") == 0)
+		parser->rule->recover = RULE_RECOVER_POWER;
+	else
+		return parser_fail(parser, "recover=%.40s is not known; expected recover=reset or recover=power", value);
+	return 0;
+}
+
 static int parse_reset(struct parser *parser, char *value)
 {
 	if (*value)
@@ -219,10 +234,15 @@ static const struct {
 	bool is_repeatable;
 	int (*parse)(struct parser *parser, char *value);
 } KEYS[] = {
-	{ "serial=", 0, false, parse_serial },        { "driver=", 0, false, parse_driver },
-	{ "class=", 0, false, parse_class },          { "socket=", RULE_KEY_SOCKET, false, parse_socket },
-	{ "pi=", RULE_KEY_PI, false, parse_pi },      { "name=", RULE_KEY_NAME, false, parse_name },
-	{ "also=", RULE_KEY_NAME, true, parse_also }, { "reset-before-share", RULE_KEY_RESET, false, parse_reset },
+	{ "serial=", 0, false, parse_serial },
+	{ "driver=", 0, false, parse_driver },
+	{ "class=", 0, false, parse_class },
+	{ "socket=", RULE_KEY_SOCKET, false, parse_socket },
+	{ "pi=", RULE_KEY_PI, false, parse_pi },
+	{ "name=", RULE_KEY_NAME, false, parse_name },
+	{ "also=", RULE_KEY_NAME, true, parse_also },
+	{ "reset-before-share", RULE_KEY_RESET, false, parse_reset },
+	{ "recover=", RULE_KEY_RESET, false, parse_recover },
 };
 
 static int parse_action(struct parser *parser, const char *word)
@@ -301,7 +321,7 @@ int rule_parse(const struct rule_syntax *syntax, char *line, struct rule *ret_ru
 		return parser_fail(&parser, "the line has control characters or is no UTF-8; expected text");
 	while (r == 0 && (word = take_word(&rest, &is_open))) {
 		if (is_open)
-			return parser_fail(&parser, "a quotation mark is not closed");
+			return parser_fail(&parser, "a quotation mark is not closed, or a backslash stands at the end");
 		r = is_first ? parse_action(&parser, word) : parse_word(&parser, word);
 		is_first = false;
 	}
@@ -434,6 +454,8 @@ int rule_format(const struct rule_syntax *syntax, const struct rule *rule, char 
 		writer_add_value(&writer, "also=", rule->also[i]);
 	if (rule->is_reset)
 		writer_add(&writer, " reset-before-share");
+	if (rule->recover != RULE_RECOVER_NONE)
+		writer_add(&writer, " recover=%s", rule->recover == RULE_RECOVER_POWER ? "power" : "reset");
 	return writer.error;
 }
 

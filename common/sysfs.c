@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "job.h"
 
-int sysfs_read(int dir_fd, const char *path, char *buffer, size_t size)
+static ssize_t sysfs_read_raw(int dir_fd, const char *path, char *buffer, size_t size)
 {
 	_cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -16,8 +17,18 @@ int sysfs_read(int dir_fd, const char *path, char *buffer, size_t size)
 	if (fd < 0)
 		return -errno;
 	n = read(fd, buffer, size);
+	return n < 0 ? -errno : n;
+}
+
+int sysfs_read(int dir_fd, const char *path, char *buffer, size_t size)
+{
+	ssize_t n;
+
+	job_set_step("read", path);
+	n = sysfs_read_raw(dir_fd, path, buffer, size);
+	job_set_step(NULL, NULL);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	if ((size_t)n >= size)
 		return -E2BIG;
 	while (n > 0 && buffer[n - 1] == '\n')
@@ -42,7 +53,7 @@ int sysfs_read_uint(int dir_fd, const char *path, int base, uint32_t *ret_value)
 	return 0;
 }
 
-int sysfs_write(int dir_fd, const char *path, const char *value)
+static int sysfs_write_raw(int dir_fd, const char *path, const char *value)
 {
 	_cleanup_close_ int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);
 	size_t length = strlen(value);
@@ -54,6 +65,16 @@ int sysfs_write(int dir_fd, const char *path, const char *value)
 	if (n < 0)
 		return -errno;
 	return (size_t)n == length ? 0 : -EIO;
+}
+
+int sysfs_write(int dir_fd, const char *path, const char *value)
+{
+	int r;
+
+	job_set_step("write", path);
+	r = sysfs_write_raw(dir_fd, path, value);
+	job_set_step(NULL, NULL);
+	return r;
 }
 
 int sysfs_link_name(int dir_fd, const char *path, char *buffer, size_t size)

@@ -67,7 +67,8 @@ static int uevent_monitor_on_readable(sd_event_source *source, int fd, uint32_t 
 	errno = 0;
 	device = udev_monitor_receive_device(monitor->monitor);
 	if (!device) {
-		if (errno == ENOBUFS && monitor->on_overrun)
+		/* ENOBUFS is the kernel's; out of memory libudev loses one as well. EAGAIN: it was not for us. */
+		if (errno && errno != EAGAIN && errno != EINTR && monitor->on_overrun)
 			monitor->on_overrun(monitor->userdata);
 		return 0;
 	}

@@ -262,9 +262,12 @@ int connector_new(sd_event *event, struct job_runner *jobs, const char *host, ui
 	snprintf(connector->host, sizeof(connector->host), "%s", host);
 	snprintf(lookup->host, sizeof(lookup->host), "%s", host);
 	snprintf(lookup->port, sizeof(lookup->port), "%u", port);
-	r = job_start(jobs, lookup_run, lookup, lookup_free, connector_on_looked_up, connector, &connector->job);
+	r = timer_new(event, &connector->timer, connector_on_timer, connector);
+	if (r >= 0)
+		r = job_start(jobs, lookup->host, lookup_run, lookup, lookup_free, connector_on_looked_up, connector, &connector->job);
 	if (r < 0) {
-		free(connector);
+		lookup_free(lookup);
+		connector_free(connector);
 		return r;
 	}
 	*ret_connector = connector;

@@ -32,15 +32,23 @@ void device_fail_with(struct device *device, enum failure_code code, const char 
 
 /* ---- jobs ---- */
 
+static struct device_job *device_take_back(struct device *device, struct device_job *job)
+{
+	device->hold = job->hold;
+	job->hold = USBIP_HOLD_NONE;
+	return job;
+}
+
 /* Every job brings the hold back, whatever became of it. */
-struct device_job *device_end_job(struct device *device, void *arg)
+struct device_job *device_end_job(struct device *device, int result, void *arg)
 {
 	struct device_job *job = arg;
 
 	device->job = NULL;
-	device->hold = job->hold;
-	job->hold = USBIP_HOLD_NONE;
-	return job;
+	if (result < 0 && job->failure.code == FAILURE_NONE)
+		failure_set(&job->failure, FAILURE_INTERNAL, NULL, "%s: the Pi could not work on it: %s", device->busid.text,
+			    strerror(-result));
+	return device_take_back(device, job);
 }
 
 static void device_finish_if_gone(struct device *device);
@@ -48,8 +56,11 @@ static void device_finish_if_gone(struct device *device);
 void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
 {
 	struct device_job *job = device_job_new(device->context->host, &device->busid, device->devnum, &device->hold);
-	int r = job ? job_start(device->context->jobs, fn, job, device_job_free, on_done, device, &device->job) : -ENOMEM;
+	int r = job ? job_start(device->context->jobs, device->busid.text, fn, job, device_job_free, on_done, device, &device->job) :
+		      -ENOMEM;
 
+	if (r < 0 && job)
+		device_job_free(device_take_back(device, job));
 	if (r < 0 && device->state != DEVICE_GONE)
 		device_fail_with(device, FAILURE_INTERNAL, "out of memory");
 }
@@ -68,8 +79,7 @@ static void device_on_forgotten(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
 
-	(void)result;
-	device_end_job(device, arg);
+	device_end_job(device, result, arg);
 	device_finish_if_gone(device);
 }
 
@@ -129,11 +139,11 @@ static bool device_hold_up(struct device *device)
 static void device_on_looked(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, arg);
+	struct device_job *job = device_end_job(device, result, arg);
 
 	if (device_job_is_stale(device))
 		return;
-	if (result == -ENOENT || result == -ENODEV)
+	if ((result == -ENOENT || result == -ENODEV) && !device_is_current(device))
 		return; /* unplugged while it was read: `remove` is on its way */
 	if (result == -EBADMSG || result == -E2BIG) {
 		device_ignore(device, "its descriptors make no sense, or are more than any serial device has");
@@ -144,7 +154,13 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		return;
 	}
 	device_take_look(device, job);
-	if (!device->decision.is_shared)
+	if (device->decision.is_shared && device->is_by_rule) {
+		device->goal = GOAL_SHARE; /* the rule that kept it here is gone since the look began */
+		device->is_by_rule = false;
+	}
+	if (device->decision.is_unsure)
+		device_fail_with(device, FAILURE_KERNEL, device->decision.reason);
+	else if (!device->decision.is_shared)
 		device_ignore(device, device->decision.reason);
 	else if (device->goal == GOAL_RELEASE)
 		device_ignore_as_asked(device);
@@ -154,7 +170,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_enter_state(device, DEVICE_BINDING);
 }
 
-static void device_start_look(struct device *device)
+void device_start_look(struct device *device)
 {
 	if (device->job || device->state == DEVICE_GONE)
 		return;
@@ -165,6 +181,7 @@ static void device_start_look(struct device *device)
 		log_notice("%s: somebody took it from usbip-host", device->busid.text);
 		usbip_hold_done(&device->hold);
 	}
+	device->is_found = false;
 	if (device->state != DEVICE_IGNORED)
 		device_enter_state(device, DEVICE_SEEN);
 	device->look_usec = clock_now_usec();
@@ -181,12 +198,12 @@ void device_look(struct device *device)
 	device_start_look(device);
 }
 
-/* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
-static void device_try_again(struct device *device)
+void device_try_again(struct device *device)
 {
-	if (device->hold.device_fd < 0)
+	device_escalate(device);
+	if (device->hold.device_fd < 0 && !device->is_found)
 		device_decide(device); /* a disk of it may be mounted by now */
-	if (device->hold.device_fd >= 0 || device->decision.is_shared)
+	if (device->hold.device_fd >= 0 || device->is_found || device->decision.is_shared)
 		device_enter_state(device, DEVICE_BINDING);
 	else
 		device_start_look(device);
@@ -197,7 +214,7 @@ static void device_try_again(struct device *device)
 static void device_on_bound(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, arg);
+	struct device_job *job = device_end_job(device, result, arg);
 
 	if (device_job_is_stale(device))
 		return;
@@ -217,7 +234,7 @@ static void device_on_bound(int result, void *arg, void *userdata)
 static void device_on_released(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, arg);
+	struct device_job *job = device_end_job(device, result, arg);
 
 	if (device_job_is_stale(device))
 		return;
@@ -266,6 +283,57 @@ static void device_settle(struct device *device)
 		device_enter_state(device, DEVICE_READY);
 }
 
+static void device_on_adopted(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, result, arg);
+
+	if (device_job_is_stale(device))
+		return;
+	device->is_found = result < 0 && job->failure.code != FAILURE_GONE;
+	if (result < 0)
+		device_fail(device, &job->failure);
+	else
+		device_enter_state(device, DEVICE_BINDING);
+}
+
+/* A predecessor bound it: it is taken over, even if only to be given back. */
+static void device_on_found_looked(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	struct device_job *job = device_end_job(device, result, arg);
+
+	if (device_job_is_stale(device) || ((result == -ENOENT || result == -ENODEV) && !device_is_current(device)))
+		return;
+	if (result < 0 && result != -EBADMSG && result != -E2BIG) {
+		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
+		return;
+	}
+	if (result < 0)
+		snprintf(device->decision.reason, sizeof(device->decision.reason), "its descriptors can't be read on the Pi");
+	else
+		device_take_look(device, job);
+	if (device->goal == GOAL_SHARE && device->decision.is_unsure) {
+		device_fail_with(device, FAILURE_KERNEL, device->decision.reason);
+		return;
+	}
+	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
+		device->goal = GOAL_RELEASE;
+		snprintf(device->reason, sizeof(device->reason), "%s",
+			 device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
+	}
+	device_start_job(device, device_job_adopt, device_on_adopted);
+}
+
+/* What it is decides what becomes of it; but to be given back it is taken hold of as it is. */
+static void device_take_over(struct device *device)
+{
+	if (device->goal == GOAL_SHARE)
+		device_start_job(device, device_job_look, device_on_found_looked);
+	else
+		device_start_job(device, device_job_adopt, device_on_adopted);
+}
+
 static void device_enter_binding(struct device *device)
 {
 	if (device->is_announced)
@@ -277,6 +345,10 @@ static void device_enter_binding(struct device *device)
 		return; /* its end goes on from here */
 	if (device->hold.device_fd >= 0) {
 		device_settle(device);
+	} else if (device->is_found) {
+		device_take_over(device);
+	} else if (device_start_recovery(device)) {
+		return; /* its end goes on from here */
 	} else if (device->goal == GOAL_SHARE && !device->decision.is_shared) {
 		device_start_look(device); /* nobody has judged it: it is never taken unseen, by whatever way it came here */
 	} else if (device->goal == GOAL_SHARE) {
@@ -401,6 +473,7 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 		break;
 	case DEVICE_ATTACHED:
 		backoff_reset(&device->backoff);
+		device->n_stuck = 0;
 		break;
 	case DEVICE_FAILED:
 		device->next_try_usec = 0;
@@ -422,6 +495,7 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 int device_new(const struct device_context *context, const struct busid *busid, const char *syspath, struct device **ret_device)
 {
 	struct device *device = calloc(1, sizeof(*device));
+	int r;
 
 	if (!device)
 		return -ENOMEM;
@@ -433,6 +507,11 @@ int device_new(const struct device_context *context, const struct busid *busid, 
 	device->seen_usec = clock_now_usec();
 	(void)usbip_host_get_devnum(context->host, busid, &device->devnum); /* 0: gone already, or not there yet */
 	snprintf(device->syspath, sizeof(device->syspath), "%s", syspath);
+	r = timer_new(context->event, &device->timer, device_on_timer, device);
+	if (r < 0) {
+		device_free(device);
+		return r;
+	}
 	*ret_device = device;
 	return 0;
 }
@@ -456,43 +535,10 @@ struct device *device_free(struct device *device)
 	return NULL;
 }
 
-static void device_on_adopted(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, arg);
-
-	if (device_job_is_stale(device))
-		return;
-	if (result < 0)
-		device_fail(device, &job->failure);
-	else
-		device_enter_state(device, DEVICE_BINDING);
-}
-
-/* A predecessor bound it: it is taken over, even if only to be given back. */
-static void device_on_found_looked(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, arg);
-
-	if (device_job_is_stale(device) || result == -ENOENT || result == -ENODEV)
-		return;
-	if (result < 0)
-		snprintf(device->decision.reason, sizeof(device->decision.reason), "its descriptors can't be read on the Pi");
-	else
-		device_take_look(device, job);
-	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
-		device->goal = GOAL_RELEASE;
-		snprintf(device->reason, sizeof(device->reason), "%s",
-			 device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
-	}
-	device_start_job(device, device_job_adopt, device_on_adopted);
-}
-
 static void device_on_foreign_looked(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, arg);
+	struct device_job *job = device_end_job(device, result, arg);
 
 	if (device_job_is_stale(device) || result < 0)
 		return;
@@ -503,9 +549,8 @@ static void device_on_foreign_looked(int result, void *arg, void *userdata)
 void device_found_bound(struct device *device, bool is_ours)
 {
 	if (is_ours) {
-		device_start_job(device, device_job_look, device_on_found_looked);
-		if (device->job)
-			device_enter_state(device, DEVICE_BINDING); /* its end goes on from there; the device counts as held from now on */
+		device->is_found = true; /* it counts as held from now on */
+		device_enter_state(device, DEVICE_BINDING);
 		return;
 	}
 	device->goal = GOAL_RELEASE;
@@ -520,6 +565,7 @@ void device_remove(struct device *device)
 	if (device->state == DEVICE_GONE)
 		return;
 	flap_list_note(device->context->flaps, &device->busid, &device->identity, now - device->seen_usec, device->n_attached > 0, now);
+	device->is_found = false;
 	device_enter_state(device, DEVICE_GONE);
 	device_finish_if_gone(device);
 }
@@ -569,7 +615,7 @@ void device_share(struct device *device)
 	device->is_by_rule = false;
 	backoff_reset(&device->backoff);
 	if (device->state == DEVICE_IGNORED || device->state == DEVICE_FAILED) {
-		if (device->hold.device_fd >= 0)
+		if (device->hold.device_fd >= 0 || device->is_found)
 			device_enter_state(device, DEVICE_BINDING);
 		else
 			device_start_look(device);
@@ -606,9 +652,14 @@ const char *device_offer_id(const struct device *device, bool *ret_is_streaming)
 	return device->offer_id;
 }
 
+bool device_is_foreign(const struct device *device)
+{
+	return !device_is_held(device) && usbip_host_is_bound(device->context->host, &device->busid);
+}
+
 bool device_is_held(const struct device *device)
 {
-	return device->hold.device_fd >= 0 || (device->job && device->state == DEVICE_BINDING);
+	return device->hold.device_fd >= 0 || device->is_found || (device->job && device->state == DEVICE_BINDING);
 }
 
 bool device_is_busy(const struct device *device)

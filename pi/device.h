@@ -104,6 +104,9 @@ bool device_has_offer(const struct device *device);
 /* The offer that the VM may know, or "" in states without one. is_streaming: its stream stands. */
 const char *device_offer_id(const struct device *device, bool *ret_is_streaming);
 
+/* Whether somebody else gave it to usbip-host (`usbip bind`): it is taken from there only if a person asks for it. */
+bool device_is_foreign(const struct device *device);
+
 /* Gets a stuck device going again: by a reset, or (is_hard) by taking its power. What is attached goes and comes back. 0, or FAILURE_BUSY, FAILURE_GONE. */
 int device_recover(struct device *device, bool is_hard, struct failure *ret_failure);
 

@@ -34,6 +34,7 @@ struct device {
 	struct stream *stream;  /* owned: of the offer, or opened ahead of it */
 	int kernel_fd;          /* owned: the stream's end for usbip-host, while the bind is still going */
 	struct failure refusal; /* what the VM said of an offer that was made while the bind was still going */
+	bool is_found;          /* a predecessor bound it, and we have not taken hold of it yet */
 	bool is_announced;      /* the stream has been told which offer it is for */
 	bool is_streaming;      /* the kernel has the stream's socket */
 	char offer_id[MESSAGE_ID_SIZE];
@@ -43,6 +44,7 @@ struct device {
 	struct backoff backoff;
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
 	unsigned n_attached, n_failed, n_resets;
+	unsigned n_stuck;       /* failures in a row that a harder way may mend */
 	unsigned n_short_lives; /* before this one, in a row: why it is held up in SEEN; else 0 */
 };
 
@@ -64,13 +66,22 @@ void device_arm_timer(struct device *device, uint64_t delay_usec);
 void device_start_job(struct device *device, job_fn fn, job_done_fn on_done);
 
 /* The first thing that an on_done does: takes the hold back. Returns the job. */
-struct device_job *device_end_job(struct device *device, void *arg);
+struct device_job *device_end_job(struct device *device, int result, void *arg);
 
 /* Whether the result came too late: it was unplugged meanwhile. */
 bool device_job_is_stale(struct device *device);
 
+/* Looks at it and decides, unless something is under way: its end must then do it. */
+void device_start_look(struct device *device);
+
+/* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
+void device_try_again(struct device *device);
+
 /* Starts the recovery that is wanted; false if none is. Its end goes on from BINDING. */
 bool device_start_recovery(struct device *device);
+
+/* Before another try: chooses a harder way where the owner's rule lets it and it is time. */
+void device_escalate(struct device *device);
 
 /* Asks the policy what it says of the device now. */
 void device_decide(struct device *device);

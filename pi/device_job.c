@@ -9,13 +9,13 @@
 #include "log.h"
 #include "sysfs.h"
 
-struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
 {
 	struct device_job *job = calloc(1, sizeof(*job));
 
 	if (!job)
 		return NULL;
-	job->host = host;
+	job->host = usbip_host_ref(host);
 	job->busid = *busid;
 	job->devnum = devnum;
 	job->hold = *hold;
@@ -28,6 +28,7 @@ void device_job_free(void *arg)
 	struct device_job *job = arg;
 
 	usbip_hold_done(&job->hold);
+	usbip_host_unref(job->host);
 	free(job);
 }
 
@@ -89,13 +90,26 @@ static int job_check_number(struct device_job *job)
 
 	if (r == 0 && (devnum == job->devnum || devnum == 0 || job->devnum == 0))
 		return 0;
+	if (r < 0 && r != -ENOENT && r != -ENODEV) {
+		failure_set(&job->failure, FAILURE_KERNEL, NULL, "%s: its number can't be read: %s", job->busid.text, strerror(-r));
+		return r;
+	}
 	return failure_set(&job->failure, FAILURE_GONE, NULL, "%s: another device is in its place now", job->busid.text);
+}
+
+/* Another device was bound in its place, and the hold is on the one before: that one's would not keep the entry's pointer good. */
+static void job_give_back_stranger(struct device_job *job)
+{
+	struct failure failure;
+
+	usbip_hold_done(&job->hold);
+	if (usbip_host_adopt(job->host, &job->busid, &job->hold) >= 0)
+		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
 }
 
 int device_job_bind(void *arg)
 {
 	struct device_job *job = arg;
-	struct failure failure;
 	int r = job_check_number(job);
 
 	if (r == 0)
@@ -104,7 +118,7 @@ int device_job_bind(void *arg)
 		return r;
 	r = job_check_number(job); /* now it can't go unseen any more: the hold keeps its number */
 	if (r < 0)
-		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
+		job_give_back_stranger(job);
 	return r;
 }
 
@@ -129,8 +143,11 @@ static int job_fail_reset(struct device_job *job, int error, const char *what)
 int device_job_reset(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_reset(job->host, &job->busid);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = usbip_host_reset(job->host, &job->busid);
 	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it") : 0;
 }
 
@@ -149,8 +166,11 @@ int device_job_cycle_power(void *arg)
 {
 	struct device_job *job = arg;
 	_cleanup_close_ int fd = usbip_host_open_device(job->host, &job->busid);
-	int r = fd < 0 ? fd : hub_port_cycle(fd);
+	int r = job_check_number(job);
 
+	if (r < 0)
+		return r;
+	r = fd < 0 ? fd : hub_port_cycle(fd);
 	if (r == -EOPNOTSUPP) {
 		log_info("%s: its hub can't switch its power; it is reset and bound anew", job->busid.text);
 		return job_rebind_with_reset(job);
@@ -163,11 +183,12 @@ int device_job_adopt(void *arg)
 	struct device_job *job = arg;
 	int r = job_check_number(job);
 
-	if (r < 0)
-		return r;
-	r = usbip_host_adopt(job->host, &job->busid, &job->hold);
-	if (r < 0)
+	if (r == 0)
+		r = usbip_host_adopt(job->host, &job->busid, &job->hold);
+	if (r == -ENODEV || r == -ENOENT)
 		failure_set(&job->failure, FAILURE_GONE, NULL, "%s: no longer with usbip-host", job->busid.text);
+	else if (r < 0)
+		failure_set(&job->failure, FAILURE_KERNEL, NULL, "%s: it could not be taken over: %s", job->busid.text, strerror(-r));
 	return r;
 }
 

@@ -8,7 +8,7 @@
 
 /* What a device needs of the kernel and what may block there: each is the body of a job (job.h). */
 struct device_job {
-	const struct usbip_host *host; /* borrowed: outlives the daemon's jobs */
+	struct usbip_host *host; /* referenced */
 	struct busid busid;
 	struct usbip_hold hold; /* owned */
 	struct failure failure;
@@ -20,7 +20,7 @@ struct device_job {
 };
 
 /* A job's argument, with the hold moved into it. NULL without memory. */
-struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold);
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold);
 
 /* For job_start(). */
 void device_job_free(void *job);

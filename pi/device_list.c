@@ -90,23 +90,23 @@ struct device_list *device_list_free(struct device_list *list)
 	return NULL;
 }
 
-struct device *device_list_add(struct device_list *list, const struct busid *busid, const char *syspath)
+int device_list_add(struct device_list *list, const struct busid *busid, const char *syspath, struct device **ret_device)
 {
 	struct entry *entry;
 
 	if (list->n_entries >= DEVICE_LIST_MAX) {
 		log_error("%s: more than %d USB devices; it is left alone", busid->text, DEVICE_LIST_MAX);
-		return NULL;
+		return -ENOSPC;
 	}
 	entry = calloc(1, sizeof(*entry));
 	if (!entry || device_new(list->context, busid, syspath, &entry->device) < 0) {
-		log_error("%s: out of memory; it is left alone", busid->text);
 		free(entry);
-		return NULL;
+		return -ENOMEM;
 	}
 	TAILQ_INSERT_TAIL(&list->entries, entry, entry);
 	list->n_entries++;
-	return entry->device;
+	*ret_device = entry->device;
+	return 0;
 }
 
 struct device *device_list_find(struct device_list *list, const struct busid *busid)

@@ -13,8 +13,8 @@ int device_list_new(const struct device_context *context, struct device_list **r
 /* Frees the devices too, as they are. Takes NULL, returns NULL. */
 struct device_list *device_list_free(struct device_list *list);
 
-/* A device that was just found. NULL, with the reason logged, when there are too many or no memory. */
-struct device *device_list_add(struct device_list *list, const struct busid *busid, const char *syspath);
+/* A device that was just found. -ENOSPC when there are too many (which is logged), -ENOMEM. */
+int device_list_add(struct device_list *list, const struct busid *busid, const char *syspath, struct device **ret_device);
 
 /* What is plugged in there now, or NULL; never a GONE one. */
 struct device *device_list_find(struct device_list *list, const struct busid *busid);

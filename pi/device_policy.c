@@ -38,7 +38,7 @@ void device_reconsider(struct device *device)
 	if (!device->decision.is_shared)
 		device_keep_here(device);
 	else if (device->state == DEVICE_IGNORED || device->goal == GOAL_RELEASE) {
-		if (link_get_state(device->context->link) != LINK_UNPAIRED)
+		if (link_get_state(device->context->link) != LINK_UNPAIRED && !device_is_foreign(device))
 			device_share(device);
 	} else if (strcmp(old.name, device->decision.name) != 0) {
 		device_send_name(device);

@@ -2,6 +2,7 @@
 
 #include "daemon.h"
 #include "device_internal.h"
+#include "job.h"
 
 static const char *const STATE_NAMES[] = {
 	[DEVICE_SEEN] = "SEEN",       [DEVICE_IGNORED] = "IGNORED",   [DEVICE_BINDING] = "BINDING", [DEVICE_READY] = "READY",
@@ -16,7 +17,13 @@ const char *device_state_to_string(enum device_state state)
 void device_describe(const struct device *device, char *buffer, size_t size)
 {
 	const struct attached *attached = device->attached;
+	struct job_step step;
 
+	if (job_is_long(device->job, &step)) {
+		snprintf(buffer, size, "the Pi's kernel has not returned from \"%s\" for %llu s", step.step,
+			 (unsigned long long)(step.usec / USEC_PER_SEC));
+		return;
+	}
 	switch (device->state) {
 	case DEVICE_SEEN:
 		if (device->n_short_lives)

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -96,7 +97,7 @@ static int on_setting(const char *key, const char *value, unsigned line, char *e
 	(void)expected;
 	(void)size;
 	if (strcmp(key, "PORTAL_PORT") == 0)
-		(void)sscanf(value, "%5u", &settings->port);
+		settings->port = (unsigned)strtoul(value, NULL, 10);
 	if (strcmp(key, "PORTAL_ADDRESS") == 0 && *value && strcmp(value, "127.0.0.1") != 0)
 		settings->is_elsewhere = true;
 	return 0;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "backoff.h"
+#include "blocked.h"
 #include "cleanup.h"
 #include "device_list.h"
 #include "follow.h"
@@ -20,12 +22,16 @@
 #define EXPORTER_MAX_JOBS 64
 #define EXPORTER_EVENTS   256
 #define STOP_LIMIT_USEC   (8 * UINT64_C(1000000))
+#define LOOK_AGAIN_USEC   UINT64_C(1000000)
+#define RELOAD_MIN_USEC   UINT64_C(1000000)
+#define RELOAD_MAX_USEC   UINT64_C(60000000)
 
 struct exporter {
 	struct daemon *daemon; /* borrowed: outlives us */
 	struct exporter_options options;
 	char key_path[256], held_path[256];
-	char *held;                /* owned: what the file at held_path says */
+	char *held;                /* owned: what was last written to held_path */
+	char *former;              /* owned: what it says while devices are enumerated */
 	struct job_runner *jobs;   /* owned */
 	struct usbip_host *host;   /* owned */
 	struct policy *policy;     /* owned */
@@ -38,9 +44,14 @@ struct exporter {
 	struct login_pair *login_pair;  /* owned */
 	struct event_log *events;       /* owned */
 	struct uevent_monitor *monitor; /* owned */
+	sd_event_source *look_timer;    /* owned */
+	sd_event_source *reload_timer;  /* owned */
 	sd_event_source *stop_timer;    /* owned */
 	struct device_context context;
 	struct vm_config config;
+	struct backoff reload_backoff;
+	unsigned n_problems;         /* of the configuration as it was read last */
+	bool is_reading_again;       /* by itself, after a trouble that was told */
 	struct spare *spare;         /* owned */
 	struct flap_list *flaps;     /* owned */
 	struct device_list *devices; /* owned */
@@ -49,14 +60,25 @@ struct exporter {
 	uint32_t instance; /* drawn at start: offer ids of two exporters never meet */
 	uint64_t n_offers, sync_seq;
 	bool is_starting; /* what a predecessor held is still being found */
+	bool has_missed;  /* a device, for want of memory */
 	bool is_stopping;
 };
+
+static int exporter_on_look(sd_event_source *source, uint64_t usec, void *userdata);
+static int exporter_on_reload(sd_event_source *source, uint64_t usec, void *userdata);
+static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void *userdata);
 
 #define FOR_EACH_DEVICE(exporter, device)                                                 \
 	for (struct device *device = device_list_next((exporter)->devices, NULL); device; \
 	     device = device_list_next((exporter)->devices, device))
 
 /* ---- what devices say ---- */
+
+/* Something was missed, about a device or in the run directory: all are looked at anew, in a moment, when there is memory again. */
+static void exporter_look_later(struct exporter *exporter)
+{
+	timer_arm(exporter->daemon->event, &exporter->look_timer, LOOK_AGAIN_USEC, exporter_on_look, exporter);
+}
 
 /* So that a successor knows which devices at usbip-host are ours (reconciled with sysfs at its start). */
 static void exporter_write_held(struct exporter *exporter)
@@ -79,10 +101,14 @@ static void exporter_write_held(struct exporter *exporter)
 	if (exporter->held && strcmp(exporter->held, text) == 0)
 		return;
 	free(exporter->held);
-	exporter->held = strdup(text);
+	exporter->held = NULL; /* the next change writes it again */
 	r = held_file_write(exporter->held_path, text, size);
-	if (r < 0)
-		log_warning("%s can't be written: %s", exporter->held_path, strerror(-r));
+	if (r == 0) {
+		exporter->held = strdup(text);
+		return;
+	}
+	log_warning("%s can't be written: %s", exporter->held_path, strerror(-r));
+	exporter_look_later(exporter); /* and with it, it is written again */
 }
 
 static void exporter_check_stop(struct exporter *exporter)
@@ -229,6 +255,18 @@ static void exporter_on_link_lost(void *userdata)
 
 /* ---- what the kernel says ---- */
 
+static struct device *exporter_add_device(struct exporter *exporter, const struct busid *busid, const char *syspath)
+{
+	struct device *device = NULL;
+
+	if (device_list_add(exporter->devices, busid, syspath, &device) == -ENOMEM) {
+		log_error("%s: out of memory; it is looked at again", busid->text);
+		exporter->has_missed = true;
+		exporter_look_later(exporter);
+	}
+	return device;
+}
+
 void exporter_handle_uevent(struct exporter *exporter, const struct uevent *uevent)
 {
 	struct device *device;
@@ -243,7 +281,7 @@ void exporter_handle_uevent(struct exporter *exporter, const struct uevent *ueve
 			break; /* found by enumeration before its event came */
 		if (device)
 			device_remove(device); /* its `remove` was lost */
-		device = device_list_add(exporter->devices, &busid, uevent->syspath);
+		device = exporter_add_device(exporter, &busid, uevent->syspath);
 		if (!device)
 			break;
 		link_kick(exporter->link, false);
@@ -251,7 +289,7 @@ void exporter_handle_uevent(struct exporter *exporter, const struct uevent *ueve
 		break;
 	case UEVENT_BIND:
 		if (!device)
-			device = device_list_add(exporter->devices, &busid, uevent->syspath);
+			device = exporter_add_device(exporter, &busid, uevent->syspath);
 		if (device && strcmp(uevent->driver, "usb") == 0 && !exporter->is_stopping)
 			device_list_look(exporter->devices, device);
 		break;
@@ -276,14 +314,14 @@ static void exporter_on_enumerated(const struct busid *busid, const char *syspat
 {
 	struct exporter *exporter = userdata;
 	struct device *device = device_list_find(exporter->devices, busid);
-	bool is_ours = held_file_has(exporter->held_path, busid);
+	bool is_ours = held_lines_have(exporter->former, busid);
 
 	if (device) { /* its `add` came, and maybe its `bind` was among what was lost */
 		if (device_get_state(device) == DEVICE_SEEN && strcmp(driver, "usb") == 0)
 			device_list_look(exporter->devices, device);
 		return;
 	}
-	device = device_list_add(exporter->devices, busid, syspath);
+	device = exporter_add_device(exporter, busid, syspath);
 	if (!device)
 		return;
 	if (strcmp(driver, "usbip-host") == 0)
@@ -292,16 +330,47 @@ static void exporter_on_enumerated(const struct busid *busid, const char *syspat
 		device_list_look(exporter->devices, device);
 }
 
-/* The kernel dropped events: what is gone, or another one by now, is found by its number, what is new by enumeration. */
-static void exporter_on_overrun(void *userdata)
+static void exporter_enumerate(struct exporter *exporter)
 {
-	struct exporter *exporter = userdata;
+	int r = held_file_read(exporter->held_path, &exporter->former);
 
-	log_warning("the kernel dropped device events; looking at all devices anew");
+	exporter->has_missed = false;
+	if (r == 0)
+		r = usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
+	if (r == 0 && exporter->has_missed)
+		r = -ENOMEM;
+	free(exporter->former);
+	exporter->former = NULL;
+	if (r < 0) {
+		log_warning("not every USB device could be looked at: %s; it is tried again", strerror(-r));
+		exporter_look_later(exporter);
+		return;
+	}
+	exporter->is_starting = false;
+	exporter_write_held(exporter);
+}
+
+/* What is gone, or another one by now, is found by its number, what is new by enumeration. */
+static void exporter_look(struct exporter *exporter)
+{
 	FOR_EACH_DEVICE(exporter, device)
 	if (!device_is_current(device))
 		device_remove(device);
-	usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
+	exporter_enumerate(exporter);
+}
+
+static int exporter_on_look(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	exporter_look(userdata);
+	return 0;
+}
+
+static void exporter_on_overrun(void *userdata)
+{
+	log_warning("the kernel dropped device events; looking at all devices anew");
+	exporter_look(userdata);
 }
 
 /* ---- start and end ---- */
@@ -310,8 +379,17 @@ static void exporter_on_config_problem(const struct config_problem *problem, voi
 {
 	struct exporter *exporter = userdata;
 
+	exporter->n_problems++;
+	if (exporter->is_reading_again)
+		return; /* told before */
 	log_warning("%s", problem->text);
 	event_log_add(exporter->events, "config", NULL, "PROBLEM", problem->text);
+}
+
+/* A file that could not be read, or a key that libssh could not take (out of memory says the same as no key): in a moment it may be otherwise. */
+static void exporter_reload_later(struct exporter *exporter)
+{
+	timer_arm(exporter->daemon->event, &exporter->reload_timer, backoff_next(&exporter->reload_backoff), exporter_on_reload, exporter);
 }
 
 static void exporter_share_all(void *userdata)
@@ -319,7 +397,8 @@ static void exporter_share_all(void *userdata)
 	struct exporter *exporter = userdata;
 
 	FOR_EACH_DEVICE(exporter, device)
-	device_share(device);
+	if (!device_is_foreign(device))
+		device_share(device);
 }
 
 static void exporter_release_all(void *userdata)
@@ -333,11 +412,21 @@ static void exporter_release_all(void *userdata)
 static void exporter_reload_pairing(struct exporter *exporter)
 {
 	struct vm_config config;
-	int r = vm_config_load(exporter->options.config_path, exporter_on_config_problem, exporter, &config);
+	int r;
 
+	exporter->n_problems = 0;
+	r = vm_config_load(exporter->options.config_path, exporter_on_config_problem, exporter, &config);
 	if (r < 0) {
-		log_error("%s can't be read: %s; the pairing stays as it was", exporter->options.config_path, strerror(-r));
+		log_error("%s can't be read: %s; the pairing stays as it was, and it is tried again", exporter->options.config_path,
+			  strerror(-r));
+		exporter_reload_later(exporter);
 		return;
+	}
+	if (exporter->n_problems > 0 && !vm_config_is_paired(&config)) {
+		exporter_reload_later(exporter);
+	} else {
+		timer_disarm(exporter->reload_timer);
+		backoff_reset(&exporter->reload_backoff);
 	}
 	if (vm_config_equal(&config, &exporter->config))
 		return;
@@ -349,6 +438,18 @@ static void exporter_reload_pairing(struct exporter *exporter)
 	link_configure(exporter->link, &config);
 	if (vm_config_is_paired(&config))
 		exporter_share_all(exporter);
+}
+
+static int exporter_on_reload(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct exporter *exporter = userdata;
+
+	(void)source;
+	(void)usec;
+	exporter->is_reading_again = true;
+	exporter_reload_pairing(exporter);
+	exporter->is_reading_again = false;
+	return 0;
 }
 
 static void exporter_on_rules(void *userdata)
@@ -424,6 +525,13 @@ static int exporter_init(struct exporter *exporter)
 	struct failure failure;
 	int r;
 
+	r = timer_new(event, &exporter->look_timer, exporter_on_look, exporter);
+	if (r >= 0)
+		r = timer_new(event, &exporter->reload_timer, exporter_on_reload, exporter);
+	if (r >= 0)
+		r = timer_new(event, &exporter->stop_timer, exporter_on_stop_timeout, exporter);
+	if (r < 0)
+		return r;
 	if (getrandom(&exporter->instance, sizeof(exporter->instance), 0) != sizeof(exporter->instance))
 		return -errno;
 	exporter->synced = calloc(MESSAGE_MAX_OFFERS, sizeof(*exporter->synced));
@@ -464,10 +572,8 @@ static int exporter_start(struct exporter *exporter)
 		return r;
 	exporter_reload_pairing(exporter);
 	exporter->is_starting = true;
-	r = usbip_host_enumerate(exporter->host, exporter_on_enumerated, exporter);
-	exporter->is_starting = false;
-	exporter_write_held(exporter);
-	return r;
+	exporter_enumerate(exporter);
+	return 0;
 }
 
 int exporter_new(struct daemon *daemon, const struct exporter_options *options, struct exporter **ret_exporter)
@@ -479,6 +585,7 @@ int exporter_new(struct daemon *daemon, const struct exporter_options *options, 
 		return -ENOMEM;
 	exporter->daemon = daemon;
 	exporter->options = *options;
+	exporter->reload_backoff = (struct backoff){ .min_usec = RELOAD_MIN_USEC, .max_usec = RELOAD_MAX_USEC };
 	exporter->policy_options = (struct policy_options){ .modules_dir = options->modules_dir,
 							    .rules_path = options->rules_path ? options->rules_path : DEVICES_CONFIG_PATH,
 							    .sysfs_root = options->sysfs_root,
@@ -510,13 +617,13 @@ struct exporter *exporter_free(struct exporter *exporter)
 	follow_free(exporter->follow);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
-	/* A thread that is stuck in the kernel still needs the host: then it is left to the process' end. */
-	if (!exporter->jobs || job_runner_count(exporter->jobs) == 0)
-		usbip_host_free(exporter->host);
 	job_runner_free(exporter->jobs);
+	usbip_host_unref(exporter->host); /* a thread that is stuck in the kernel has its own reference */
 	rulebook_free(exporter->rulebook);
 	policy_free(exporter->policy);
 	event_log_free(exporter->events);
+	sd_event_source_disable_unref(exporter->look_timer);
+	sd_event_source_disable_unref(exporter->reload_timer);
 	sd_event_source_disable_unref(exporter->stop_timer);
 	free(exporter->synced);
 	free(exporter->held);
@@ -631,8 +738,8 @@ json_t *exporter_to_json(struct exporter *exporter)
 	(void)machine_id(id, sizeof(id));
 	machine_name(name, sizeof(name));
 	exporter_for_each(exporter, exporter_append_device, devices);
-	object = json_pack("{s:s, s:s, s:s, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
-			   link_to_json(exporter->link), "devices", devices);
+	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
+			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
 	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
 	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
 	return object;

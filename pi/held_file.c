@@ -1,5 +1,6 @@
 #include "held_file.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/types.h>
 
@@ -13,16 +14,28 @@ int held_file_write(const char *path, const char *lines, size_t size)
 	return file_write_atomic(path, lines, size, 0644);
 }
 
-bool held_file_has(const char *path, const struct busid *busid)
+int held_file_read(const char *path, char **ret_lines)
 {
-	_cleanup_free_ char *content = NULL;
-	char *rest, *line;
+	ssize_t size = file_read(path, HELD_MAX_SIZE, ret_lines);
 
-	if (file_read(path, HELD_MAX_SIZE, &content) < 0)
-		return false;
-	rest = content;
-	while ((line = strsep(&rest, "\n")))
-		if (strcmp(line, busid->text) == 0)
+	if (size >= 0)
+		return 0;
+	if (size != -ENOENT && size != -EFBIG)
+		return (int)size;
+	*ret_lines = strdup(""); /* none, or not written by us */
+	return *ret_lines ? 0 : -ENOMEM;
+}
+
+bool held_lines_have(const char *lines, const struct busid *busid)
+{
+	size_t length = strlen(busid->text);
+
+	while (*lines) {
+		size_t line = strcspn(lines, "\n");
+
+		if (line == length && memcmp(lines, busid->text, length) == 0)
 			return true;
+		lines += line + (lines[line] == '\n');
+	}
 	return false;
 }

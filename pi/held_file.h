@@ -11,5 +11,8 @@
 /* Replaces the file atomically. 0 or negative errno. */
 int held_file_write(const char *path, const char *lines, size_t size);
 
-/* Whether the file has that bus id as a whole line. */
-bool held_file_has(const char *path, const struct busid *busid);
+/* What the file at path says: the caller's, "" without the file. 0 or negative errno. */
+int held_file_read(const char *path, char **ret_lines);
+
+/* Whether it names that bus id. */
+bool held_lines_have(const char *lines, const struct busid *busid);

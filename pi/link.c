@@ -339,13 +339,28 @@ static bool link_give_up_handler(struct link *link)
 	return true;
 }
 
+/* This machine was asleep (or held up) and its clock went on: what the VM said meanwhile is still to be read, so it gets the time until the next beat. */
+static void link_forgive_sleep(struct link *link, uint64_t late_usec)
+{
+	uint64_t beat_usec = patience_to_beat(link->config.patience_ms) * USEC_PER_MSEC, now = clock_now_usec(), earliest;
+
+	if (late_usec < beat_usec)
+		return;
+	log_info("link to %s: this machine was asleep for %u s", link->config.host, (unsigned)(late_usec / USEC_PER_SEC));
+	earliest = now - link->config.patience_ms * 2 * USEC_PER_MSEC + beat_usec;
+	if (link->heard_usec < earliest)
+		link->heard_usec = earliest;
+	if (link->state == LINK_UP)
+		link_send_ping(link);
+}
+
 static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	const struct message beat = { .type = MESSAGE_BEAT };
 	struct link *link = userdata;
 
 	(void)source;
-	(void)usec;
+	link_forgive_sleep(link, clock_now_usec() - usec);
 	link_arm_beat(link);
 	transport_look(link->transport);
 	if (link->state != LINK_UP || link_give_up_handler(link))
@@ -384,6 +399,17 @@ static void link_on_transport_down(const struct failure *failure, void *userdata
 	link_fail(userdata, failure);
 }
 
+/* If it was never made, for want of memory or space at the start, the next try has one. */
+static void link_fail_without_key(struct link *link)
+{
+	struct failure failure;
+
+	if (transport_key_ensure(link->key_path, &failure) < 0)
+		link_fail(link, &failure);
+	else
+		link_fail_with(link, FAILURE_INTERNAL, "the Pi's own SSH key can't be read");
+}
+
 static void link_on_connected(int fd, const char *address, const struct failure *failure, void *userdata)
 {
 	static const struct transport_handlers handlers = { .on_step = link_on_transport_step, .on_down = link_on_transport_down };
@@ -403,8 +429,12 @@ static void link_on_connected(int fd, const char *address, const struct failure 
 	link->connector = connector_free(link->connector);
 	link->step_usec[STEP_TCP] = clock_now_usec();
 	r = transport_new(link->event, fd, &options, &handlers, link, &link->transport);
+	if (r == -ENOKEY) {
+		link_fail_without_key(link);
+		return;
+	}
 	if (r < 0) {
-		link_fail_with(link, FAILURE_INTERNAL, r == -ENOKEY ? "the Pi's own SSH key can't be read" : "SSH could not be started");
+		link_fail_with(link, FAILURE_INTERNAL, "SSH could not be started");
 		return;
 	}
 	link_enter_state(link, LINK_AUTHENTICATING);
@@ -450,10 +480,25 @@ static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void 
 
 /* ---- for the exporter ---- */
 
+/* Made before they are needed: no try and no limit is lost for want of memory. */
+static int link_make_timers(struct link *link)
+{
+	int r = timer_new(link->event, &link->retry_timer, link_on_retry, link);
+
+	if (r >= 0)
+		r = timer_new(link->event, &link->attempt_timer, link_on_attempt_timeout, link);
+	if (r >= 0)
+		r = timer_new(link->event, &link->beat_timer, link_on_beat, link);
+	if (r >= 0)
+		r = timer_new(link->event, &link->control_timer, link_on_control_retry, link);
+	return r;
+}
+
 int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, const struct link_handlers *handlers, void *userdata,
 	     struct link **ret_link)
 {
 	struct link *link = calloc(1, sizeof(*link));
+	int r;
 
 	if (!link)
 		return -ENOMEM;
@@ -466,6 +511,11 @@ int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, con
 			       .handlers = *handlers,
 			       .userdata = userdata };
 	snprintf(link->key_path, sizeof(link->key_path), "%s", key_path);
+	r = link_make_timers(link);
+	if (r < 0) {
+		link_free(link);
+		return r;
+	}
 	*ret_link = link;
 	return 0;
 }

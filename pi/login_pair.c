@@ -111,8 +111,11 @@ static void login_start_job(struct login_pair *login_pair, enum login_state stat
 	struct failure failure;
 
 	login_pair->state = state;
-	if (job_start(login_pair->jobs, fn, TAKE_PTR(login_pair->work), login_work_free, on_done, login_pair, &login_pair->job) >= 0)
+	if (job_start(login_pair->jobs, "pairing by login", fn, login_pair->work, login_work_free, on_done, login_pair, &login_pair->job) >=
+	    0) {
+		login_pair->work = NULL; /* the job's */
 		return;
+	}
 	login_pair->job = NULL;
 	failure_set(&failure, FAILURE_INTERNAL, NULL, "out of memory");
 	login_finish(login_pair, NULL, &failure);

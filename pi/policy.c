@@ -227,6 +227,7 @@ static bool policy_has_acm(const struct descriptors *descriptors)
 static void policy_decide_without_index(const struct descriptors *descriptors, int error, struct policy_decision *decision)
 {
 	decision->is_shared = policy_has_acm(descriptors);
+	decision->is_unsure = !decision->is_shared && error != -ENOENT;
 	if (decision->is_shared)
 		snprintf(decision->reason, sizeof(decision->reason), "serial driver cdc_acm, by its USB class");
 	else
@@ -281,6 +282,7 @@ static void policy_apply(struct policy *policy, const struct rule *rule, const s
 	snprintf(decision->rule, sizeof(decision->rule), "%.120s:%u: %.110s", policy->options->rules_path, rule->line, text);
 	memcpy(decision->name, rule->name, sizeof(decision->name));
 	decision->is_reset = rule->is_reset;
+	decision->recover = rule->recover;
 	switch ((enum policy_action)rule->action) {
 	case POLICY_SHARE:
 		decision->is_shared = true;

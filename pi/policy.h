@@ -31,8 +31,10 @@ struct policy_device {
 struct policy_decision {
 	bool is_shared;
 	bool is_asking;            /* it waits for the owner's yes; is_shared is false */
+	bool is_unsure;            /* what decides could not be read: ask again later; is_shared is false */
 	bool is_never;             /* no rule can share it */
 	bool is_reset;             /* by the rule: reset it before it is shared */
+	enum rule_recover recover; /* by the rule: how far to go where attaching fails again and again */
 	char reason[192];          /* "serial driver ftdi_sio", "a hub", "a rule shares it" ... */
 	char rule[256];            /* "/etc/usbpush/devices.conf:3: share 0403:*"; empty where none decided */
 	char name[RULE_NAME_SIZE]; /* the owner's; empty without */

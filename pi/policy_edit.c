@@ -99,6 +99,7 @@ static int edit_prepare(const struct policy *policy, const struct policy_device 
 		edit.is_replacing = rule_matches_equal(decides, &own) || decides->name[0];
 		own.action = decides->action;
 		own.is_reset = decides->is_reset;
+		own.recover = decides->recover;
 	}
 	edit.rule = decides && edit.is_replacing ? *decides : own;
 	*ret_edit = edit;

@@ -31,8 +31,7 @@ static int spare_on_timer(sd_event_source *source, uint64_t usec, void *userdata
 
 static void spare_refill_later(struct spare *spare)
 {
-	if (timer_arm(spare->event, &spare->timer, REFILL_USEC, spare_on_timer, spare) < 0)
-		log_error("out of memory; streams are opened when they are needed");
+	timer_arm(spare->event, &spare->timer, REFILL_USEC, spare_on_timer, spare);
 }
 
 /* Nobody announced it, so nobody says OK. */
@@ -63,10 +62,16 @@ static void spare_open(struct spare *spare)
 int spare_new(sd_event *event, struct spare **ret_spare)
 {
 	struct spare *spare = calloc(1, sizeof(*spare));
+	int r;
 
 	if (!spare)
 		return -ENOMEM;
 	spare->event = event;
+	r = timer_new(event, &spare->timer, spare_on_timer, spare);
+	if (r < 0) {
+		free(spare);
+		return r;
+	}
 	*ret_spare = spare;
 	return 0;
 }

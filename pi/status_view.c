@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "blocked.h"
 #include "table.h"
 
 static const char *text_of(const json_t *object, const char *key)
@@ -131,6 +132,7 @@ void status_view_print(const json_t *status, FILE *stream, bool is_coloured)
 	if (json_is_object(problem))
 		fprintf(stream, "%sProblem%s  %s. %s\n", table_color_start(TABLE_RED, is_coloured), table_color_end(is_coloured),
 			text_of(problem, "text"), text_of(problem, "cure"));
+	blocked_print(json_object_get(status, "blocked"), stream, is_coloured);
 	print_link(json_object_get(status, "link"), stream, is_coloured);
 	print_found_vms(status, stream);
 	fputc('\n', stream);

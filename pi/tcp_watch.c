@@ -127,11 +127,17 @@ void tcp_watch_look(struct tcp_watch *watch)
 int tcp_watch_new(sd_event *event, int fd, uint32_t limit_msec, tcp_watch_fn on_dead, void *userdata, struct tcp_watch **ret_watch)
 {
 	struct tcp_watch *watch = calloc(1, sizeof(*watch));
+	int r;
 
 	if (!watch)
 		return -ENOMEM;
 	*watch = (struct tcp_watch){ .event = event, .fd = fd, .limit_msec = limit_msec, .on_dead = on_dead, .userdata = userdata };
 	watch->idle_usec = watch->in_order_usec = clock_now_usec();
+	r = timer_new(event, &watch->timer, tcp_watch_on_timer, watch);
+	if (r < 0) {
+		free(watch);
+		return r;
+	}
 	tcp_watch_look(watch);
 	*ret_watch = watch;
 	return 0;

@@ -96,8 +96,10 @@ ssize_t transport_channel_write(struct transport_channel *channel, const char *d
 	transport_schedule(transport);
 	if (n == SSH_AGAIN)
 		n = 0;
-	if (n < 0)
+	if (n < 0) {
+		channel->has_ended = true; /* told as any other end */
 		return -EPIPE;
+	}
 	transport->bytes_out += (uint64_t)n;
 	if ((size_t)n < size)
 		channel->wants_write = true;

@@ -27,12 +27,15 @@ int transport_key_ensure(const char *path, struct failure *ret_failure)
 
 	if (access(path, F_OK) == 0)
 		return 0;
+	if (errno != ENOENT)
+		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file and its directory.", "%s: %s", path,
+				   strerror(errno));
 	if (ssh_pki_generate(SSH_KEYTYPE_ED25519, 0, &key) != SSH_OK ||
 	    ssh_pki_export_privkey_base64(key, NULL, NULL, NULL, &text) != SSH_OK)
 		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "no SSH key could be made");
-	r = file_write_atomic(path, text, strlen(text), 0600);
+	r = file_write_new(path, text, strlen(text), 0600); /* the VM knows the old one: never over that */
 	explicit_bzero(text, strlen(text));
-	if (r < 0)
+	if (r < 0 && r != -EEXIST)
 		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the directory's owner and free space.",
 				   "%s: the SSH key could not be written: %s", path, strerror(-r));
 	return 0;

@@ -19,7 +19,8 @@
 #define DRIVERS "bus/usb/drivers/"
 
 struct usbip_host {
-	int sysfs_fd, dev_fd; /* owned */
+	unsigned n_references; /* of several threads */
+	int sysfs_fd, dev_fd;  /* owned */
 };
 
 int usbip_host_new(const char *sysfs_root, const char *dev_root, struct usbip_host **ret_host)
@@ -28,20 +29,27 @@ int usbip_host_new(const char *sysfs_root, const char *dev_root, struct usbip_ho
 
 	if (!host)
 		return -ENOMEM;
+	host->n_references = 1;
 	host->sysfs_fd = sysfs_open_dir(AT_FDCWD, sysfs_root);
 	host->dev_fd = sysfs_open_dir(AT_FDCWD, dev_root);
 	if (host->sysfs_fd < 0 || host->dev_fd < 0) {
 		int r = host->sysfs_fd < 0 ? host->sysfs_fd : host->dev_fd;
-		usbip_host_free(host);
+		usbip_host_unref(host);
 		return r;
 	}
 	*ret_host = host;
 	return 0;
 }
 
-struct usbip_host *usbip_host_free(struct usbip_host *host)
+struct usbip_host *usbip_host_ref(struct usbip_host *host)
 {
-	if (!host)
+	__atomic_add_fetch(&host->n_references, 1, __ATOMIC_RELAXED);
+	return host;
+}
+
+struct usbip_host *usbip_host_unref(struct usbip_host *host)
+{
+	if (!host || __atomic_sub_fetch(&host->n_references, 1, __ATOMIC_ACQ_REL) > 0)
 		return NULL;
 	close_fd(host->sysfs_fd);
 	close_fd(host->dev_fd);
@@ -145,6 +153,7 @@ int usbip_host_enumerate(const struct usbip_host *host,
 	int fd = sysfs_open_dir(host->sysfs_fd, "bus/usb/devices");
 	_cleanup_closedir_ DIR *directory = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
+	int r = 0;
 
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd; /* a kernel without USB: usbip_host_check() tells it */
@@ -152,16 +161,22 @@ int usbip_host_enumerate(const struct usbip_host *host,
 		close_fd(fd);
 		return -ENOMEM;
 	}
-	while ((entry = readdir(directory))) {
+	while ((errno = 0, entry = readdir(directory))) {
 		char syspath[PATH_MAX + 8], driver[64];
 		struct busid busid;
+		int err;
 
-		if (busid_parse(entry->d_name, &busid) < 0 || host_read_driver(host, &busid, driver, sizeof(driver)) < 0)
-			continue; /* a root hub, an interface; or unplugged since */
+		if (busid_parse(entry->d_name, &busid) < 0)
+			continue; /* a root hub, an interface */
+		err = host_read_driver(host, &busid, driver, sizeof(driver));
+		if (err < 0) {
+			r = err == -ENOENT || err == -ENODEV ? r : err; /* those say: unplugged since */
+			continue;
+		}
 		host_read_syspath(fd, entry->d_name, syspath, sizeof(syspath));
 		fn(&busid, syspath, driver, userdata);
 	}
-	return 0;
+	return errno ? -errno : r;
 }
 
 static int host_open_node(const struct usbip_host *host, int device_fd, int flags)

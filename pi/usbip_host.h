@@ -23,16 +23,20 @@ enum usbip_host_status {
 	USBIP_HOST_ERROR = 3,     /* unusable until bound anew */
 };
 
-/* sysfs_root "/sys", dev_root "/dev"; tests pass trees of their own. The object is the caller's. */
+/* sysfs_root "/sys", dev_root "/dev"; tests pass trees of their own. The reference is the caller's. */
 int usbip_host_new(const char *sysfs_root, const char *dev_root, struct usbip_host **ret_host);
 
+/* One more reference, for a job's thread, which may outlive all others. Returns host. */
+struct usbip_host *usbip_host_ref(struct usbip_host *host);
+
 /* Takes NULL, returns NULL. */
-struct usbip_host *usbip_host_free(struct usbip_host *host);
+struct usbip_host *usbip_host_unref(struct usbip_host *host);
 
 /* Opens the directory of a device; the fd is the caller's. -ENOENT: unplugged. */
 int usbip_host_open_device(const struct usbip_host *host, const struct busid *busid);
 
-/* Calls fn for each device that is plugged in, with its path ("/sys/devices/...") and its driver ("" without one). 0 or negative errno. */
+/* Calls fn for each device that is plugged in, with its path ("/sys/devices/...") and its driver ("" without one). 0; a negative
+ * errno if it may have missed one. */
 int usbip_host_enumerate(const struct usbip_host *host,
 			 void (*fn)(const struct busid *busid, const char *syspath, const char *driver, void *userdata), void *userdata);
 

@@ -147,8 +147,10 @@ static void owner_start(struct owner *owner, const char *setting, const char *pa
 	*job = (struct owner_job){ .owner = owner, .on_done = on_done, .userdata = userdata };
 	snprintf(job->password, sizeof(job->password), "%s", password);
 	snprintf(job->setting, sizeof(job->setting), "%s", setting);
-	if (job_start(owner->jobs, owner_job_run, job, owner_job_free, owner_on_hashed, NULL, &job->job) < 0)
+	if (job_start(owner->jobs, "password", owner_job_run, job, owner_job_free, owner_on_hashed, NULL, &job->job) < 0) {
+		owner_job_free(job);
 		on_done(OWNER_BROKEN, userdata);
+	}
 }
 
 void owner_claim(struct owner *owner, const char *code, const char *password, owner_fn on_done, void *userdata)

@@ -36,6 +36,7 @@ struct acceptance {
 	const char *rules_path;              /* borrowed: outlives us */
 	struct rule_set rules;               /* owned: in force */
 	struct config_problem problem;       /* of the file as it lies there; empty without */
+	bool is_unread;
 };
 
 static void acceptance_on_problem(const struct config_problem *problem, void *userdata)
@@ -48,6 +49,7 @@ static void acceptance_load(struct acceptance *acceptance)
 {
 	int r = rule_set_read(acceptance->rules_path, &SYNTAX, acceptance_on_problem, NULL, &acceptance->rules);
 
+	acceptance->is_unread = r < 0;
 	if (r >= 0) {
 		acceptance->problem = acceptance->rules.broken;
 		return;
@@ -65,6 +67,7 @@ bool acceptance_reload(struct acceptance *acceptance)
 	bool is_changed;
 	int r = rule_set_read(acceptance->rules_path, &SYNTAX, acceptance_on_problem, NULL, &set);
 
+	acceptance->is_unread = r < 0;
 	if (r < 0) {
 		log_error("%s can't be read: %s; the rules stay as they were", acceptance->rules_path, strerror(-r));
 		return false;
@@ -86,6 +89,11 @@ const struct config_problem *acceptance_get_problem(const struct acceptance *acc
 	return acceptance->problem.text[0] ? &acceptance->problem : NULL;
 }
 
+bool acceptance_is_unread(const struct acceptance *acceptance)
+{
+	return acceptance->is_unread;
+}
+
 int acceptance_new(const char *modules_dir, const char *rules_path, struct acceptance **ret_acceptance)
 {
 	struct acceptance *acceptance = calloc(1, sizeof(*acceptance));
@@ -94,6 +102,11 @@ int acceptance_new(const char *modules_dir, const char *rules_path, struct accep
 	if (!acceptance)
 		return -ENOMEM;
 	err = serial_driver_index_new(modules_dir, &acceptance->drivers);
+	if (err == -ENOMEM) {
+		acceptance->drivers = NULL;
+		acceptance_free(acceptance);
+		return err;
+	}
 	if (err < 0) {
 		acceptance->drivers = NULL;
 		log_warning("the kernel's module index can't be read (error %d): devices are judged by their USB class alone", -err);

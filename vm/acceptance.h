@@ -30,6 +30,9 @@ struct acceptance *acceptance_free(struct acceptance *acceptance);
 /* Reads the rules anew. With a line that makes no sense they stay as they were; the log tells it. Whether other rules are in force now. */
 bool acceptance_reload(struct acceptance *acceptance);
 
+/* Whether the file could not be read when that was last tried: a later try may go well. */
+bool acceptance_is_unread(const struct acceptance *acceptance);
+
 /* The problem of the rules as they lie in the file; NULL if there is none. Borrowed. */
 const struct config_problem *acceptance_get_problem(const struct acceptance *acceptance);
 

@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "json_text.h"
 #include "line.h"
 
 #define FIRST_LINE_LIMIT_USEC (UINT64_C(10) * 1000000)
@@ -91,7 +92,7 @@ void arrival_refuse(struct arrival *arrival, bool is_stream, const struct failur
 {
 	struct message message = { .type = MESSAGE_REFUSED, .failure = *failure };
 	_cleanup_json_ json_t *object = is_stream ? failure_to_json(failure) : NULL;
-	_cleanup_free_ char *text = is_stream ? json_dumps(object, JSON_COMPACT) : message_format(&message);
+	_cleanup_free_ char *text = is_stream ? json_text(object, 0) : message_format(&message);
 
 	if (!text)
 		return;

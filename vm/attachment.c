@@ -1,6 +1,7 @@
 #include "attachment.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,6 +40,7 @@ struct attachment {
 	sd_event_source *limit; /* owned: this state's end */
 	sd_event_source *poll;  /* owned: looks at the port where no event tells of it */
 	struct job *job;        /* valid until it is done */
+	bool is_detach_written;
 };
 
 static int attachment_start_job(struct attachment *attachment);
@@ -62,24 +64,28 @@ const char *attachment_state_to_string(enum attachment_state state)
 
 static void attachment_limit(struct attachment *attachment, uint64_t usec)
 {
-	if (timer_arm(attachment->services->event, &attachment->limit, usec, attachment_on_limit, attachment) < 0)
-		log_error("%s: %s: out of memory, a time limit is not kept", attachment->owner_name, attachment->info.offer.busid.text);
+	timer_arm(attachment->services->event, &attachment->limit, usec, attachment_on_limit, attachment);
 }
 
 static void attachment_poll_port(struct attachment *attachment)
 {
-	if (timer_arm(attachment->services->event, &attachment->poll, attachment->poll_usec, attachment_on_poll, attachment) < 0)
-		log_error("%s: %s: out of memory, the port is not watched", attachment->owner_name, attachment->info.offer.busid.text);
+	timer_arm(attachment->services->event, &attachment->poll, attachment->poll_usec, attachment_on_poll, attachment);
 	attachment->poll_usec = attachment->poll_usec * 2 < PORT_POLL_MAX_USEC ? attachment->poll_usec * 2 : PORT_POLL_MAX_USEC;
+}
+
+static void attachment_write_detach(struct attachment *attachment)
+{
+	int err = vhci_detach(attachment->services->vhci, attachment->info.port);
+
+	attachment->is_detach_written = err >= 0;
+	if (err < 0)
+		log_error("%s: %s: port %u could not be detached, it is tried again: %s", attachment->owner_name,
+			  attachment->info.offer.busid.text, attachment->info.port, strerror(-err));
 }
 
 static void attachment_begin_detach(struct attachment *attachment)
 {
-	int err = vhci_detach(attachment->services->vhci, attachment->info.port);
-
-	if (err < 0)
-		log_error("%s: %s: port %u could not be detached: %s", attachment->owner_name, attachment->info.offer.busid.text,
-			  attachment->info.port, strerror(-err));
+	attachment_write_detach(attachment);
 	attachment->poll_usec = PORT_POLL_MIN_USEC;
 	attachment_poll_port(attachment);
 }
@@ -147,6 +153,9 @@ static struct attachment *attachment_alloc(const struct attachment_services *ser
 	attachment->info.offer = *offer;
 	attachment->stream_fd = -EBADF;
 	attachment->entered_usec = clock_now_usec();
+	if (timer_new(services->event, &attachment->limit, attachment_on_limit, attachment) < 0 ||
+	    timer_new(services->event, &attachment->poll, attachment_on_poll, attachment) < 0)
+		return attachment_free(attachment);
 	return attachment;
 }
 
@@ -432,14 +441,20 @@ static int attachment_start_job(struct attachment *attachment)
 	bool is_reading = attachment->info.state == ATTACHMENT_STATE_VERIFYING;
 	int fd = vhci_open_device(attachment->services->vhci, attachment->info.port, NULL);
 	struct candidate *device;
+	char name[64];
+	int r;
 
 	if (fd < 0)
 		return fd;
 	device = candidate_new(fd);
 	if (!device)
 		return -ENOMEM;
-	return job_start(attachment->services->jobs, is_reading ? candidate_read : candidate_authorize, device, candidate_free,
-			 is_reading ? attachment_on_read : attachment_on_authorized, attachment, &attachment->job);
+	snprintf(name, sizeof(name), "%s: %s", attachment->owner_name, attachment->info.offer.busid.text);
+	r = job_start(attachment->services->jobs, name, is_reading ? candidate_read : candidate_authorize, device, candidate_free,
+		      is_reading ? attachment_on_read : attachment_on_authorized, attachment, &attachment->job);
+	if (r < 0)
+		candidate_free(device);
+	return r;
 }
 
 /* ---- events ---- */
@@ -524,10 +539,13 @@ void attachment_check(struct attachment *attachment)
 	if (!attachment->info.has_port)
 		return;
 	if (attachment->info.state == ATTACHMENT_STATE_DETACHING) {
-		if (attachment_is_port_free(attachment) && attachment_is_device_gone(attachment))
+		if (attachment_is_port_free(attachment) && attachment_is_device_gone(attachment)) {
 			attachment_end(attachment);
-		else
-			attachment_poll_port(attachment);
+			return;
+		}
+		if (!attachment->is_detach_written)
+			attachment_write_detach(attachment);
+		attachment_poll_port(attachment);
 		return;
 	}
 	if (attachment_is_port_free(attachment)) {

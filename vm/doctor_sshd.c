@@ -11,6 +11,7 @@
 #include "vm_doctor.h"
 
 #define LOGIN       "usbpush"
+#define CONNECTION  "user=usbpush,host=localhost,addr=127.0.0.1" /* as sshd -C wants it */
 #define DROP_IN     "/etc/ssh/sshd_config.d/usbpush.conf"
 #define BANNER_MS   3000
 #define RELOAD      "then: sudo systemctl reload ssh"
@@ -233,7 +234,7 @@ static void check_listening(struct doctor *doctor, const struct sshd_settings *s
 
 void vm_doctor_check_sshd(struct doctor *doctor)
 {
-	static const char *const command[] = { "/usr/sbin/sshd", "-T", "-C", "user=" LOGIN ",host=localhost,addr=127.0.0.1", NULL };
+	static const char *const command[] = { "/usr/sbin/sshd", "-T", "-C", CONNECTION, NULL };
 	_cleanup_free_ char *text = NULL;
 	struct sshd_settings settings;
 	int r = doctor_command(doctor, command, NULL, &text);

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 
 #include "acceptance.h"
+#include "backoff.h"
+#include "blocked.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "file_watch.h"
@@ -20,6 +22,7 @@
 #include "piconf.h"
 #include "revocation.h"
 #include "roster.h"
+#include "sysfs.h"
 #include "uevent.h"
 #include "vhci.h"
 #include "vm_status.h"
@@ -34,6 +37,8 @@ struct handler {
 	struct vhci *vhci;
 	struct acceptance *acceptance;
 	struct name_book *names;
+	sd_event_source *accept_retry; /* owned */
+	struct backoff accept_backoff;
 	struct file_watch *accept_watch; /* owned; NULL where there is nothing to watch */
 	struct job_runner *jobs;
 	struct uevent_monitor *kernel_monitor, *udev_monitor;
@@ -216,6 +221,18 @@ static bool uevent_is_root_hub(const struct uevent *uevent)
 	return strncmp(uevent->sysname, "usb", 3) == 0 && strstr(uevent->syspath, "/platform/vhci_hcd.") != NULL;
 }
 
+/* `usbip attach` by hand: it stays whoever's it is. Authorizing it is not ours, either: a port that the kernel was slow to free looks the same. */
+static void handler_tell_of_stranger(struct handler *handler, uint32_t port, const char *syspath)
+{
+	_cleanup_close_ int fd = vhci_open_device(handler->vhci, port, NULL);
+	char authorized[8];
+
+	if (fd >= 0 && sysfs_read(fd, "authorized", authorized, sizeof(authorized)) >= 0 && strcmp(authorized, "0") == 0)
+		log_notice("port %u: a device that no Pi offered (usbip attach?) gets no driver: usbpush-handler lets none in by itself. "
+			   "If it is yours: echo 1 > %s/authorized",
+			   port, syspath);
+}
+
 static void on_usb_device(const struct uevent *uevent, struct handler *handler)
 {
 	struct attachment *attachment;
@@ -232,6 +249,8 @@ static void on_usb_device(const struct uevent *uevent, struct handler *handler)
 	attachment = roster_find_port(&handler->roster, port);
 	if (attachment)
 		attachment_on_device(attachment, uevent->action, &busid);
+	else if (uevent->action == UEVENT_BIND)
+		handler_tell_of_stranger(handler, port, uevent->syspath);
 }
 
 void handler_on_uevent(const struct uevent *uevent, void *userdata)
@@ -301,11 +320,35 @@ static const char *handler_accept_path(const struct handler *handler)
 }
 
 /* What was refused for good may be taken now: a resync lets the Pis offer it again. */
+static void handler_on_accept_conf(void *userdata);
+
+static int handler_on_accept_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	handler_on_accept_conf(userdata);
+	return 0;
+}
+
+/* No change of a file that could not be read will wake us. */
+static void handler_retry_accept_conf(struct handler *handler)
+{
+	if (acceptance_is_unread(handler->acceptance))
+		timer_arm(handler->event, &handler->accept_retry, backoff_next(&handler->accept_backoff), handler_on_accept_retry, handler);
+	else
+		backoff_reset(&handler->accept_backoff);
+}
+
 static void handler_on_accept_conf(void *userdata)
 {
 	struct handler *handler = userdata;
+	bool is_changed;
 
-	if (handler->on_stopped || !acceptance_reload(handler->acceptance))
+	if (handler->on_stopped)
+		return;
+	is_changed = acceptance_reload(handler->acceptance);
+	handler_retry_accept_conf(handler);
+	if (!is_changed)
 		return;
 	log_info("%s was read anew", handler_accept_path(handler));
 	roster_reconsider(&handler->roster);
@@ -424,8 +467,8 @@ json_t *handler_status_to_json(struct handler *handler)
 
 	for (size_t i = 0; i < handler->roster.n; i++)
 		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
-	return json_pack("{s:s, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
-			 handler_problem_to_json(handler), "pis", pis);
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
+			 handler_problem_to_json(handler), "pis", pis, "blocked", blocked_to_json(handler->jobs));
 }
 
 /* ---- life ---- */
@@ -519,7 +562,9 @@ int handler_new(sd_event *event, const struct handler_options *options, struct h
 		handler_free(handler);
 		return err;
 	}
+	handler->accept_backoff = (struct backoff){ .min_usec = UINT64_C(1000000), .max_usec = UINT64_C(60000000) };
 	handler_fill_services(handler);
+	handler_retry_accept_conf(handler);
 	handler_reload_pis(handler);
 	*ret_handler = handler;
 	return 0;
@@ -576,6 +621,7 @@ struct handler *handler_free(struct handler *handler)
 	sd_event_source_disable_unref(handler->reaper);
 	sd_event_source_disable_unref(handler->node_scan);
 	sd_event_source_disable_unref(handler->stop_limit);
+	sd_event_source_disable_unref(handler->accept_retry);
 	job_runner_free(handler->jobs);
 	file_watch_free(handler->accept_watch);
 	name_book_free(handler->names);

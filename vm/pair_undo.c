@@ -11,6 +11,7 @@
 #include "authorized_keys.h"
 #include "cleanup.h"
 #include "directory.h"
+#include "json_text.h"
 #include "piconf.h"
 
 #define FILE_MAX_SIZE ((size_t)1024 * 1024)
@@ -71,7 +72,7 @@ static int undo_load(const char *root, json_t **ret_undo, char path[PATH_MAX])
 
 static int undo_save(const char *root, const json_t *undo, struct failure *failure)
 {
-	_cleanup_free_ char *text = json_dumps(undo, JSON_COMPACT);
+	_cleanup_free_ char *text = json_text(undo, 0);
 	char path[PATH_MAX];
 	int err = undo_path(root, PAIR_UNDO_PATH, path);
 

@@ -16,6 +16,7 @@
 
 #define PATIENCE_MAX_MS 60000 /* a Pi can't make programs on this VM hang for longer */
 #define MSEC_USEC       UINT64_C(1000)
+#define LATE_USEC       (500 * MSEC_USEC)
 #define PARTING_USEC    UINT64_C(5000000) /* for root to take a Pi's lines out of the files */
 
 struct peer {
@@ -50,9 +51,8 @@ const char *peer_state_to_string(enum peer_state state)
 
 static void peer_arm_deadline(struct peer *peer)
 {
-	if (timer_arm(peer->services->attachment->event, &peer->deadline, patience_to_limit(peer->patience_ms) * MSEC_USEC,
-		      peer_on_deadline, peer) < 0)
-		log_error("%s: out of memory, its heartbeat is not watched", peer->name);
+	timer_arm(peer->services->attachment->event, &peer->deadline, patience_to_limit(peer->patience_ms) * MSEC_USEC, peer_on_deadline,
+		  peer);
 }
 
 /* Nothing of it stays but its channel. */
@@ -134,16 +134,6 @@ static int peer_on_reap(sd_event_source *source, void *userdata)
 	return 0;
 }
 
-static void peer_reap_later(struct peer *peer)
-{
-	sd_event *event = peer->services->attachment->event;
-
-	if (peer->reaper)
-		sd_event_source_set_enabled(peer->reaper, SD_EVENT_ONESHOT);
-	else if (sd_event_add_defer(event, &peer->reaper, peer_on_reap, peer) < 0)
-		log_error("%s: out of memory", peer->name);
-}
-
 void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum attachment_state from)
 {
 	const struct attachment_info *info = attachment_get_info(attachment);
@@ -164,7 +154,7 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 		/* An offer that is, or is about to be, connected again must not look detached. */
 		if (!attachment_set_find_live(&peer->attachments, info->offer.id) && !offer_ids_has(&peer->awaited, info->offer.id))
 			peer_report_detached(peer->channel, info->offer.id, info->reason);
-		peer_reap_later(peer);
+		sd_event_source_set_enabled(peer->reaper, SD_EVENT_ONESHOT);
 		break;
 	case ATTACHMENT_STATE_WAITING:
 	case ATTACHMENT_STATE_ATTACHING:
@@ -452,10 +442,13 @@ static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userda
 	struct peer *peer = userdata;
 
 	(void)source;
-	(void)usec;
 	if (peer->state == PEER_STATE_PARTING) {
 		peer_give_up_parting(peer);
 		return 0;
+	}
+	if (clock_now_usec() - usec > LATE_USEC && peer->channel && pi_channel_has_input(peer->channel)) {
+		timer_arm(peer->services->attachment->event, &peer->deadline, LATE_USEC, peer_on_deadline, peer);
+		return 0; /* this machine slept, not the Pi: what it said meanwhile is read first */
 	}
 	snprintf(peer->reason, sizeof(peer->reason),
 		 peer->state == PEER_STATE_SYNCING ? "no sync came within %u ms" : "nothing was heard of the Pi for %u ms",
@@ -522,6 +515,17 @@ void peer_end(struct peer *peer, const char *reason, bool is_for_ever)
 
 /* ---- life ---- */
 
+/* Made before they are needed: then no want of memory is in the way. */
+static int peer_make_sources(struct peer *peer)
+{
+	sd_event *event = peer->services->attachment->event;
+	int r = timer_new(event, &peer->deadline, peer_on_deadline, peer);
+
+	if (r >= 0)
+		r = sd_event_add_defer(event, &peer->reaper, peer_on_reap, peer);
+	return r < 0 ? r : sd_event_source_set_enabled(peer->reaper, SD_EVENT_OFF);
+}
+
 struct peer *peer_new(const struct peer_services *services, const char *id, const char *name)
 {
 	static const struct lobby_callbacks callbacks = { .on_hello = peer_on_hello,
@@ -536,7 +540,7 @@ struct peer *peer_new(const struct peer_services *services, const char *id, cons
 	snprintf(peer->id, sizeof(peer->id), "%s", id);
 	peer_rename(peer, name);
 	peer->lobby = lobby_new(services->attachment->event, peer->name, &callbacks, peer);
-	return peer->lobby ? peer : peer_free(peer);
+	return peer->lobby && peer_make_sources(peer) >= 0 ? peer : peer_free(peer);
 }
 
 struct peer *peer_free(struct peer *peer)

@@ -14,10 +14,13 @@ void peer_report_send(struct pi_channel *channel, const struct message *message)
 	if (!channel)
 		return;
 	line = message_format(message);
-	if (line)
+	if (line) {
 		pi_channel_send(channel, line, strlen(line));
-	else
-		log_error("a message to a Pi could not be composed: out of memory, or too long");
+		return;
+	}
+	/* A Pi that missed a message is set right by the sync of its next connection. */
+	log_error("a message to a Pi could not be composed: out of memory, or too long; the connection is made anew");
+	pi_channel_break(channel);
 }
 
 void peer_report_attached(struct pi_channel *channel, const struct attachment *attachment)

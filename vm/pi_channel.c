@@ -50,6 +50,19 @@ int pi_channel_new(sd_event *event, int fd, pi_channel_line_fn on_line, pi_chann
 	return 0;
 }
 
+bool pi_channel_has_input(const struct pi_channel *channel)
+{
+	char byte;
+
+	return recv(channel->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* The end is seen by the event loop: no callback from within the caller's own work. */
+void pi_channel_break(struct pi_channel *channel)
+{
+	shutdown(channel->fd, SHUT_RDWR);
+}
+
 static void pi_channel_flush(struct pi_channel *channel)
 {
 	ssize_t n = 0;
@@ -59,8 +72,10 @@ static void pi_channel_flush(struct pi_channel *channel)
 		channel->output_used -= (size_t)n;
 		memmove(channel->output, channel->output + n, channel->output_used);
 	}
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		channel->output_used = 0; /* the peer is gone: reading will tell */
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		channel->output_used = 0;
+		pi_channel_break(channel);
+	}
 	if (channel->source)
 		sd_event_source_set_io_events(channel->source, channel->output_used > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
@@ -89,8 +104,7 @@ void pi_channel_send(struct pi_channel *channel, const char *data, size_t size)
 	if (channel->output_used + size <= CHANNEL_MAX_OUTPUT)
 		grown = realloc(channel->output, channel->output_used + size);
 	if (!grown) {
-		/* The end is seen by the event loop: no callback from within the caller's own work. */
-		shutdown(channel->fd, SHUT_RDWR);
+		pi_channel_break(channel);
 		return;
 	}
 	channel->output = grown;

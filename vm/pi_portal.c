@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 
 #define CONNECT_LIMIT_MS  4000 /* for each address of a name */
 #define POLL_STEP_MS      200
@@ -249,7 +250,7 @@ static int read_answer(const struct pi_portal *portal, json_t **ret_answer, stru
 int pi_portal_post(struct pi_portal *portal, const char *step, const json_t *message, unsigned timeout_ms, json_t **ret_answer,
 		   struct failure *ret_failure)
 {
-	_cleanup_free_ char *body = json_dumps(message, JSON_COMPACT);
+	_cleanup_free_ char *body = json_text(message, 0);
 	char url[256];
 	CURLcode code;
 

@@ -6,6 +6,7 @@
 
 #include "atomic_file.h"
 #include "cleanup.h"
+#include "json_text.h"
 #include "piconf.h"
 
 #define PORT_RECORDS_MAX_SIZE ((size_t)8 * 1024 * 1024)
@@ -20,7 +21,7 @@ int port_records_write(const char *path, const char *boot_id, const struct port_
 							  offer_to_json(&records[i].offer))) < 0)
 			return -ENOMEM;
 	root = json_pack("{s:s, s:O}", "boot_id", boot_id, "ports", list);
-	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	text = json_text(root, 0);
 	return text ? file_write_atomic(path, text, strlen(text), 0644) : -ENOMEM;
 }
 

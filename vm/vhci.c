@@ -342,6 +342,8 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 
 	if (!speed_to_vhci(speed))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "USB has no speed of %u Mbit/s", speed);
+	if (vhci->n_controllers == 0)
+		vhci_scan(vhci); /* whatever kept the last one from seeing them */
 	/* Never onto a hub that would hand the device to its drivers before anybody looked at it. */
 	err = vhci->is_prepared ? vhci_check(vhci, ret_failure) : vhci_prepare(vhci, ret_failure);
 	if (err < 0)

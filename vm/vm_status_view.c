@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "blocked.h"
 #include "cleanup.h"
 #include "table.h"
 
@@ -200,6 +201,7 @@ void vm_status_view_print(const json_t *status, FILE *stream, bool is_coloured)
 	size_t i;
 
 	print_verdict(status, stream, is_coloured);
+	blocked_print(json_object_get(status, "blocked"), stream, is_coloured);
 	if (json_array_size(json_object_get(status, "pis")) == 0)
 		return;
 	table = table_new(ARRAY_SIZE(titles));

@@ -234,7 +234,7 @@ static void take_hold(struct usbip_hold *hold)
 
 /* ---- jobs: what the kernel does while everything else goes on ---- */
 
-struct device_job *device_job_new(const struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
+struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
 {
 	struct device_job *job = calloc(1, sizeof(*job));
 
@@ -378,11 +378,10 @@ int device_job_reset(void *arg)
 	struct device_job *job = arg;
 	const struct socket *socket = find_socket(&job->busid);
 
-	if (!socket->is_plugged || happens(5))
-		return failure_set(&job->failure, FAILURE_KERNEL, NULL, "it could not be reset");
-	PROPERTY(job->hold.device_fd < 0 || socket->devnum != job->devnum ||
-		 socket->status != USBIP_HOST_USED); /* its session has ended first */
-	return 0;
+	if (!socket->is_plugged || socket->devnum != job->devnum)
+		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
+	PROPERTY(socket->driver != DRIVER_USBIP || socket->status != USBIP_HOST_USED); /* its session is over before */
+	return happens(4) ? failure_set(&job->failure, FAILURE_KERNEL, NULL, "it does not answer") : 0;
 }
 
 /* The hub takes its power, and it comes back as another one; or the hub can't. */
@@ -390,15 +389,18 @@ int device_job_cycle_power(void *arg)
 {
 	struct device_job *job = arg;
 	struct socket *socket = find_socket(&job->busid);
-	int r = 0;
+	int r;
 
-	if (socket->is_plugged && chance(2)) {
+	if (!socket->is_plugged || socket->devnum != job->devnum)
+		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
+	PROPERTY(socket->driver != DRIVER_USBIP || socket->status != USBIP_HOST_USED);
+	if (chance(2)) {
 		unplug(socket);
 		plug(socket);
 		return 0;
 	}
 	if (job->hold.device_fd < 0)
-		return device_job_reset(job);
+		return device_job_reset(job); /* its hub can't */
 	r = release_socket(socket, job);
 	return r < 0 ? r : bind_socket(socket, job);
 }
@@ -410,6 +412,7 @@ void policy_decide(struct policy *policy, const struct policy_device *device, st
 	(void)policy;
 	*ret_decision = (struct policy_decision){ .is_shared = is_shared_kind(device->descriptors->pid == 1) };
 	ret_decision->is_reset = ret_decision->is_shared && device->descriptors->bcd_device % 2;
+	ret_decision->recover = (enum rule_recover)(device->descriptors->bcd_device % 3);
 	snprintf(ret_decision->reason, sizeof(ret_decision->reason), "%s", ret_decision->is_shared ? "a rule" : "no rule");
 	snprintf(ret_decision->name, sizeof(ret_decision->name), "%s", world.has_names ? "name" : "");
 	if (ret_decision->is_shared)
@@ -757,13 +760,13 @@ static void handle_event(const struct kernel_event *event)
 			return;
 		if (device)
 			device_remove(device);
-		device = device_list_add(world.devices, busid, "/sys/devices/x");
+		(void)device_list_add(world.devices, busid, "/sys/devices/x", &device);
 		if (device)
 			device_prepare(device);
 		break;
 	case UEVENT_BIND:
 		if (!device)
-			device = device_list_add(world.devices, busid, "/sys/devices/x");
+			(void)device_list_add(world.devices, busid, "/sys/devices/x", &device);
 		if (device)
 			device_list_look(world.devices, device);
 		break;
@@ -813,7 +816,7 @@ static void overrun(void)
 			continue;
 		PROPERTY(device || socket->driver != DRIVER_USBIP); /* who is bound is known */
 		if (!device)
-			device = device_list_add(world.devices, &socket->busid, "/sys/devices/x");
+			(void)device_list_add(world.devices, &socket->busid, "/sys/devices/x", &device);
 		if (device_get_state(device) == DEVICE_SEEN && socket->driver == DRIVER_USB)
 			device_list_look(world.devices, device);
 	}

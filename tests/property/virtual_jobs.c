@@ -53,12 +53,13 @@ bool virtual_jobs_step(uint32_t choice)
 	return true;
 }
 
-int job_start(struct job_runner *runner, job_fn fn, void *arg, void (*free_arg)(void *), job_done_fn on_done, void *userdata,
-	      struct job **ret_job)
+int job_start(struct job_runner *runner, const char *name, job_fn fn, void *arg, void (*free_arg)(void *), job_done_fn on_done,
+	      void *userdata, struct job **ret_job)
 {
 	struct job *job = calloc(1, sizeof(*job));
 
 	(void)runner;
+	(void)name;
 	PROPERTY(job && n_jobs < MAX_JOBS);
 	*job = (struct job){ .fn = fn, .arg = arg, .free_arg = free_arg, .on_done = on_done, .userdata = userdata };
 	jobs[n_jobs++] = job;
@@ -71,4 +72,18 @@ struct job *job_abandon(struct job *job)
 	if (job)
 		job->on_done = NULL;
 	return NULL;
+}
+
+void job_set_step(const char *verb, const char *what)
+{
+	(void)verb;
+	(void)what;
+}
+
+/* No virtual job hangs. */
+bool job_is_long(struct job *job, struct job_step *ret_step)
+{
+	(void)job;
+	(void)ret_step;
+	return false;
 }

@@ -1,6 +1,8 @@
 #include "check_program.h"
 
+#include <poll.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cleanup.h"
@@ -54,9 +56,17 @@ static bool loop_run(sd_event *event, bool (*is_done)(void *), void *userdata, u
 	return true;
 }
 
+uint64_t test_slowness(void)
+{
+	const char *text = getenv("USBPUSH_TEST_SLOWNESS");
+	uint64_t slowness = text ? strtoull(text, NULL, 10) : 1;
+
+	return slowness ? slowness : 1;
+}
+
 bool loop_until(sd_event *event, bool (*is_done)(void *), void *userdata)
 {
-	return loop_run(event, is_done, userdata, LIMIT_USEC);
+	return loop_run(event, is_done, userdata, LIMIT_USEC * test_slowness());
 }
 
 void loop_for(sd_event *event, uint64_t usec)
@@ -73,4 +83,26 @@ unsigned count_fds(void)
 	while (readdir(directory))
 		n++;
 	return n;
+}
+
+void expect_fds(unsigned n)
+{
+	char list[4096] = "", path[32], target[256];
+	size_t used = 0;
+
+	for (unsigned i = 0; i < 400; i++) { /* a thread that nobody waits for ends by itself */
+		if (count_fds() == n)
+			return;
+		poll(NULL, 0, 5);
+	}
+	for (int fd = 0; fd < 256 && used < sizeof(list); fd++) {
+		ssize_t length;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		length = readlink(path, target, sizeof(target) - 1);
+		target[length > 0 ? length : 0] = '\0';
+		if (length > 0)
+			used += (size_t)snprintf(list + used, sizeof(list) - used, " %d=%s", fd, target);
+	}
+	ck_abort_msg("%u file descriptors, not %u:%s", count_fds(), n, list);
 }

@@ -2,12 +2,16 @@
 
 #include <check.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 /* What every check program does: run its cases, wait for an event within a limit. */
 
 /* Runs the cases (NULL-ended) as one suite. Returns main()'s exit status. */
 int check_program_run(const char *name, TCase *first, ...) __attribute__((sentinel));
+
+/* By how much everything is slower than it should be: USBPUSH_TEST_SLOWNESS (under valgrind), else 1. Whoever waits for something waits so many times longer. */
+uint64_t test_slowness(void);
 
 /* Runs the loop until is_done says so, 20 s at most. Whether it did. */
 bool loop_until(sd_event *event, bool (*is_done)(void *userdata), void *userdata);
@@ -17,3 +21,6 @@ void loop_for(sd_event *event, uint64_t usec);
 
 /* How many file descriptors this process has open. */
 unsigned count_fds(void);
+
+/* It has so many; else the test fails, with their list. */
+void expect_fds(unsigned n);

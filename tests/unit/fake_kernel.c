@@ -3,22 +3,18 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "inject.h"
 
 #define SHORT_WRITE 40 /* longer ones are no sysfs writes of ours, and pass unseen */
 #define DRIVERS     "sys/bus/usb/drivers/"
@@ -325,34 +321,43 @@ static const char *control_file(const struct fake_kernel *kernel, const char *pa
 	return strncmp(path, probe, strlen(probe)) == 0 ? path + strlen(probe) : NULL;
 }
 
-static void answer_write(struct fake_kernel *kernel)
+/* As the real one: the caller is held up for as long as its write takes. */
+static void wait_for_release(struct fake_kernel *kernel, const char *file, const char *value)
 {
-	struct seccomp_notif request = { 0 };
-	struct seccomp_notif_resp response = { 0 };
-	char link[64], path[512], value[SHORT_WRITE + 1] = "";
-	const char *file = NULL;
-	ssize_t n;
+	char write[96];
 
-	if (ioctl(kernel->listener, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0)
-		return; /* who wrote is gone */
-	snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)request.pid, (int)request.data.args[0]);
-	n = readlink(link, path, sizeof(path) - 1);
-	if (n > 0) {
-		path[n] = '\0';
-		file = control_file(kernel, path);
+	snprintf(write, sizeof(write), "%s %s", file, value);
+	while (strcmp(kernel->held_write, write) == 0) {
+		kernel->n_held++;
+		pthread_cond_wait(&kernel->released, &kernel->lock);
+		kernel->n_held--;
 	}
-	response.id = request.id;
-	if (!file || kernel->is_off) {
-		response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-	} else {
-		/* Only this process writes there, and it waits for us: its memory is ours. */
-		memcpy(value, (const void *)(uintptr_t)request.data.args[1], (size_t)request.data.args[2]);
-		pthread_mutex_lock(&kernel->lock);
-		response.error = do_write(kernel, file, value);
-		pthread_mutex_unlock(&kernel->lock);
-		response.val = response.error ? 0 : (int64_t)request.data.args[2];
-	}
-	(void)ioctl(kernel->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+/* In the thread that writes. */
+static bool answer_write(int fd, const void *data, size_t size, ssize_t *ret_result, void *userdata)
+{
+	struct fake_kernel *kernel = userdata;
+	char link[64], path[512], value[SHORT_WRITE + 1] = "";
+	const char *file;
+	ssize_t n;
+	int r;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = size <= SHORT_WRITE ? readlink(link, path, sizeof(path) - 1) : -1;
+	if (n <= 0)
+		return false;
+	path[n] = '\0';
+	file = control_file(kernel, path);
+	if (!file)
+		return false;
+	memcpy(value, data, size);
+	pthread_mutex_lock(&kernel->lock);
+	wait_for_release(kernel, file, value);
+	r = kernel->is_off ? -ENODEV : do_write(kernel, file, value);
+	pthread_mutex_unlock(&kernel->lock);
+	*ret_result = r < 0 ? r : (ssize_t)size;
+	return true;
 }
 
 static void end_session(struct fake_kernel *kernel, struct fake_device *device)
@@ -411,39 +416,15 @@ static void *run_kernel(void *userdata)
 	struct fake_kernel *kernel = userdata;
 
 	for (;;) {
-		struct pollfd fds[2 + FAKE_KERNEL_MAX] = { { .fd = kernel->waker[0], .events = POLLIN },
-							   { .fd = __atomic_load_n(&kernel->listener, __ATOMIC_ACQUIRE),
-							     .events = POLLIN } };
+		struct pollfd fds[1 + FAKE_KERNEL_MAX] = { { .fd = kernel->waker[0], .events = POLLIN } };
 		char wake;
-		int timeout = choose_fds(kernel, fds + 2);
+		int timeout = choose_fds(kernel, fds + 1);
 
 		poll(fds, ARRAY_SIZE(fds), timeout);
-		if (fds[1].revents & POLLIN)
-			answer_write(kernel);
 		(void)recv(kernel->waker[0], &wake, 1, MSG_DONTWAIT);
 		run_sessions(kernel);
 	}
 	return NULL;
-}
-
-/* From now on the short writes of this thread and its children wait for ours to answer. */
-static int hold_up_writes(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_write, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SHORT_WRITE, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	const struct sock_fprog program = { ARRAY_SIZE(code), code };
-	long listener;
-
-	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
-	ck_assert_msg(listener >= 0, "seccomp: %s", strerror(errno));
-	return (int)listener;
 }
 
 /* ---- life ---- */
@@ -472,7 +453,7 @@ void fake_kernel_new(struct fake_kernel *kernel, bool has_module)
 {
 	pthread_t thread;
 
-	*kernel = (struct fake_kernel){ .listener = -EBADF, .next_devnum = 2, .end_status = 1 };
+	*kernel = (struct fake_kernel){ .next_devnum = 2, .end_status = 1 };
 	temp_tree_new(&kernel->tree);
 	snprintf(kernel->sysfs, sizeof(kernel->sysfs), "%s/sys", kernel->tree.path);
 	snprintf(kernel->dev, sizeof(kernel->dev), "%s/dev", kernel->tree.path);
@@ -480,13 +461,12 @@ void fake_kernel_new(struct fake_kernel *kernel, bool has_module)
 		kernel->devices[i].session = -EBADF;
 	put_tree(kernel, has_module);
 	pthread_mutex_init(&kernel->lock, NULL);
+	pthread_cond_init(&kernel->released, NULL);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, kernel->waker), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, kernel->uevents), 0);
-	/* The thread first: it must not wait for itself. */
 	ck_assert_int_eq(pthread_create(&thread, NULL, run_kernel, kernel), 0);
 	pthread_detach(thread);
-	__atomic_store_n(&kernel->listener, hold_up_writes(), __ATOMIC_RELEASE);
-	ck_assert_int_eq(send(kernel->waker[1], "", 1, MSG_NOSIGNAL), 1);
+	inject_answer_writes(answer_write, kernel);
 }
 
 void fake_kernel_free(struct fake_kernel *kernel)
@@ -494,9 +474,10 @@ void fake_kernel_free(struct fake_kernel *kernel)
 	char crime[sizeof(kernel->crime)];
 
 	kernel->source = sd_event_source_disable_unref(kernel->source);
-	/* The thread answers writes until the process ends: without it each would wait for ever. */
 	pthread_mutex_lock(&kernel->lock);
-	kernel->is_off = true;
+	kernel->is_off = true; /* its thread, and who writes late, find it so until the process ends */
+	kernel->held_write[0] = '\0';
+	pthread_cond_broadcast(&kernel->released);
 	memcpy(crime, kernel->crime, sizeof(crime));
 	for (size_t i = 0; i < FAKE_KERNEL_MAX; i++)
 		kernel->devices[i].session = close_fd(kernel->devices[i].session);
@@ -676,6 +657,41 @@ void fake_kernel_refuse(struct fake_kernel *kernel, const char *file, int error,
 	kernel->refusals[i].error = error;
 	kernel->refusals[i].times = times;
 	pthread_mutex_unlock(&kernel->lock);
+}
+
+void fake_kernel_hold(struct fake_kernel *kernel, const char *write)
+{
+	pthread_mutex_lock(&kernel->lock);
+	snprintf(kernel->held_write, sizeof(kernel->held_write), "%s", write);
+	pthread_mutex_unlock(&kernel->lock);
+}
+
+void fake_kernel_release(struct fake_kernel *kernel)
+{
+	pthread_mutex_lock(&kernel->lock);
+	kernel->held_write[0] = '\0';
+	pthread_cond_broadcast(&kernel->released);
+	pthread_mutex_unlock(&kernel->lock);
+}
+
+unsigned fake_kernel_count_held(struct fake_kernel *kernel)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&kernel->lock);
+	n = kernel->n_held;
+	pthread_mutex_unlock(&kernel->lock);
+	return n;
+}
+
+bool fake_kernel_is_plugged(struct fake_kernel *kernel, const char *busid)
+{
+	bool is_plugged;
+
+	pthread_mutex_lock(&kernel->lock);
+	is_plugged = find_device(kernel, busid) != NULL;
+	pthread_mutex_unlock(&kernel->lock);
+	return is_plugged;
 }
 
 const char *fake_kernel_driver(struct fake_kernel *kernel, const char *busid)

@@ -9,8 +9,8 @@
 #include "uevent.h"
 #include "usb_sample.h"
 
-/* A Pi's kernel for tests: a tree in the place of sysfs and of /dev, whose control files act at the very moment of the write, as sysfs' do. Writes to them are held
- * up by seccomp(2) and answered by a thread that keeps usbip-host's rules (stub_main.c, stub_dev.c): the table of 16 bus ids, who is bound to what, sessions.
+/* A Pi's kernel for tests: a tree in the place of sysfs and of /dev, whose control files act at the very moment of the write, as sysfs' do. Our code's writes to
+ * them (inject.h) are answered by usbip-host's rules (stub_main.c, stub_dev.c): the table of 16 bus ids, who is bound to what, sessions.
  * What the real one would answer with memory corruption ends the test. */
 
 #define FAKE_KERNEL_TABLE 16
@@ -35,8 +35,11 @@ struct fake_entry {
 struct fake_kernel {
 	struct temp_tree tree; /* sys/, dev/ */
 	char sysfs[96], dev[96];
-	int listener, waker[2], uevents[2];
-	pthread_mutex_t lock; /* guards what follows; who holds it makes no short write, nor a ck_assert() */
+	int waker[2], uevents[2];
+	pthread_mutex_t lock;    /* guards what follows; who holds it makes no ck_assert() */
+	pthread_cond_t released; /* nobody is held up any more */
+	char held_write[64];
+	unsigned n_held;
 	bool is_off;
 	struct fake_device devices[FAKE_KERNEL_MAX];
 	struct fake_entry table[FAKE_KERNEL_TABLE];
@@ -56,8 +59,8 @@ struct fake_kernel {
 	void *userdata;
 };
 
-/* Starts it; from then on every short write(2) of this thread and its children passes by it, to the end of this process: kernel must live as long.
- * has_module: usbip-host is loaded. */
+/* Starts it; from then on every short write(2) of our code passes by it, to the end of this process: kernel must live as long. has_module: usbip-host is
+ * loaded. */
 void fake_kernel_new(struct fake_kernel *kernel, bool has_module);
 
 /* Takes the tree away. Fails the test for a crime. */
@@ -86,6 +89,14 @@ void fake_kernel_set(struct fake_kernel *kernel, const char *busid, const char *
 
 /* The next writes to a file ("usbip-host/bind") are refused with that errno, so many times. */
 void fake_kernel_refuse(struct fake_kernel *kernel, const char *file, int error, unsigned times);
+
+/* From now on such a write ("usbip-host/bind 1-1") does not return, until fake_kernel_release(). How many writers wait. */
+void fake_kernel_hold(struct fake_kernel *kernel, const char *write);
+void fake_kernel_release(struct fake_kernel *kernel);
+unsigned fake_kernel_count_held(struct fake_kernel *kernel);
+
+/* Whether something is plugged in there. */
+bool fake_kernel_is_plugged(struct fake_kernel *kernel, const char *busid);
 
 /* Its driver now ("" without one). */
 const char *fake_kernel_driver(struct fake_kernel *kernel, const char *busid);

@@ -8,20 +8,7 @@
 #include "check_program.h"
 #include "cleanup.h"
 #include "fake_modules.h"
-
-/* LeakSanitizer asks for it. An exporter that ends while a thread is in the kernel leaves that thread what it needs. */
-const char *__lsan_default_suppressions(void);
-const char *__asan_default_options(void);
-
-const char *__lsan_default_suppressions(void)
-{
-	return "leak:usbip_host_new\n";
-}
-
-const char *__asan_default_options(void)
-{
-	return "print_suppressions=0";
-}
+#include "inject.h"
 
 struct wanted {
 	struct pi_bed *bed;
@@ -47,6 +34,7 @@ static void bed_on_uevent(const struct uevent *uevent, void *userdata)
 void pi_bed_setup(struct pi_bed *bed)
 {
 	*bed = (struct pi_bed){ .exporter = NULL };
+	inject_pause(); /* ours, not the exporter's */
 	ck_assert_int_eq(daemon_init(&bed->daemon, bed_on_stop, NULL, bed), 0);
 	fake_kernel_new(&bed->kernel, true);
 	ssh_vm_new(&bed->vm, bed->daemon.event);
@@ -67,18 +55,26 @@ void pi_bed_setup(struct pi_bed *bed)
 						  .state_dir = bed->state_dir,
 						  .run_dir = bed->run_dir,
 						  .modules_dir = bed->modules_dir };
+	inject_resume();
 }
 
 void pi_bed_pair(struct pi_bed *bed)
 {
+	inject_pause();
 	ck_assert_int_eq(vm_config_save(bed->config_path, &bed->vm.config), 0);
+	inject_resume();
 }
 
 void pi_bed_start(struct pi_bed *bed)
 {
+	ck_assert_int_eq(pi_bed_try_start(bed), 0);
+}
+
+int pi_bed_try_start(struct pi_bed *bed)
+{
 	ck_assert_ptr_null(bed->exporter);
 	fake_kernel_listen(&bed->kernel, bed->daemon.event, bed_on_uevent, bed);
-	ck_assert_int_eq(exporter_new(&bed->daemon, &bed->options, &bed->exporter), 0);
+	return exporter_new(&bed->daemon, &bed->options, &bed->exporter);
 }
 
 static bool has_no_session(struct pi_bed *bed)
@@ -93,8 +89,7 @@ void pi_bed_kill(struct pi_bed *bed)
 	pi_bed_until(bed, has_no_session, "end of all sessions");
 }
 
-/* A clean end, as by SIGTERM. */
-static void stop(struct pi_bed *bed)
+void pi_bed_stop(struct pi_bed *bed)
 {
 	exporter_stop(bed->exporter);
 	ck_assert_int_eq(sd_event_loop(bed->daemon.event), 0);
@@ -109,7 +104,7 @@ static void stop(struct pi_bed *bed)
 void pi_bed_teardown(struct pi_bed *bed)
 {
 	if (bed->exporter)
-		stop(bed);
+		pi_bed_stop(bed);
 	fake_kernel_free(&bed->kernel);
 	ssh_vm_free(&bed->vm);
 	daemon_done(&bed->daemon);
@@ -125,10 +120,21 @@ struct device *pi_bed_device(struct pi_bed *bed, const char *busid)
 	return device;
 }
 
+json_t *pi_bed_status(struct pi_bed *bed)
+{
+	json_t *status;
+
+	inject_pause();
+	status = exporter_to_json(bed->exporter);
+	inject_resume();
+	ck_assert_ptr_nonnull(status);
+	return status;
+}
+
 const char *pi_bed_field(struct pi_bed *bed, const char *busid, const char *field)
 {
 	static char text[512];
-	_cleanup_json_ json_t *status = exporter_to_json(bed->exporter);
+	_cleanup_json_ json_t *status = pi_bed_status(bed);
 	const json_t *device;
 	size_t i;
 

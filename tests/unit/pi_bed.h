@@ -23,10 +23,16 @@ void pi_bed_pair(struct pi_bed *bed);
 /* Starts an exporter, also after another one that was killed. */
 void pi_bed_start(struct pi_bed *bed);
 
+/* The same where it may fail: a negative errno. */
+int pi_bed_try_start(struct pi_bed *bed);
+
 /* The exporter dies as it is: nothing is given back. */
 void pi_bed_kill(struct pi_bed *bed);
 
-/* Stops the exporter, and sees that all is as it was before it: no session, no entry, each device with the Pi's own driver. */
+/* The exporter ends cleanly, as by SIGTERM, and all is as it was before it: no session, no entry, each device with the Pi's own driver. */
+void pi_bed_stop(struct pi_bed *bed);
+
+/* Stops the exporter if it runs, and takes all away. */
 void pi_bed_teardown(struct pi_bed *bed);
 
 /* Runs the loop until the link, or a device, is in that state ("UP", "ATTACHED"). */
@@ -38,6 +44,9 @@ void pi_bed_wait_gone(struct pi_bed *bed, const char *busid);
 
 /* Runs the loop until it is with that driver. */
 void pi_bed_wait_driver(struct pi_bed *bed, const char *busid, const char *driver);
+
+/* `status --json`. A new reference. */
+json_t *pi_bed_status(struct pi_bed *bed);
 
 /* A field of the device in `status --json` as text; "" if there is no such device or field. In a buffer that lives until the next call. */
 const char *pi_bed_field(struct pi_bed *bed, const char *busid, const char *field);

@@ -82,7 +82,7 @@ static struct job *start(struct work *work)
 {
 	struct job *job = NULL;
 
-	ck_assert_int_eq(job_start(runner, work_run, work, work_free, on_done, &order, &job), 0);
+	ck_assert_int_eq(job_start(runner, "work", work_run, work, work_free, on_done, &order, &job), 0);
 	ck_assert_ptr_nonnull(job);
 	return job;
 }
@@ -271,12 +271,12 @@ static void start_next(int result, void *arg, void *userdata)
 	(void)arg;
 	order[n_done++] = result;
 	if (result < 3)
-		job_start(runner, work_run, work_new(result + 1, true), work_free, start_next, userdata, NULL);
+		job_start(runner, "work", work_run, work_new(result + 1, true), work_free, start_next, userdata, NULL);
 }
 
 START_TEST(the_end_of_one_may_start_the_next)
 {
-	ck_assert_int_eq(job_start(runner, work_run, work_new(1, true), work_free, start_next, &order, NULL), 0);
+	ck_assert_int_eq(job_start(runner, "work", work_run, work_new(1, true), work_free, start_next, &order, NULL), 0);
 	wait_idle();
 	ck_assert_uint_eq(n_done, 3);
 	ck_assert_int_eq(order[2], 3);

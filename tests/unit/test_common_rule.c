@@ -168,7 +168,8 @@ START_TEST(what_a_rule_asks_for_is_read)
 	struct rule rule;
 	char problem[256];
 
-	ck_assert_int_eq(parse(&SYNTAX, "  ask 2e8a:000a name=pico.1 also=2E8A:0003 also=2e8a:0004 reset-before-share  # mine", &rule,
+	ck_assert_int_eq(parse(&SYNTAX,
+			       "  ask 2e8a:000a name=pico.1 also=2E8A:0003 also=2e8a:0004 reset-before-share recover=power  # mine", &rule,
 			       problem, sizeof(problem)),
 			 1);
 	ck_assert_uint_eq(rule.action, 2);
@@ -178,6 +179,7 @@ START_TEST(what_a_rule_asks_for_is_read)
 	ck_assert_str_eq(rule.also[1], "2e8a:0004");
 	ck_assert_str_eq(rule.also[2], "");
 	ck_assert(rule.is_reset);
+	ck_assert_int_eq(rule.recover, RULE_RECOVER_POWER);
 }
 END_TEST
 
@@ -239,6 +241,8 @@ static const struct {
 	{ "share 0403:6001 name=x also=1111:1111 also=1111:1112 also=1111:1113 also=1111:1114 also=1111:1115", "more than 4" },
 	{ "share 0403:6001 reset-before-share=yes", "takes no value" },
 	{ "share 0403:6001 reset-before-share reset-before-share", "twice" },
+	{ "share 0403:6001 recover=", "expected recover=reset or" },
+	{ "share 0403:6001 recover=pray", "expected recover=reset or" },
 	{ "share 0403:6001 pi=x", "\"pi=\" is not known" },
 	{ "share 0403:6001 serial=\x1b[2J", "control characters" },
 	{ "share 0403:6001 serial=\xff", "no UTF-8" },
@@ -308,7 +312,7 @@ START_TEST(a_rule_that_is_written_reads_the_same)
 {
 	static const char *const lines[] = {
 		"share 0403:6001",
-		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share",
+		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share recover=reset",
 		"ignore serial=\"a b\"",
 		"ask serial=\"a \\\" b\\\\\"",
 		"ask serial=#1",
@@ -479,6 +483,17 @@ START_TEST(a_line_that_is_not_there_is_not_edited)
 }
 END_TEST
 
+/* Found by fuzz_rule: written down it took the closing quotation mark with it. */
+START_TEST(a_backslash_before_nothing_is_told)
+{
+	char line[] = "share serial=A\\ B\\", problem[256] = "";
+	struct rule rule;
+
+	ck_assert_int_eq(rule_parse(&SYNTAX, line, &rule, problem, sizeof(problem)), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(problem, "a backslash stands at the end"));
+}
+END_TEST
+
 /* Found by fuzz_rule. */
 START_TEST(a_file_with_a_nul_byte_is_not_edited)
 {
@@ -570,6 +585,7 @@ int main(void)
 	tcase_add_test(tests, a_new_rule_goes_to_the_end_or_before_another_and_its_comment);
 	tcase_add_test(tests, a_replaced_rule_keeps_its_comment_and_all_other_lines);
 	tcase_add_test(tests, a_line_that_is_not_there_is_not_edited);
+	tcase_add_test(tests, a_backslash_before_nothing_is_told);
 	tcase_add_test(tests, a_file_with_a_nul_byte_is_not_edited);
 	tcase_add_test(tests, the_file_keeps_its_mode);
 	tcase_add_loop_test(tests, a_made_name_is_stable_and_safe, 0, ARRAY_SIZE(NAMES));

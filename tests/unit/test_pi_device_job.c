@@ -26,7 +26,7 @@ static void teardown(void)
 {
 	if (job)
 		device_job_free(job);
-	host = usbip_host_free(host);
+	host = usbip_host_unref(host);
 	fake_kernel_free(&kernel);
 }
 

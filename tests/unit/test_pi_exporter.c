@@ -1,12 +1,14 @@
 /* The exporter's own life: killed and started again, paired and unpaired, reloaded, asked for a sync. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check_program.h"
 #include "cleanup.h"
 #include "pi_bed.h"
+#include "sysfs.h"
 
 static struct pi_bed bed;
 
@@ -128,6 +130,43 @@ START_TEST(what_somebody_else_bound_is_left_alone)
 	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usbip-host");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	bed.exporter = exporter_free(bed.exporter);
+}
+END_TEST
+
+/* As `usbip bind` does. */
+static void bind_by_hand(const char *busid)
+{
+	_cleanup_close_ int sysfs = open(bed.kernel.sysfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char command[32];
+
+	snprintf(command, sizeof(command), "add %s", busid);
+	ck_assert_int_eq(sysfs_write(sysfs, "bus/usb/drivers/usb/unbind", busid), 0);
+	ck_assert_int_eq(sysfs_write(sysfs, "bus/usb/drivers/usbip-host/match_busid", command), 0);
+	ck_assert_int_eq(sysfs_write(sysfs, "bus/usb/drivers/usbip-host/bind", busid), 0);
+	(void)fake_kernel_writes(&bed.kernel);
+}
+
+START_TEST(what_somebody_binds_while_we_run_is_left_alone)
+{
+	pi_bed_start(&bed);
+	plug("1-1", &FT232R);
+	plug("1-2", &KEYBOARD_DEVICE);
+	expect("1-1", "IGNORED"); /* not paired */
+	expect("1-2", "IGNORED");
+	bind_by_hand("1-1");
+	bind_by_hand("1-2");
+	pi_bed_pair(&bed);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_run(&bed, 300000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	device_share(pi_bed_device(&bed, "1-1")); /* a person takes it */
+	expect("1-1", "ATTACHED");
+	exporter_stop(bed.exporter);
+	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-2"), "usbip-host");
 	bed.exporter = exporter_free(bed.exporter);
 }
 END_TEST
@@ -541,6 +580,7 @@ int main(int argc, char **argv)
 	tcase_add_test(fresh, a_device_between_two_drivers_is_taken_up);
 	tcase_add_test(fresh, what_a_predecessor_held_goes_back_if_the_pi_is_not_paired_any_more);
 	tcase_add_test(fresh, what_somebody_else_bound_is_left_alone);
+	tcase_add_test(fresh, what_somebody_binds_while_we_run_is_left_alone);
 	tcase_add_test(fresh, a_pairing_that_works_is_written_and_shares_what_is_plugged_in);
 	tcase_add_test(fresh, a_pairing_that_fails_is_not_written_and_the_pi_stays_unpaired);
 	tcase_add_test(fresh, a_pairing_that_can_not_be_written_is_none);

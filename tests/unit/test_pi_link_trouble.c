@@ -1,6 +1,7 @@
 /* The link when the VM, its sshd, its handler or the wire are not as they should be. */
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -311,6 +312,39 @@ START_TEST(a_vm_that_answers_pings_is_kept_beyond_patience)
 }
 END_TEST
 
+/* A machine that sleeps: its clock goes on, its loop does not. */
+static void sleep_beyond_patience(void)
+{
+	poll(NULL, 0, 3500);
+}
+
+START_TEST(a_pi_that_slept_asks_before_it_gives_the_vm_up)
+{
+	bed.vm.config.patience_ms = 1000;
+	link_bed_come_up(&bed);
+	sleep_beyond_patience();
+	loop_for(bed.event, 1500000);
+	ck_assert_int_eq(link_get_state(bed.link), LINK_UP);
+	ck_assert_uint_eq(bed.n_lost, 0);
+}
+END_TEST
+
+START_TEST(a_pi_that_slept_while_the_vm_went_away_connects_anew_at_once)
+{
+	uint64_t woke_usec;
+
+	bed.vm.config.patience_ms = 1000;
+	link_bed_come_up(&bed);
+	ssh_vm_kill(&bed.vm);
+	sleep_beyond_patience();
+	woke_usec = clock_now_usec();
+	link_bed_wait(&bed, LINK_DOWN);
+	ck_assert_uint_lt(clock_now_usec() - woke_usec, 1000000);
+	link_bed_wait(&bed, LINK_UP);
+	ck_assert_uint_eq(bed.n_lost, 1);
+}
+END_TEST
+
 START_TEST(a_vm_that_never_answers_is_given_up_after_twenty_seconds)
 {
 	ssh_vm_script(&bed.vm, "control", "wait\n");
@@ -397,6 +431,8 @@ int main(int argc, char **argv)
 	tcase_add_test(down, a_connection_that_dies_is_told_once_and_made_anew);
 	tcase_add_test(down, a_vm_that_falls_silent_is_given_up_when_patience_ends);
 	tcase_add_test(down, a_vm_that_answers_pings_is_kept_beyond_patience);
+	tcase_add_test(down, a_pi_that_slept_asks_before_it_gives_the_vm_up);
+	tcase_add_test(down, a_pi_that_slept_while_the_vm_went_away_connects_anew_at_once);
 	tcase_add_test(down, a_vm_that_never_answers_is_given_up_after_twenty_seconds);
 	tcase_add_test(restarts, a_restarted_handler_costs_the_control_channel_and_nothing_else);
 	tcase_add_test(restarts, a_handler_that_stays_away_costs_the_link_when_patience_ends);

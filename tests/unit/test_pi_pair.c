@@ -700,5 +700,8 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(paired, a_vm_that_is_cut_off_anywhere_leaves_the_old_pairing, 0, CUT_COUNT);
 	tcase_add_loop_test(paired, an_exporter_that_is_killed_anywhere_leaves_the_old_pairing, 0, CUT_COUNT);
 	tcase_add_loop_test(paired, the_owner_can_call_it_off_at_any_time, 0, CUT_COUNT);
+	tcase_set_timeout(good, 60);
+	tcase_set_timeout(bad, 60);
+	tcase_set_timeout(paired, 60);
 	return check_program_run("pi_pair", good, bad, paired, NULL);
 }

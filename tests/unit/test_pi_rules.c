@@ -396,6 +396,36 @@ START_TEST(an_unplug_during_a_reset_is_an_unplug)
 }
 END_TEST
 
+static bool is_reset_once(struct pi_bed *of)
+{
+	(void)of;
+	return count_of("1-1", "reset_count") == 1;
+}
+
+static bool has_switched_power(struct pi_bed *of)
+{
+	return strstr(of->kernel.writes, "ports/1-1/disable 1") != NULL;
+}
+
+START_TEST(what_fails_again_and_again_is_recovered_as_far_as_the_rule_lets)
+{
+	ssh_vm_answer_connect(&bed.vm, "{\"type\":\"failed\",\"code\":\"enumeration\",\"text\":\"it can't be read\",\"cure\":\"\"}");
+	rules("share 0403:* recover=power\nshare 10c4:*\n");
+	pi_bed_run(&bed, 20000);
+	fake_kernel_add_port_switch(&bed.kernel, "1-1");
+	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
+	fake_kernel_plug(&bed.kernel, "1-2", &CP2102);
+	pi_bed_until(&bed, is_reset_once, "reset");
+	pi_bed_until(&bed, has_switched_power, "power cut");
+	ck_assert_int_gt(count_of("1-2", "failed_count"), 2);
+	ck_assert_int_eq(count_of("1-2", "reset_count"), 0);
+	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
+	ck_assert_str_eq(ask_about("attach", "1-2"), "");
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	pi_bed_wait(&bed, "1-2", "ATTACHED");
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *tests = tcase_create("rules");
@@ -422,5 +452,6 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, where_the_hub_switches_no_power_it_is_bound_anew);
 	tcase_add_test(tests, a_hub_that_can_switches_the_power_off_and_on);
 	tcase_add_test(tests, an_unplug_during_a_reset_is_an_unplug);
+	tcase_add_test(tests, what_fails_again_and_again_is_recovered_as_far_as_the_rule_lets);
 	return check_program_run("pi_rules", tests, NULL);
 }

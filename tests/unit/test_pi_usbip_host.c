@@ -30,7 +30,7 @@ static void setup(void)
 static void teardown(void)
 {
 	usbip_hold_done(&hold);
-	host = usbip_host_free(host);
+	host = usbip_host_unref(host);
 	fake_kernel_free(&kernel);
 }
 

@@ -1,5 +1,6 @@
 /* A Pi that follows a script, against the real handler on a fake sysfs. */
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -499,6 +500,46 @@ static size_t expect_kept(struct vm_pi *from)
 	return json_array_size(json_object_get(synced, "keep"));
 }
 
+/* A machine that sleeps: its clock goes on, its loop does not. */
+static void sleep_for(unsigned ms)
+{
+	poll(NULL, 0, (int)ms);
+}
+
+START_TEST(a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges)
+{
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say_hello(&pi, 1000);
+	json_decref(vm_pi_expect(&pi, "hello"));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":1,\"offers\":[]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	attach_acm();
+	json_decref(vm_pi_expect(&pi, "attached"));
+	sleep_for(1000);
+	ck_assert_int_gt(send(pi.fd, "{\"type\":\"beat\"}\n", 16, MSG_NOSIGNAL), 0); /* while it sleeps */
+	sleep_for(1000);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "up");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "attached");
+}
+END_TEST
+
+START_TEST(a_vm_that_slept_while_the_pi_did_lets_go_as_soon_as_it_wakes)
+{
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say_hello(&pi, 1000);
+	json_decref(vm_pi_expect(&pi, "hello"));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":1,\"offers\":[]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	attach_acm();
+	json_decref(vm_pi_expect(&pi, "attached"));
+	sleep_for(2000);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "away");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "detaching");
+}
+END_TEST
+
 START_TEST(a_lost_channel_alone_detaches_nothing)
 {
 	vm_pi_come_up(&pi, &bed, BED_PI);
@@ -595,6 +636,34 @@ START_TEST(a_killed_handlers_successor_keeps_what_is_attached)
 	sync_one(&pi, true);
 	ck_assert_uint_eq(expect_kept(&pi), 1);
 	ck_assert_str_eq(vm_bed_take_write(&bed, "detach"), "");
+}
+END_TEST
+
+/* As by `usbip attach`, before the handler came or while it runs. */
+static void note_stopped(void *userdata);
+
+START_TEST(a_port_that_is_attached_by_hand_is_left_alone)
+{
+	bool is_stopped = false;
+	uint32_t port;
+
+	vm_bed_assign(&bed, 0, DEVID(3, 9));
+	vm_bed_show_device(&bed, 0, &ACM);
+	vm_bed_restart_handler(&bed);
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach_acm();
+	ck_assert_uint_ne(port, 0);
+	vm_bed_assign(&bed, 5, DEVID(3, 10));
+	vm_bed_show_device(&bed, 5, &KEYBOARD);
+	ck_assert(!vm_bed_is_authorized(&bed, 5));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":2,\"offers\":[]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	vm_bed_remove(&bed, port);
+	(void)vm_bed_take_write(&bed, "detach");
+	handler_stop(bed.handler, note_stopped, &is_stopped);
+	vm_bed_settle(&bed);
+	ck_assert_str_eq(vm_bed_take_write(&bed, "detach"), "");
+	ck_assert_uint_eq(vm_bed_count_used(&bed), 2);
 }
 END_TEST
 
@@ -828,6 +897,8 @@ int main(void)
 	tcase_add_checked_fixture(faults, setup, teardown);
 	tcase_set_timeout(faults, 30);
 	tcase_add_test(faults, silence_beyond_the_patience_detaches_everything);
+	tcase_add_test(faults, a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges);
+	tcase_add_test(faults, a_vm_that_slept_while_the_pi_did_lets_go_as_soon_as_it_wakes);
 	tcase_add_test(faults, a_lost_channel_alone_detaches_nothing);
 	tcase_add_test(faults, what_the_pi_does_not_stream_any_more_is_detached_by_sync);
 	tcase_add_test(faults, a_sync_on_the_same_channel_keeps_what_is_on_its_way);
@@ -835,6 +906,7 @@ int main(void)
 	tcase_add_test(faults, a_newer_connection_replaces_the_old_one);
 	tcase_add_test(faults, a_killed_handlers_successor_keeps_what_is_attached);
 	tcase_add_test(faults, a_port_that_somebody_else_took_meanwhile_is_left_alone);
+	tcase_add_test(faults, a_port_that_is_attached_by_hand_is_left_alone);
 	tcase_add_test(faults, an_unpaired_pi_is_cut_off_and_its_devices_detached);
 	tcase_add_test(faults, a_pi_that_ends_its_pairing_loses_its_devices_at_once_and_hears_when_it_is_done);
 	tcase_add_test(faults, a_pi_that_ended_its_pairing_is_shut_out_before_its_lines_are_gone);

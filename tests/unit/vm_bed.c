@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "check_program.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "uevent.h"
@@ -93,7 +94,7 @@ static void bed_start_handler(struct vm_bed *bed)
 	handler_start(bed->handler);
 }
 
-static void bed_setup_common(struct vm_bed *bed, bool has_module)
+static void bed_make(struct vm_bed *bed, bool has_module)
 {
 	memset(bed, 0, sizeof(*bed));
 	temp_tree_new(&bed->tree);
@@ -111,17 +112,23 @@ static void bed_setup_common(struct vm_bed *bed, bool has_module)
 						 .accept_path = bed->accept,
 						 .runtime_dir = bed->tree.path };
 	ck_assert_int_ge(sd_event_new(&bed->event), 0);
-	bed_start_handler(bed);
+}
+
+void vm_bed_make(struct vm_bed *bed)
+{
+	bed_make(bed, true);
 }
 
 void vm_bed_setup(struct vm_bed *bed)
 {
-	bed_setup_common(bed, true);
+	bed_make(bed, true);
+	bed_start_handler(bed);
 }
 
 void vm_bed_setup_without_module(struct vm_bed *bed)
 {
-	bed_setup_common(bed, false);
+	bed_make(bed, false);
+	bed_start_handler(bed);
 }
 
 void vm_bed_teardown(struct vm_bed *bed)
@@ -157,7 +164,7 @@ const char *vm_bed_take_write(struct vm_bed *bed, const char *name)
 	return text;
 }
 
-static void inject(struct vm_bed *bed, enum uevent_action action, uint32_t port)
+static void tell(struct vm_bed *bed, enum uevent_action action, uint32_t port)
 {
 	char path[128], syspath[160], busid[16];
 	struct uevent uevent = { .action = action,
@@ -175,17 +182,22 @@ static void inject(struct vm_bed *bed, enum uevent_action action, uint32_t port)
 	handler_on_uevent(&uevent, bed->handler);
 }
 
+void vm_bed_assign(struct vm_bed *bed, uint32_t port, uint32_t devid)
+{
+	ck_assert_uint_lt(port, BED_PORTS);
+	ck_assert_uint_eq(bed->ports[port].state, STATE_FREE);
+	bed->ports[port].state = STATE_ASSIGNED;
+	bed->ports[port].devid = devid;
+	write_status(bed);
+}
+
 uint32_t vm_bed_take_attach(struct vm_bed *bed)
 {
 	uint32_t port, devid, speed;
 	int fd;
 
 	ck_assert_int_eq(sscanf(vm_bed_take_write(bed, "attach"), "%u %d %u %u", &port, &fd, &devid, &speed), 4);
-	ck_assert_uint_lt(port, BED_PORTS);
-	ck_assert_uint_eq(bed->ports[port].state, STATE_FREE);
-	bed->ports[port].state = STATE_ASSIGNED;
-	bed->ports[port].devid = devid;
-	write_status(bed);
+	vm_bed_assign(bed, port, devid);
 	return port;
 }
 
@@ -247,6 +259,13 @@ static void write_attribute(struct vm_bed *bed, uint32_t port, const char *name,
 uint32_t vm_bed_enumerate(struct vm_bed *bed, const struct vm_device *device)
 {
 	uint32_t port = vm_bed_take_attach(bed);
+
+	vm_bed_show_device(bed, port, device);
+	return port;
+}
+
+void vm_bed_show_device(struct vm_bed *bed, uint32_t port, const struct vm_device *device)
+{
 	char number[8];
 
 	bed->ports[port].state = STATE_USED;
@@ -261,10 +280,9 @@ uint32_t vm_bed_enumerate(struct vm_bed *bed, const struct vm_device *device)
 	write_attribute(bed, port, "authorized", "0");
 	write_attribute(bed, port, "driver", ""); /* the generic driver has bound */
 	write_descriptors(bed, port, device);
-	inject(bed, UEVENT_ADD, port);
-	inject(bed, UEVENT_BIND, port);
+	tell(bed, UEVENT_ADD, port);
+	tell(bed, UEVENT_BIND, port);
 	vm_bed_settle(bed);
-	return port;
 }
 
 void vm_bed_add_tty(struct vm_bed *bed, uint32_t port, const char *node, const char *links)
@@ -294,7 +312,7 @@ void vm_bed_remove(struct vm_bed *bed, uint32_t port)
 	temp_tree_remove(&bed->tree, full);
 	bed->ports[port].state = STATE_FREE;
 	write_status(bed);
-	inject(bed, UEVENT_REMOVE, port);
+	tell(bed, UEVENT_REMOVE, port);
 	vm_bed_settle(bed);
 }
 
@@ -370,7 +388,7 @@ void vm_pi_say(struct vm_pi *pi, const char *format, ...)
 /* 1 with the line, 0 at the end of the connection. */
 static int pi_read_line(struct vm_pi *pi, char *line, size_t size)
 {
-	uint64_t deadline = clock_now_usec() + LIMIT_USEC;
+	uint64_t deadline = clock_now_usec() + LIMIT_USEC * test_slowness();
 
 	for (;;) {
 		char *end = memchr(pi->input, '\n', pi->used);
@@ -508,7 +526,7 @@ const char *vm_bed_pi_state(struct vm_bed *bed, const char *pi_id)
 
 void vm_bed_expect_state(struct vm_bed *bed, const char *offer_id, const char *state)
 {
-	uint64_t deadline = clock_now_usec() + LIMIT_USEC;
+	uint64_t deadline = clock_now_usec() + LIMIT_USEC * test_slowness();
 
 	while (strcmp(vm_bed_device_state(bed, offer_id), state) != 0) {
 		ck_assert_msg(clock_now_usec() < deadline, "offer %s is \"%s\", not \"%s\"", offer_id, vm_bed_device_state(bed, offer_id),

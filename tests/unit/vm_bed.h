@@ -48,6 +48,9 @@ extern const struct vm_device KEYBOARD; /* 046d:c31c */
 /* Makes the tree and starts the handler on it. */
 void vm_bed_setup(struct vm_bed *bed);
 
+/* Makes the tree, without a handler. */
+void vm_bed_make(struct vm_bed *bed);
+
 /* Makes the tree with vhci_hcd not loaded. */
 void vm_bed_setup_without_module(struct vm_bed *bed);
 
@@ -65,6 +68,10 @@ const char *vm_bed_take_write(struct vm_bed *bed, const char *name);
 
 /* The kernel: takes what `attach` was given (the handler must have written it) and enumerates device there. Returns the port. */
 uint32_t vm_bed_enumerate(struct vm_bed *bed, const struct vm_device *device);
+
+/* The same in parts: the kernel has taken an `attach`; it reads the device at port. */
+void vm_bed_assign(struct vm_bed *bed, uint32_t port, uint32_t devid);
+void vm_bed_show_device(struct vm_bed *bed, uint32_t port, const struct vm_device *device);
 
 /* Only takes `attach`; the device is not read yet. */
 uint32_t vm_bed_take_attach(struct vm_bed *bed);

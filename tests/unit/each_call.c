@@ -1,0 +1,181 @@
+#include "each_call.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check_program.h"
+#include "cleanup.h"
+
+#define N_PARALLEL      6   /* a telling mostly waits */
+#define STORY_LIMIT_SEC 150 /* beyond every limit that the daemons have, in a row */
+
+/* What the kernel may say at any time of a file that belongs to a device, and of any file. */
+static const int ERRORS[] = { EIO, ENODEV, EBUSY, ENOENT, EMFILE };
+
+struct telling {
+	const struct each_call_story *story;
+	enum inject_family family;
+	unsigned nth;
+	int error;
+	pid_t pid;             /* 0: not under way */
+	FILE *output;          /* owned: shown only if it fails */
+	struct inject *inject; /* owned, shared */
+};
+
+struct results {
+	unsigned n_calls, n_failed;
+};
+
+/* In the child. */
+static _Noreturn void telling_run(const struct telling *telling)
+{
+	Suite *suite = suite_create(telling->story->name);
+	TCase *test_case = tcase_create(telling->story->name);
+	SRunner *runner;
+	int n_failed;
+
+	if (telling->output && (dup2(fileno(telling->output), STDOUT_FILENO) < 0 || dup2(fileno(telling->output), STDERR_FILENO) < 0))
+		abort();
+	alarm(STORY_LIMIT_SEC * (unsigned)test_slowness());
+	tcase_set_timeout(test_case, 0);
+	tcase_add_test(test_case, telling->story->tell);
+	suite_add_tcase(suite, test_case);
+	runner = srunner_create(suite);
+	srunner_set_fork_status(runner, CK_NOFORK);
+	inject_arm(telling->family, telling->nth, 1, telling->error);
+	srunner_run_all(runner, CK_NORMAL);
+	inject_disarm();
+	n_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	exit(n_failed > 0); /* with the sanitizer's look for leaks */
+}
+
+static void telling_begin(struct telling *telling)
+{
+	telling->inject = inject_new_shared();
+	telling->output = tmpfile();
+	fflush(stdout);
+	telling->pid = fork();
+	if (telling->pid < 0 || !telling->output)
+		abort();
+	if (telling->pid > 0)
+		return;
+	inject_use(telling->inject);
+	telling_run(telling);
+}
+
+static void telling_report(const struct telling *telling, int status)
+{
+	char line[512];
+
+	printf("%s: with %s call %u (%s) failing (errno %d): ", telling->story->name, inject_family_to_string(telling->family),
+	       telling->nth, inject_failed_call(), telling->error);
+	if (WIFSIGNALED(status))
+		printf("signal %d%s\n", WTERMSIG(status), WTERMSIG(status) == SIGALRM ? ", it hangs" : "");
+	else
+		printf("failed\n");
+	rewind(telling->output);
+	while (fgets(line, sizeof(line), telling->output))
+		printf("    %s", line);
+	fflush(stdout);
+}
+
+static void telling_end(struct telling *telling, int status, struct results *results)
+{
+	inject_use(telling->inject);
+	if (telling->nth == 0)
+		results->n_calls = inject_count();
+	if (status != 0)
+		telling_report(telling, status);
+	results->n_failed += status != 0;
+	inject_free_shared(telling->inject);
+	fclose(telling->output);
+	telling->pid = 0;
+}
+
+/* Waits for one of those under way. Its place is free then; NULL if there was none. */
+static struct telling *tellings_wait(struct telling *tellings, struct results *results)
+{
+	int status;
+	pid_t pid = wait(&status);
+
+	for (size_t i = 0; i < N_PARALLEL; i++)
+		if (pid > 0 && tellings[i].pid == pid) {
+			telling_end(&tellings[i], status, results);
+			return &tellings[i];
+		}
+	return NULL;
+}
+
+static struct telling *tellings_find_place(struct telling *tellings, struct results *results)
+{
+	for (size_t i = 0; i < N_PARALLEL; i++)
+		if (!tellings[i].pid)
+			return &tellings[i];
+	return tellings_wait(tellings, results);
+}
+
+static unsigned family_choose_step(unsigned n_calls)
+{
+	const char *wanted = getenv("USBPUSH_INJECT_EACH");
+	unsigned each = wanted ? (unsigned)strtoul(wanted, NULL, 10) : EACH_CALL_QUICK, step = n_calls / (each ? each : 1);
+
+	return getenv("USBPUSH_THOROUGH") || step < 1 ? 1 : step;
+}
+
+/* How many tellings failed. */
+static unsigned family_run(const struct each_call_story *story, enum inject_family family)
+{
+	struct telling tellings[N_PARALLEL] = { { .story = story, .family = family } };
+	struct results results = { 0 };
+	unsigned step, n_told = 0;
+
+	telling_begin(&tellings[0]);
+	(void)tellings_wait(tellings, &results);
+	step = family_choose_step(results.n_calls);
+	for (unsigned nth = 1 + (unsigned)time(NULL) % step; nth <= results.n_calls; nth += step, n_told++) {
+		struct telling *telling = tellings_find_place(tellings, &results);
+
+		*telling = (struct telling){
+			.story = story, .family = family, .nth = nth, .error = ERRORS[(nth / step + nth) % ARRAY_SIZE(ERRORS)]
+		};
+		telling_begin(telling);
+	}
+	while (tellings_wait(tellings, &results))
+		;
+	printf("%s: %u %s calls, %u of them failed in turn; %u of these ended badly\n", story->name, results.n_calls,
+	       inject_family_to_string(family), n_told, results.n_failed);
+	return results.n_failed;
+}
+
+/* "FAMILY N ERRNO": that one telling, in sight. */
+static int run_one(const struct each_call_story *story, const char *which)
+{
+	struct telling telling = { .story = story };
+	char family[16] = "";
+
+	if (sscanf(which, "%15s %u %d", family, &telling.nth, &telling.error) != 3)
+		return 2;
+	while (telling.family < INJECT_FAMILIES && strcmp(inject_family_to_string(telling.family), family) != 0)
+		telling.family++;
+	telling_run(&telling);
+}
+
+int each_call_run(const struct each_call_story *stories)
+{
+	const char *which = getenv("USBPUSH_INJECT");
+	unsigned n_failed = 0;
+
+	if (which)
+		return run_one(stories, which);
+	for (; stories->name; stories++)
+		for (enum inject_family family = 0; family < INJECT_FAMILIES; family++)
+			n_failed += family_run(stories, family);
+	return n_failed > 0;
+}

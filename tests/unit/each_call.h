@@ -1,0 +1,19 @@
+#pragma once
+
+#include <check.h>
+
+#include "inject.h"
+
+/* A story is told once, in a process of its own, to count a family's calls, and then again and again: each time another call fails. What such a telling may
+ * come to is the story's business (it asserts); that it ends in time, without a crash, is looked at here, and that it leaks nothing by the sanitizer. */
+struct each_call_story {
+	const char *name;
+	const TTest *tell;
+};
+
+/* How many of the calls are failed: with USBPUSH_THOROUGH in the environment each one; else so many a family (or USBPUSH_INJECT_EACH), evenly spread. With USBPUSH_INJECT set to
+ * "FAMILY N ERRNO" only that one, with all that it says. */
+#define EACH_CALL_QUICK 12
+
+/* Tells the stories (NULL-named end) and prints what came of it. Returns main()'s exit status. */
+int each_call_run(const struct each_call_story *stories);

@@ -1,0 +1,116 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "inject_internal.h"
+
+static struct {
+	inject_write_fn fn;
+	void *userdata;
+} writes;
+
+void inject_answer_writes(inject_write_fn fn, void *userdata)
+{
+	writes.userdata = userdata;
+	__atomic_store_n(&writes.fn, fn, __ATOMIC_SEQ_CST);
+}
+
+INJECT(ssize_t, write, (int fd, const void *data, size_t size))
+{
+	inject_write_fn fn = __atomic_load_n(&writes.fn, __ATOMIC_SEQ_CST);
+	ssize_t result;
+
+	if (inject_hits(INJECT_FILES, "write"))
+		return -1;
+	if (!fn || !fn(fd, data, size, &result, writes.userdata))
+		return write(fd, data, size);
+	if (result >= 0)
+		return result;
+	errno = (int)-result;
+	return -1;
+}
+
+INJECT(int, open, (const char *path, int flags, ...))
+{
+	va_list arguments;
+	mode_t mode;
+
+	va_start(arguments, flags);
+	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+	va_end(arguments);
+	return inject_hits(INJECT_FILES, "open") ? -1 : open(path, flags, mode);
+}
+
+INJECT(int, openat, (int directory, const char *path, int flags, ...))
+{
+	va_list arguments;
+	mode_t mode;
+
+	va_start(arguments, flags);
+	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+	va_end(arguments);
+	return inject_hits(INJECT_FILES, "openat") ? -1 : openat(directory, path, flags, mode);
+}
+
+/* As the kernel does it: what close() says is not what it does. */
+INJECT(int, close, (int fd))
+{
+	bool is_hit = inject_hits(INJECT_FILES, "close");
+	int error = errno, r = close(fd);
+
+	if (!is_hit)
+		return r;
+	errno = error;
+	return -1;
+}
+
+/* A file that could not be written in whole tells it here, as late as fclose(). */
+INJECT(int, fclose, (FILE * stream))
+{
+	bool is_hit = inject_hits(INJECT_FILES, "fclose");
+	int error = errno, r = fclose(stream);
+
+	if (!is_hit)
+		return r;
+	errno = error;
+	return EOF;
+}
+
+INJECT_SIMPLE(INJECT_FILES, FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL)
+INJECT_SIMPLE(INJECT_FILES, ssize_t, read, (int fd, void *data, size_t size), (fd, data, size), -1)
+INJECT_SIMPLE(INJECT_FILES, ssize_t, pread, (int fd, void *data, size_t size, off_t offset), (fd, data, size, offset), -1)
+INJECT_SIMPLE(INJECT_FILES, ssize_t, pwrite, (int fd, const void *data, size_t size, off_t offset), (fd, data, size, offset), -1)
+INJECT_SIMPLE(INJECT_FILES, DIR *, fdopendir, (int fd), (fd), NULL)
+INJECT_SIMPLE(INJECT_FILES, DIR *, opendir, (const char *path), (path), NULL)
+INJECT_SIMPLE(INJECT_FILES, struct dirent *, readdir, (DIR * directory), (directory), NULL)
+INJECT_SIMPLE(INJECT_FILES, ssize_t, readlinkat, (int directory, const char *path, char *target, size_t size),
+	      (directory, path, target, size), -1)
+INJECT_SIMPLE(INJECT_FILES, int, faccessat, (int directory, const char *path, int mode, int flags), (directory, path, mode, flags), -1)
+INJECT_SIMPLE(INJECT_FILES, int, access, (const char *path, int mode), (path, mode), -1)
+INJECT_SIMPLE(INJECT_FILES, int, fstatat, (int directory, const char *path, struct stat *st, int flags), (directory, path, st, flags), -1)
+INJECT_SIMPLE(INJECT_FILES, int, stat, (const char *path, struct stat *st), (path, st), -1)
+INJECT_SIMPLE(INJECT_FILES, int, rename, (const char *from, const char *to), (from, to), -1)
+INJECT_SIMPLE(INJECT_FILES, int, link, (const char *from, const char *to), (from, to), -1)
+INJECT_SIMPLE(INJECT_FILES, int, fsync, (int fd), (fd), -1)
+INJECT_SIMPLE(INJECT_FILES, int, fchmod, (int fd, mode_t mode), (fd, mode), -1)
+INJECT_SIMPLE(INJECT_FILES, int, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid), -1)
+INJECT_SIMPLE(INJECT_FILES, int, ftruncate, (int fd, off_t size), (fd, size), -1)
+INJECT_SIMPLE(INJECT_FILES, int, flock, (int fd, int operation), (fd, operation), -1)
+INJECT_SIMPLE(INJECT_FILES, int, mkostemp, (char *path, int flags), (path, flags), -1)
+
+INJECT_LARGE(open);
+INJECT_LARGE(openat);
+INJECT_LARGE(fopen);
+INJECT_LARGE(pread);
+INJECT_LARGE(pwrite);
+INJECT_LARGE(readdir);
+INJECT_LARGE(fstatat);
+INJECT_LARGE(stat);
+INJECT_LARGE(ftruncate);
+INJECT_LARGE(mkostemp);
