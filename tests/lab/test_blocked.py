@@ -29,8 +29,9 @@ except BlockingIOError:
 
 
 @contextlib.contextmanager
-def a_write_that_does_not_return(product, path):
-    """The exporter has a full FIFO in the place of that file of sysfs, in its mount namespace alone. At the end the file is back, and what waits is let through."""
+def a_write_that_does_not_return(product, path, busid):
+    """The exporter has a full FIFO in the place of that file of sysfs, in its mount namespace alone. At the end the kernel does what was written, and the write
+    returns."""
     pi, pid = product.pi, product.pid(product.pi, "usbpush-exporter")
     pi.sh("rm -f /run/blocked")
     pi.write("/run/blocked.py", FIFO)
@@ -41,6 +42,7 @@ def a_write_that_does_not_return(product, path):
         yield pid
     finally:
         pi.sh(f"nsenter -t {pid} -m umount -l {path}", check=False)
+        pi.sh(f"echo {busid} > {path}")
         holder.end_input()
         holder.wait(30)
         pi.sh("rm -f /run/blocked /run/blocked.py")
@@ -53,7 +55,7 @@ def blocked(product):
 def test_one_device_waits_for_the_kernel_and_no_other_does(product):
     stuck = product.lab.plug("ft232", "A1", serial="STUCK")
     product.wait_attached(stuck)
-    with a_write_that_does_not_return(product, UNBIND) as pid:
+    with a_write_that_does_not_return(product, UNBIND, stuck.busid) as pid:
         asked = product.pi.spawn(f"exec usbpush detach {stuck.busid}")
         (entry,) = wait_until(lambda: blocked(product), 60, "word of the write that does not return", interval=0.3, lab=product.lab)
         began = time.monotonic()
@@ -83,7 +85,7 @@ def test_one_device_waits_for_the_kernel_and_no_other_does(product):
 def test_a_stop_does_not_wait_for_a_kernel_that_does_not_return(product):
     device = product.lab.plug("ft232", "A1", serial="STUCK")
     product.wait_attached(device)
-    with a_write_that_does_not_return(product, UNBIND):
+    with a_write_that_does_not_return(product, UNBIND, device.busid):
         product.pi.spawn(f"exec usbpush detach {device.busid}")
         wait_until(lambda: blocked(product), 60, "word of the write that does not return", interval=0.3, lab=product.lab)
         product.pi.sh("systemctl stop usbpush-exporter", timeout=60)
