@@ -51,16 +51,6 @@ void api_pass_on(const struct api_call *call, json_t *request, uint64_t timeout_
 	}
 }
 
-void api_attach(const struct api_call *call)
-{
-	api_pass_on(call, json_pack("{s:s, s:s}", "request", "attach", "device", call->parameter), ACTION_TIMEOUT_USEC);
-}
-
-void api_detach(const struct api_call *call)
-{
-	api_pass_on(call, json_pack("{s:s, s:s}", "request", "detach", "device", call->parameter), ACTION_TIMEOUT_USEC);
-}
-
 void api_attach_all(const struct api_call *call)
 {
 	api_pass_on(call, json_pack("{s:s, s:b}", "request", "attach", "all", 1), ACTION_TIMEOUT_USEC);
@@ -85,6 +75,51 @@ static void action_pass_on(const struct api_call *call, const char *name, const 
 		if (json_object_get(call->body, keys[i]))
 			json_object_set(request, keys[i], json_object_get(call->body, keys[i]));
 	api_pass_on(call, request, timeout_usec);
+}
+
+/* The same about one device. */
+static void action_about_device(const struct api_call *call, const char *name, const char *key)
+{
+	json_t *request = json_pack("{s:s, s:s}", "request", name, "device", call->parameter);
+
+	if (key && json_object_get(call->body, key))
+		json_object_set(request, key, json_object_get(call->body, key));
+	api_pass_on(call, request, ACTION_TIMEOUT_USEC);
+}
+
+void api_attach(const struct api_call *call)
+{
+	action_about_device(call, "attach", NULL);
+}
+
+void api_detach(const struct api_call *call)
+{
+	action_about_device(call, "detach", NULL);
+}
+
+void api_share(const struct api_call *call)
+{
+	action_about_device(call, "share", NULL);
+}
+
+void api_ignore(const struct api_call *call)
+{
+	action_about_device(call, "ignore", NULL);
+}
+
+void api_name(const struct api_call *call)
+{
+	action_about_device(call, "name", "name");
+}
+
+void api_answer_device(const struct api_call *call)
+{
+	action_about_device(call, "answer", "yes");
+}
+
+void api_reset(const struct api_call *call)
+{
+	action_about_device(call, "reset", "hard");
 }
 
 void api_pair(const struct api_call *call)

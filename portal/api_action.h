@@ -12,6 +12,13 @@ void api_attach(const struct api_call *call);
 void api_detach(const struct api_call *call);
 void api_attach_all(const struct api_call *call);
 
+/* POST .../share, .../ignore: from now on, by a rule; .../name {"name"}; .../answer {"yes"}: to one that asks; .../reset [{"hard"}] */
+void api_share(const struct api_call *call);
+void api_ignore(const struct api_call *call);
+void api_name(const struct api_call *call);
+void api_answer_device(const struct api_call *call);
+void api_reset(const struct api_call *call);
+
 /* POST /api/v1/test: answers when the test is over. */
 void api_test(const struct api_call *call);
 

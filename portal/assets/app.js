@@ -81,7 +81,7 @@ const byPlace = (a, b) => a.busid.localeCompare(b.busid, 'en', { numeric: true }
 
 function showDevices() {
 	const devices = page.snapshot.status?.devices ?? [];
-	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d);
+	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d) || d.is_asking;
 	const shared = devices.filter(isShared).sort(byPlace);
 	const staying = devices.filter((d) => !isShared(d)).sort(byPlace);
 	const change = (element, device) => changeCard(element, device, mayChange());

@@ -2,6 +2,7 @@
 
 import { button, h, icon, reconcile, sentence, setText, toast } from '/dom.js';
 import { post } from '/api.js';
+import { openNaming } from '/dialogs.js';
 
 const STATES = {
 	SEEN: { word: 'Plugged in', color: 'yellow', step: 1 },
@@ -15,12 +16,13 @@ const STATES = {
 };
 
 const UNPAIRED = { word: 'Waits for a VM', color: 'grey', step: 0 };
+const ASKING = { word: 'Waits for your yes', color: 'yellow', step: 0 };
 
 /** Whether it would be shared, were there a VM. */
 export const waitsForPairing = (device) => device.state === 'IGNORED' && /not paired/.test(device.reason ?? '');
 
 /** Its state as a word, a colour, and how far it is on the way. */
-export const stateOf = (device) => (waitsForPairing(device) ? UNPAIRED : STATES[device.state] ?? { word: device.state, color: 'grey', step: 0 });
+export const stateOf = (device) => (device.is_asking ? ASKING : waitsForPairing(device) ? UNPAIRED : STATES[device.state] ?? { word: device.state, color: 'grey', step: 0 });
 
 /** What a person calls it. */
 export function nameOf(device) {
@@ -82,13 +84,37 @@ function reasonOf(device) {
 
 function detailsOf(device) {
 	const rows = [['Links on the VM', (device.vm?.links ?? []).join('\n')], ['Port on the VM', device.vm ? String(device.vm.port) : ''],
-		['Why', device.policy ?? ''],
+		['Why', [device.policy, device.rule].filter(Boolean).join('\n')],
 		['Timing', Object.entries({ ...device.steps_ms, ...device.vm?.steps_ms }).map(([k, v]) => `${k} ${Math.round(v)} ms`).join(', ')]];
 	return rows.filter(([, text]) => text);
 }
 
-function act(card, verb) {
-	return post(`devices/${encodeURIComponent(card.device.busid)}/${verb}`);
+function act(card, verb, values) {
+	return post(`devices/${encodeURIComponent(card.device.busid)}/${verb}`, values);
+}
+
+/** What the owner decides about it for good, and what is seldom done. */
+function makeChoices(card) {
+	const choice = (label, work) => button(label, work, { class: 'button small' });
+	card.choices = {
+		Name: choice('Name …', () => openNaming(card.device, (name) => act(card, 'name', { name }))),
+		Reset: choice('Reset', async () => {
+			await act(card, 'reset');
+			toast(`Resetting ${nameOf(card.device)}`);
+		}),
+		'Always share': choice('Always share', () => act(card, 'share')),
+		'Always keep here': choice('Always keep here', () => act(card, 'ignore')),
+	};
+	return h('div', { class: 'actions choices' }, ...Object.values(card.choices));
+}
+
+function changeChoices(card, mayChange) {
+	const stays = card.device.state === 'IGNORED' && !waitsForPairing(card.device);
+	const shown = { Name: !stays, Reset: true, 'Always share': stays, 'Always keep here': !stays };
+	for (const [verb, element] of Object.entries(card.choices)) {
+		element.hidden = !mayChange || !shown[verb] || card.device.state === 'GONE';
+		element.setAttribute('aria-label', `${verb} ${nameOf(card.device)}`);
+	}
 }
 
 function changeActions(card, mayChange) {
@@ -98,13 +124,15 @@ function changeActions(card, mayChange) {
 	card.attach.hidden = !canAttach;
 	card.detach.hidden = !canDetach;
 	setText(card.attach, state === 'FAILED' ? 'Try again' : 'Attach');
-	for (const [element, verb] of [[card.attach, card.attach.textContent], [card.detach, 'Detach']])
+	card.yes.hidden = card.no.hidden = !mayChange || !card.device.is_asking;
+	for (const [element, verb] of [[card.attach, card.attach.textContent], [card.detach, 'Detach'], [card.yes, 'Share'], [card.no, 'Keep']])
 		element.setAttribute('aria-label', `${verb} ${nameOf(card.device)}`);
 }
 
-function changeDetails(card) {
+function changeDetails(card, mayChange) {
 	const rows = detailsOf(card.device);
-	card.more.hidden = rows.length === 0;
+	changeChoices(card, mayChange);
+	card.more.hidden = rows.length === 0 && !mayChange;
 	reconcile(card.rows, rows, ([name]) => name, ([name]) => h('div', {}, h('dt', {}, name), h('dd')),
 		(row, [, text]) => setText(row.lastElementChild, text));
 }
@@ -117,10 +145,12 @@ export function makeCard() {
 		identity: h('p', { class: 'identity' }), rows: h('dl') };
 	card.attach = button('Attach', () => act(card, 'attach'), { class: 'button small primary' });
 	card.detach = button('Detach', () => act(card, 'detach'), { class: 'button small' });
-	card.more = h('details', { class: 'more' }, h('summary', {}, 'Details'), card.rows);
+	card.yes = button('Share it', () => act(card, 'answer', { yes: true }), { class: 'button small primary' });
+	card.no = button('Not now', () => act(card, 'answer', { yes: false }), { class: 'button small' });
+	card.more = h('details', { class: 'more' }, h('summary', {}, 'Details'), card.rows, makeChoices(card));
 	const element = h('li', { class: 'card' }, h('div', { class: 'card-head' }, card.picture,
 		h('div', { class: 'card-title' }, card.state, card.name)), card.identity, card.track, card.nodes, card.reason, card.cure,
-	h('div', { class: 'card-foot' }, card.more, h('div', { class: 'actions' }, card.attach, card.detach)));
+	h('div', { class: 'card-foot' }, card.more, h('div', { class: 'actions' }, card.yes, card.no, card.attach, card.detach)));
 	element.card = card;
 	return element;
 }
@@ -148,6 +178,6 @@ export function changeCard(element, device, mayChange) {
 	setText(card.cure, device.state === 'FAILED' ? sentence(device.error?.cure) : '');
 	card.track.hidden = state.step === 0 || state.step === 4;
 	[...card.track.children].forEach((bar, i) => { bar.className = i < state.step ? 'on' : i === state.step ? 'next' : ''; });
-	changeDetails(card);
+	changeDetails(card, mayChange);
 	changeActions(card, mayChange);
 }

@@ -56,6 +56,20 @@ export function form(fields, label, work) {
 	return element;
 }
 
+// ---- a device's name ----
+
+/** Asks for a name for the device and gives it to take(). */
+export function openNaming(device, take) {
+	const name = field('Its name', { name: 'name', required: true, maxlength: 48, value: device.name ?? '', placeholder: 'bench' },
+		'On the VM /dev/usbpush/NAME leads to it, in any socket. Letters, digits, dots, dashes.');
+	const dialog = open('Name the device', form([name], 'Name it', async (values) => {
+		const answer = await take(values.name.trim());
+		dialog.close();
+		toast(answer.loader ? `It is ${values.name.trim()}. To keep the name in its boot loader: usbpush name ${device.busid} ${values.name.trim()} --also ${answer.loader}` : `It is ${values.name.trim()}`);
+	}));
+	name.input.focus();
+}
+
 // ---- the test of the link ----
 
 const MARKS = { done: 'check', failed: 'cross', open: 'dot' };

@@ -83,7 +83,7 @@ export class Exporter {
 			return { ok: true, events: this.events };
 		case 'key': return { ok: true, key: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGx0 usbpush@raspberrypi' };
 		case 'pairings': return { ok: true, pairings: this.pairings, locked_ms: 0 };
-		case 'attach': case 'detach': return { ok: true, busid: request.device };
+		case 'attach': case 'detach': case 'share': case 'ignore': case 'name': case 'answer': case 'reset': return { ok: true, busid: request.device };
 		case 'unpair':
 			this.setLink(NO_LINK, 'UNPAIRED', 'not paired');
 			return { ok: true, vm_cleaned: !this.left, left: this.left ?? null };

@@ -6,7 +6,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { Bed, CODE, DESKTOP, PASSWORD, PHONE, checkComplaints, close, launch, openPage, shoot, until, violations } from './bed.js';
-import { ARDUINO, CP2102, DOWN, ESP32, FTDI, UP, attached, failed, offered, plugAll } from './exporter.js';
+import { ARDUINO, CP2102, DOWN, ESP32, FTDI, KEYBOARD, UP, attached, failed, offered, plugAll } from './exporter.js';
 
 let browser, bed, page;
 
@@ -77,6 +77,73 @@ describe('owner and login', () => {
 		assert.equal(await page.getByRole('button', { name: /Detach|Disconnect|Test/ }).count(), 0);
 		assert.equal((await bed.post('unpair', {})).status, 401);
 		assert.match(await (await fetch(`${bed.origin}/metrics`)).text(), /usbpush_device_attached\{busid="1-1.2",vid="0403",pid="6001",serial="A50285BI"\} 1/);
+		checkComplaints(page);
+		await close(page);
+	});
+});
+
+describe('what the owner decides about a device', () => {
+	beforeEach(async () => {
+		await bed.claim();
+		plugAll(bed.exporter);
+	});
+
+	const asked = (name) => bed.exporter.asked.filter((r) => r.request === name);
+	const card = (text) => page.locator('.card', { hasText: text });
+
+	it('names it, resets it, and keeps it here', async () => {
+		page = await openPage(browser, bed);
+		await card('FT232R').getByText('Details').click();
+		await page.getByRole('button', { name: 'Name FTDI FT232R USB UART' }).click();
+		await page.getByLabel('Its name').fill('bench');
+		assert.deepEqual(await violations(page), []);
+		await shoot(page, 'name');
+		bed.exporter.answers.name = () => ({ ok: false, error: { code: 'bad-request', text: 'another device is called bench', cure: 'Take another name.' } });
+		await page.keyboard.press('Enter');
+		await page.getByText('another device is called bench').waitFor();
+		bed.exporter.answers.name = (request) => ({ ok: true, busid: FTDI.busid, name: request.name, loader: null });
+		await page.keyboard.press('Enter');
+		await page.getByText('It is bench').waitFor();
+		assert.deepEqual(asked('name').at(-1), { request: 'name', device: FTDI.busid, name: 'bench' });
+		bed.exporter.setDevice({ ...attached(FTDI, '/dev/ttyUSB0'), name: 'bench' });
+		await card('bench').getByText('Attached', { exact: true }).waitFor();
+
+		await page.getByRole('button', { name: 'Reset bench' }).click();
+		await page.getByText('Resetting bench').waitFor();
+		assert.deepEqual(asked('reset'), [{ request: 'reset', device: FTDI.busid }]);
+		await shoot(page, 'choices');
+		await page.getByRole('button', { name: 'Always keep here bench' }).click();
+		await until(() => asked('ignore').length, 'the exporter is asked');
+		assert.deepEqual(asked('ignore'), [{ request: 'ignore', device: FTDI.busid }]);
+		assert.equal(await page.getByRole('button', { name: 'Always share bench' }).isVisible(), false);
+		page.complaints = page.complaints.filter((c) => !/status of 4/.test(c)); // Chromium tells of each refusal
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('shares what stays, and says why it can not', async () => {
+		bed.exporter.setDevice(KEYBOARD);
+		bed.exporter.answers.share = () => ({ ok: false, error: { code: 'not-allowed', text: 'a hub is never shared', cure: '' } });
+		page = await openPage(browser, bed);
+		await page.getByText('Stays here').first().waitFor();
+		const share = page.getByRole('button', { name: 'Always share Logitech USB Keyboard' });
+		if (!await share.isVisible())
+			for (const summary of await page.locator('summary').all())
+				await summary.click();
+		await share.click();
+		await page.getByText('a hub is never shared').waitFor();
+		assert.deepEqual(asked('share'), [{ request: 'share', device: KEYBOARD.busid }]);
+		await close(page);
+	});
+
+	it('answers the one that asks', async () => {
+		bed.exporter.setDevice({ ...ESP32, state: 'IGNORED', reason: 'stays here: waits for a yes', is_asking: true });
+		page = await openPage(browser, bed);
+		assert.deepEqual(await violations(page), []);
+		await page.getByRole('button', { name: /^Keep .*JTAG/ }).click();
+		await page.getByRole('button', { name: /^Share .*JTAG/ }).click();
+		await until(() => asked('answer').length === 2, 'the exporter is asked');
+		assert.deepEqual(asked('answer').map((r) => [r.device, r.yes]), [[ESP32.busid, false], [ESP32.busid, true]]);
 		checkComplaints(page);
 		await close(page);
 	});
