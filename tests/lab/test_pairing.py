@@ -58,6 +58,50 @@ def test_a_pairing_that_is_broken_off_changes_nothing(strangers):
     assert files(product) == before and product.link()["state"] == "UNPAIRED"
 
 
+# ---- by a login of the VM, given once
+
+PASSWORD = "given only once"
+
+
+@pytest.fixture
+def login(strangers):
+    """The VM lets root in by a password, for as long as this takes."""
+    product, before = strangers
+    vm = product.vm
+    shadow = vm.sh("cat /etc/shadow")
+    vm.sh(f"echo 'root:{PASSWORD}' | chpasswd; printf 'PermitRootLogin yes\\nPasswordAuthentication yes\\n' >/etc/ssh/sshd_config.d/00-root.conf; systemctl restart ssh")
+    yield product, before
+    vm.sh("rm -f /etc/ssh/sshd_config.d/00-root.conf; systemctl restart ssh")
+    vm.sh("cat >/etc/shadow", stdin=shadow + "\n")
+
+
+def pair_by_login(product, password, answer="yes"):
+    return product.pi.sh("usbpush pair --login root vm", check=False, stdin=f"{answer}\n{password}\n", timeout=150)
+
+
+def test_a_login_of_the_vm_given_once_pairs_it_and_is_kept_nowhere(login):
+    product, _ = login
+    fingerprint = product.vm.sh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    result = pair_by_login(product, PASSWORD)
+    assert result.code == 0 and fingerprint in result, f"{result}{result.err}"
+    product.wait_link("UP")
+    device = product.lab.plug("ft232", "A1", serial="LOGIN")
+    product.wait_attached(device)
+    for guest in (product.pi, product.vm):
+        assert guest.sh(f"journalctl -b --no-pager | grep -c '{PASSWORD}' || true") == "0"
+        assert guest.sh(f"grep -rl '{PASSWORD}' /etc /var/lib/usbpush* /run/usbpush* 2>/dev/null || true") == ""
+    assert PASSWORD not in product.pi.sh("usbpush events")
+
+
+def test_a_wrong_password_or_a_key_that_is_not_right_changes_nothing(login):
+    product, before = login
+    wrong = pair_by_login(product, "another one")
+    assert wrong.code != 0 and "password" in wrong.err.lower(), wrong.err
+    doubted = pair_by_login(product, PASSWORD, answer="no")
+    assert doubted.code != 0 and "nothing was sent" in doubted.err, doubted.err
+    assert files(product) == before and product.link()["state"] == "UNPAIRED"
+
+
 # ---- the portal, as any machine on the network sees it
 
 def ask(product, path, *options):
