@@ -293,15 +293,28 @@ describe('live', () => {
 	});
 
 	it('is small and quick', async () => {
-		plugAll(bed.exporter);
-		page = await openPage(browser, bed);
-		await page.getByText('It works: 2 devices').waitFor();
-		const { bytes, loaded } = await page.evaluate(() => ({ bytes: performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0),
-			loaded: performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd }));
+		const program = process.env.USBPUSH_PORTAL, isRelease = program !== undefined && fs.existsSync(program);
+		const quick = await Bed.start(isRelease ? { program } : {}), floor = await Floor.open(browser, 1);
+		await quick.claim();
+		plugAll(quick.exporter);
+		const load = () => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd;
+		const ours = [], least = [];
+		let bytes;
+		for (let i = 0; i < 9; i++) { // in turn, so that both see the same machine
+			page = await openPage(browser, quick);
+			await page.getByText('It works: 2 devices').waitFor();
+			bytes = await page.evaluate(() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0));
+			ours.push(await page.evaluate(load));
+			checkComplaints(page);
+			await close(page);
+			await floor.pages[0].reload();
+			least.push(await floor.pages[0].evaluate(load));
+		}
+		console.log(`page: ${bytes} bytes, loaded after ${median(ours).toFixed(0)} ms; a page that does nothing else after ${median(least).toFixed(0)} ms`);
 		assert.ok(bytes < 60000, `${bytes} bytes over the wire`);
-		assert.ok(loaded < 1000, `${loaded} ms`); // an instrumented build on a machine that has other work
-		console.log(`page: ${bytes} bytes, ${loaded.toFixed(0)} ms`);
-		await close(page);
+		assert.ok(median(ours) < Math.max(100, 5 * median(least)), `loaded after ${ours.map((ms) => ms.toFixed(0))} ms, the floor after ${least.map((ms) => ms.toFixed(0))} ms`);
+		await floor.close();
+		await quick.stop();
 	});
 });
 
