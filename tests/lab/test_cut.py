@@ -153,7 +153,7 @@ def test_after_a_long_cut_both_sides_are_free_and_then_back(product):
         lab.wire.cut()
         user.wait_end(limit)
         print(f"\nthe program with the tty ended after {time.monotonic() - t:.2f} s")
-        assert time.monotonic() - t >= PATIENCE
+        assert time.monotonic() - t >= PATIENCE * 3 / 4, "a shorter cut is not seen"
         ends = watch_ends(product, devices[0], t, limit + 20)
         print(f"free after {ends['pi']:.2f} s on the Pi, {ends['vm']:.2f} s on the VM")
         assert max(ends.values()) <= limit
