@@ -1,4 +1,6 @@
 """The wire behind a serial device: what the world beyond the adapter sends and receives."""
+import contextlib
+import select
 import socket
 import threading
 import time
@@ -29,20 +31,22 @@ class SerialWire:
         return self
 
     def write(self, data, timeout=60):
+        """All of it, to the connection that there is. OSError: that went meanwhile, as when the Pi loses power; who knows what arrived."""
         self.open()
         limit = time.monotonic() + timeout
         view = memoryview(bytes(data))
-        while view:
-            with self._changed:
-                s = self._socket
-            if s is None:
-                self.open(max(0.1, limit - time.monotonic()))
-                continue
-            s.settimeout(max(0.01, limit - time.monotonic()))
-            try:
-                view = view[s.send(view[:65536]):]
-            except TimeoutError:
-                raise LabError(f"{self.path}: the device took no more for {timeout} s; {len(view)} bytes are left") from None
+        with self._changed:
+            if self._socket is None:
+                raise ConnectionResetError(f"{self.path}: the wire was cut")
+            s = self._socket.dup()  # ours to wait on, whatever the reading thread closes
+        with s:
+            while view:
+                # Blocking is a property of the connection, not of the descriptor: the thread that reads has the same one.
+                writable = select.select([], [s], [], max(0, limit - time.monotonic()))[1]
+                if not writable:
+                    raise LabError(f"{self.path}: the device took no more for {timeout} s; {len(view)} bytes are left")
+                with contextlib.suppress(BlockingIOError):
+                    view = view[s.send(view[:65536], socket.MSG_DONTWAIT):]
 
     def read(self, n, timeout=30):
         """Exactly n bytes."""
@@ -93,13 +97,11 @@ class SerialWire:
             self._drain_one(s)
 
     def _drain_one(self, s):
-        reading = s.dup()  # its time-out is its own
-        reading.setblocking(True)
         with self._changed:
             self._socket = s
             self._changed.notify_all()
         try:
-            while data := reading.recv(65536):
+            while data := s.recv(65536):
                 with self._changed:
                     self._received += data
                     self._changed.notify_all()
@@ -107,5 +109,4 @@ class SerialWire:
             pass
         with self._changed:
             self._socket = None
-        reading.close()
         s.close()
