@@ -520,7 +520,14 @@ bool device_is_current(const struct device *device)
 {
 	uint32_t devnum;
 
-	return usbip_host_get_devnum(device->context->host, &device->busid, &devnum) == 0 && devnum == device->devnum;
+	if (usbip_host_get_devnum(device->context->host, &device->busid, &devnum) < 0)
+		return false;
+	return devnum == device->devnum || devnum == 0; /* 0: the kernel is resetting what is there */
+}
+
+bool device_has_number(const struct device *device, uint32_t devnum)
+{
+	return devnum == 0 || device->devnum == 0 || devnum == device->devnum;
 }
 
 struct device *device_free(struct device *device)

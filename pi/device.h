@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #include "busid.h"
@@ -55,6 +56,9 @@ void device_look(struct device *device);
 
 /* Whether it is what is in its socket now, and not another one that came since. */
 bool device_is_current(const struct device *device);
+
+/* Whether what is said of a device of this number in its socket is said of it, and not of one that was there before. 0: nobody knows the number. */
+bool device_has_number(const struct device *device, uint32_t devnum);
 
 /* It was found with usbip-host at start: ours says whether a predecessor of this exporter put it there. */
 void device_found_bound(struct device *device, bool is_ours);

@@ -37,7 +37,6 @@ struct socket {
 	enum driver driver;
 	bool has_entry;         /* in match_busid */
 	uint32_t judged_devnum; /* the last device there that a rule shared */
-	bool is_orphan;         /* whose entry it is nobody knows */
 	uint32_t entry_devnum;
 	enum usbip_host_status status;
 	struct stream *session; /* the stream that its session is on */
@@ -59,6 +58,7 @@ struct vm_offer {
 struct kernel_event {
 	enum uevent_action action;
 	unsigned socket;
+	uint32_t devnum;
 	char driver[16];
 };
 
@@ -119,7 +119,7 @@ static void tell(unsigned socket, enum uevent_action action, const char *driver)
 	struct kernel_event *event = &world.events[world.n_events];
 
 	PROPERTY(world.n_events < MAX_UEVENTS);
-	*event = (struct kernel_event){ .action = action, .socket = socket };
+	*event = (struct kernel_event){ .action = action, .socket = socket, .devnum = world.sockets[socket].devnum };
 	snprintf(event->driver, sizeof(event->driver), "%s", driver);
 	world.n_events++;
 }
@@ -159,10 +159,15 @@ static void unplug(struct socket *socket)
 	tell((unsigned)(socket - world.sockets), UEVENT_REMOVE, "");
 }
 
+static bool is_torn_down(const struct socket *socket)
+{
+	return socket->is_plugged && socket->status == USBIP_HOST_USED && !socket->session;
+}
+
 /* The kernel is done with an ended session, and has reset the device. */
 static bool finish_teardown(struct socket *socket)
 {
-	if (!socket->is_plugged || socket->status != USBIP_HOST_USED || socket->session)
+	if (!is_torn_down(socket))
 		return false;
 	socket->status = happens(4) ? USBIP_HOST_ERROR : USBIP_HOST_AVAILABLE;
 	property_tell("    %s: torn down, status %u", socket->busid.text, socket->status);
@@ -240,7 +245,7 @@ int usbip_host_get_devnum(const struct usbip_host *host, const struct busid *bus
 	(void)host;
 	if (!socket->is_plugged)
 		return -ENOENT;
-	*ret_devnum = socket->devnum;
+	*ret_devnum = is_torn_down(socket) && happens(4) ? 0 : socket->devnum; /* 0 while it is reset at the session's end */
 	return 0;
 }
 
@@ -422,16 +427,8 @@ int device_job_forget(void *arg)
 	struct socket *socket = find_socket(&job->busid);
 
 	PROPERTY(job->hold.device_fd >= 0);
-	if (socket->driver != DRIVER_USBIP) {
-		socket->has_entry = false;
-	} else if (socket->devnum == job->devnum && socket->status != USBIP_HOST_USED) {
-		give_to_usb(socket);
-		socket->has_entry = false;
-	} else {
-		/* Known: one that was taken for its predecessor (both came and went within the events that still wait) and had a session. Its own events bring it
-		 * back if it is shared; else it stays with usbip-host until it is unplugged, and its entry with it. */
-		socket->is_orphan = true;
-	}
+	PROPERTY(socket->driver != DRIVER_USBIP); /* what is forgotten is gone, and what came since is left alone */
+	socket->has_entry = false;
 	usbip_hold_done(&job->hold);
 	return 0;
 }
@@ -819,9 +816,10 @@ static void handle_event(const struct kernel_event *event)
 		.syspath = "/sys/devices/x",
 		.sysname = busid,
 		.driver = event->driver,
+		.devnum = event->devnum,
 	};
 
-	property_tell("    the Pi hears of %s: uevent %u %s", busid, event->action, event->driver);
+	property_tell("    the Pi hears of %s: uevent %u %s of number %u", busid, event->action, event->driver, event->devnum);
 	inventory_handle_uevent(world.inventory, &uevent);
 }
 
@@ -840,13 +838,6 @@ static bool deliver_event(void)
 /* Events were lost: all is looked at anew. */
 static void overrun(void)
 {
-	/* One whose predecessor's `remove` came while it was already bound is nobody's until its own events come: without them too it would stay so. */
-	for (unsigned i = 0; i < N_SOCKETS; i++) {
-		struct device *device = device_list_find(world.devices, &world.sockets[i].busid);
-
-		if (world.sockets[i].driver == DRIVER_USBIP && (!device || !device_is_held(device)))
-			return;
-	}
 	property_tell("    uevents are lost");
 	world.n_events = 0;
 	inventory_look(world.inventory);
@@ -1102,13 +1093,13 @@ static void check_end(void)
 
 		PROPERTY(socket->is_plugged == (device != NULL));
 		if (!device) {
-			PROPERTY(!socket->has_entry || socket->is_orphan);
+			PROPERTY(!socket->has_entry);
 			continue;
 		}
 		n_plugged++;
 		if (!is_shared_kind(socket->is_serial)) {
 			PROPERTY(device_get_state(device) == DEVICE_IGNORED);
-			PROPERTY(socket->is_orphan || (socket->driver == DRIVER_USB && !socket->has_entry));
+			PROPERTY(socket->driver == DRIVER_USB && !socket->has_entry);
 			continue;
 		}
 		n_attached++;
