@@ -587,6 +587,14 @@ void device_lose_stream(struct device *device, const char *why)
 	device_enter_state(device, DEVICE_BINDING);
 }
 
+void device_lose_offer(struct device *device, const char *why)
+{
+	/* A new name for it may have crossed what the VM says, and be an offer there: it would take the next one for a second one of the same device. */
+	if (device->is_announced)
+		device_send_disconnect(device, why);
+	device_lose_stream(device, why);
+}
+
 void device_let_go(struct device *device, const char *reason, bool is_by_rule)
 {
 	if (device->state == DEVICE_GONE)

@@ -69,8 +69,11 @@ void device_remove(struct device *device);
 /* The link is up and synced: offer it if it is ready or failed. */
 void device_offer_now(struct device *device);
 
-/* The link is gone, or the VM did not keep the offer: back to READY by way of the kernel's teardown. */
+/* The link is gone: back to READY by way of the kernel's teardown. */
 void device_lose_stream(struct device *device, const char *why);
+
+/* The VM did not keep the offer: the same, and it is taken back. */
+void device_lose_offer(struct device *device, const char *why);
 
 /* What the VM says about the offer that is this device's (attached, failed, detached). */
 void device_handle_message(struct device *device, const struct message *message);
