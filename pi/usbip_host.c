@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "log.h"
 #include "sysfs.h"
 
 #define DRIVERS "bus/usb/drivers/"
@@ -307,8 +306,10 @@ static int host_clear_entry(const struct usbip_host *host, const struct busid *b
 {
 	int r = host_write_driver(host, "usbip-host/rebind", busid->text);
 
+	if (r < 0 && r != -ENODEV)
+		return r;
 	usbip_hold_done(hold);
-	return r == -ENODEV ? 0 : r; /* no entry: nothing to clear */
+	return 0; /* ENODEV: no entry, nothing to clear */
 }
 
 int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure)
@@ -328,16 +329,15 @@ int usbip_host_release(const struct usbip_host *host, const struct busid *busid,
 	return r < 0 ? host_fail(ret_failure, r, busid, "give it back to its driver") : 0;
 }
 
-void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+int usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
 {
 	if (usbip_host_is_bound(host, busid)) {
 		usbip_hold_done(hold);
-		return;
+		return 0;
 	}
 	if (hold->device_fd < 0)
-		return; /* never without the references: the entry stays, and is taken up by the next device there */
-	if (host_clear_entry(host, busid, hold) < 0)
-		log_debug("%s: its match_busid entry could not be cleared", busid->text);
+		return 0; /* never without the references: the entry stays, and is taken up by the next device there */
+	return host_clear_entry(host, busid, hold);
 }
 
 bool usbip_host_is_bound(const struct usbip_host *host, const struct busid *busid)
