@@ -9,7 +9,7 @@ import { Bed, CODE, PASSWORD, until } from './bed.js';
 
 const program = process.env.USBPUSH_PORTAL;
 const isRelease = program !== undefined && fs.existsSync(program);
-const MEMORY_MB = 20, SERVED_MS = 5000;
+const MEMORY_MB = 20, SERVED_MS = 2000;
 
 let bed, headers, sockets;
 
