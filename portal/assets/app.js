@@ -2,7 +2,7 @@
 
 import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
 import { get, post } from '/api.js';
-import { changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
+import { blockedText, changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
 const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0 });
@@ -15,6 +15,7 @@ const mayChange = () => page.session?.authenticated === true;
 // ---- the headline: does it work? ----
 
 const SERIAL_PENDING = ['SEEN', 'BINDING', 'READY', 'OFFERED'];
+const blockedOf = (status) => status?.blocked ?? [];
 const plural = (n, word) => `${n} ${word}${n === 1 ? '' : 's'}`;
 
 function troubleOf(snapshot) {
@@ -41,6 +42,8 @@ function headlineOf(snapshot) {
 	const { devices, link } = snapshot.status, vm = link.vm || link.host;
 	const n = (test) => devices.filter(test).length;
 	const attached = n((d) => d.state === 'ATTACHED'), failed = n((d) => d.state === 'FAILED'), pending = n((d) => SERIAL_PENDING.includes(d.state));
+	if (blockedOf(snapshot.status).length)
+		return { color: 'red', text: `The Pi's kernel does not answer for ${plural(blockedOf(snapshot.status).length, 'device')}`, more: 'Below it says since when. The others do not wait.' };
 	if (failed)
 		return { color: 'red', text: `${plural(failed, 'device')} could not be attached`, more: attached ? `${plural(attached, 'other')} on ${vm}.` : 'Its card below says why.' };
 	if (pending)
@@ -84,7 +87,10 @@ function showDevices() {
 	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d) || d.is_asking;
 	const shared = devices.filter(isShared).sort(byPlace);
 	const staying = devices.filter((d) => !isShared(d)).sort(byPlace);
-	const change = (element, device) => changeCard(element, device, mayChange());
+	const blocked = blockedOf(page.snapshot.status), gone = blocked.filter((b) => !devices.some((d) => d.busid === b.name));
+	const change = (element, device) => changeCard(element, device, mayChange(), blocked.find((b) => b.name === device.busid));
+	reconcile(parts.blocked, gone, (b) => gone.indexOf(b), () => h('p'), (element, b) => setText(element, `${b.name} is unplugged. ${blockedText(b)}`));
+	parts.blocked.hidden = gone.length === 0;
 	reconcile(parts.cards, shared, (d) => d.busid, makeCard, change);
 	reconcile(parts.staying, staying, (d) => d.busid, makeCard, change);
 	parts.empty.hidden = shared.length > 0;
@@ -157,7 +163,8 @@ function section(title, ...content) {
 
 function buildStatus() {
 	const p = { headline: h('h1', { 'aria-live': 'polite' }), more: h('p', { class: 'more-line' }), cure: h('p', { class: 'cure' }), link: h('p', { class: 'link-line' }),
-		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }) };
+		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }),
+		blocked: h('div', { class: 'stale' }) };
 	p.cable = h('div', { class: 'cable', 'aria-hidden': 'true' }, h('span', { class: 'end' }, icon('board'), h('span', {}, page.session.name)), h('span', { class: 'wire' }, h('i'), h('i'), h('i')),
 		h('span', { class: 'end' }, icon('server'), p.vm));
 	p.pair = button('Set up pairing', () => openPairing(page), { class: 'button primary' });
@@ -171,7 +178,7 @@ function buildStatus() {
 	p.events = section('Last events', p.eventList);
 	const devices = section('Devices', p.empty, p.cards);
 	devices.querySelector('h2').append(p.count);
-	setView(p.hero, h('div', { class: 'stale', role: 'status', hidden: true }, 'The portal does not answer. What you see may be old; trying again …'), devices, p.stayingSection, p.vmsSection, p.events);
+	setView(p.hero, h('div', { class: 'stale', role: 'status', hidden: true }, 'The portal does not answer. What you see may be old; trying again …'), p.blocked, devices, p.stayingSection, p.vmsSection, p.events);
 	parts = p;
 }
 

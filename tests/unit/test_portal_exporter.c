@@ -145,6 +145,53 @@ START_TEST(a_portal_that_dies_takes_no_device_with_it)
 }
 END_TEST
 
+/* Each key of object stands in the schema of that name. */
+static void expect_described(const json_t *schemas, const char *name, json_t *object)
+{
+	const json_t *properties = json_object_get(json_object_get(schemas, name), "properties");
+	const char *key;
+	json_t *value;
+
+	ck_assert_uint_gt(json_object_size(object), 0);
+	json_object_foreach(object, key, value)
+		ck_assert_msg(json_object_get(properties, key) != NULL, "openapi.json: %s lacks %s", name, key);
+}
+
+static bool is_blocked(struct pi_bed *any)
+{
+	_cleanup_json_ json_t *status = pi_bed_status(any);
+
+	return json_array_size(json_object_get(status, "blocked")) > 0;
+}
+
+START_TEST(what_the_exporter_says_is_described_in_whole)
+{
+	_cleanup_json_ json_t *document = NULL, *status = NULL;
+	const json_t *schemas;
+	json_t *device;
+
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/openapi.json"), 200);
+	document = json_loads(portal_bed_body(), 0, NULL);
+	schemas = json_object_get(json_object_get(document, "components"), "schemas");
+	pair();
+	plug("1-1", &FT232R, "ATTACHED");
+	fake_kernel_hold(&pi.kernel, "usb/unbind 1-2");
+	fake_kernel_plug(&pi.kernel, "1-2", &CP2102);
+	pi_bed_until(&pi, is_blocked, "word of the write that does not return");
+	loop_for(bed.event, 1100000);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	status = json_loads(portal_bed_body(), 0, NULL);
+	device = json_array_get(json_object_get(status, "devices"), 0);
+	expect_described(schemas, "Status", status);
+	expect_described(schemas, "Link", json_object_get(status, "link"));
+	expect_described(schemas, "Device", device);
+	expect_described(schemas, "DeviceOnVm", json_object_get(device, "vm"));
+	expect_described(schemas, "Blocked", json_array_get(json_object_get(status, "blocked"), 0));
+	fake_kernel_release(&pi.kernel);
+	pi_bed_wait(&pi, "1-2", "ATTACHED");
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *test_case = tcase_create("the portal on a real exporter");
@@ -158,5 +205,6 @@ int main(int argc, char **argv)
 	tcase_add_test(test_case, a_pi_without_a_vm_is_paired_by_host_key_and_unpaired);
 	tcase_add_test(test_case, the_key_and_the_metrics_are_there);
 	tcase_add_test(test_case, a_portal_that_dies_takes_no_device_with_it);
+	tcase_add_test(test_case, what_the_exporter_says_is_described_in_whole);
 	return check_program_run("portal_exporter", test_case, NULL);
 }
