@@ -1,7 +1,7 @@
 // The page: who is here, what is shown, and the stream that keeps it true.
 
 import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
-import { get, post } from '/api.js';
+import { get, keep, post } from '/api.js';
 import { blockedText, changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
@@ -222,12 +222,17 @@ function showStale(isStale) {
 		element.hidden = !isStale;
 }
 
+/** What is so now, or was so age_ms ago. */
+function take(snapshot, age_ms = 0) {
+	page.snapshot = snapshot;
+	page.received = Date.now() - age_ms;
+	show();
+}
+
 function onMessage(message) {
 	const last = page.snapshot?.events.at(-1)?.seq;
-	page.snapshot = JSON.parse(message.data);
-	page.received = Date.now();
 	clearTimeout(staleTimer);
-	show();
+	take(JSON.parse(message.data));
 	showStale(false);
 	page.dispatchEvent(new Event('change'));
 	const newest = page.snapshot.events.at(-1);
@@ -256,6 +261,10 @@ async function start() {
 		setTimeout(start, 1500);
 		return;
 	}
+	enter();
+}
+
+function enter() {
 	showAccount();
 	if (page.session.authenticated || (page.session.claimed && page.session.public_status))
 		openStream();
@@ -265,5 +274,17 @@ async function start() {
 		showClaim();
 }
 
+/** With what came with the page. Who came by a link of another site has not shown his cookie yet: he asks again before he is asked for a password. */
+function begin(first) {
+	page.session = first.session;
+	keep(first.session);
+	if (first.snapshot)
+		take(first.snapshot, first.age_ms);
+	if (first.session.authenticated || !first.session.claimed)
+		enter();
+	else
+		start();
+}
+
 setInterval(() => parts && page.snapshot && showHeadline(), 1000);
-start();
+begin(JSON.parse(document.getElementById('state').textContent));
