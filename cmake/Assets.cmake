@@ -83,7 +83,7 @@ endif()
 string(REPLACE "<svg " "<svg width=\"28\" height=\"28\" aria-hidden=\"true\" " icon "${icon}")
 put_into_page("<img src=\"/icon.svg\" alt=\"\" width=\"28\" height=\"28\">" "${icon}")
 put_into_page("<link rel=\"stylesheet\" href=\"/style.css\">" "<style>${style}</style>")
-put_into_page("<script type=\"module\" src=\"/app.js\"></script>" "<script type=\"module\">${script}</script>")
+put_into_page(" src=\"/app.js\"></script>" ">${script}</script>")
 base64_sha256(style_hash "${style}")
 base64_sha256(script_hash "${script}")
 

@@ -80,7 +80,16 @@ function showHeadline() {
 
 // ---- devices, VMs, events ----
 
-const byPlace = (a, b) => a.busid.localeCompare(b.busid, 'en', { numeric: true });
+const numbersOf = (device) => device.busid.split(/\D/).map(Number);
+
+/** In the order of the sockets: 1-1.2 before 1-1.10. */
+function byPlace(a, b) {
+	const is = numbersOf(a), other = numbersOf(b);
+	for (let i = 0; i < is.length && i < other.length; i++)
+		if (is[i] !== other[i])
+			return is[i] - other[i];
+	return is.length - other.length;
+}
 
 function showDevices() {
 	const devices = page.snapshot.status?.devices ?? [];
@@ -110,12 +119,18 @@ function showVms() {
 		});
 }
 
+/** The time of day, and the whole of it; without Intl, which takes a browser longer to wake than the page to build. */
+function timeOf(text) {
+	const date = new Date(text), time = date.toTimeString().slice(0, 8);
+	return h('time', { datetime: text, title: `${date.toDateString()} ${time}` }, time);
+}
+
 const EVENT_COLORS = { UP: 'green', DOWN: 'red', REFUSED: 'red', PAIRED: 'green', UNPAIRED: 'grey' };
 
 function showEvents() {
 	const events = [...page.snapshot.events].reverse().slice(0, 12);
 	parts.events.hidden = events.length === 0;
-	reconcile(parts.eventList, events, (e) => String(e.seq), (e) => h('li', { class: 'event' }, h('time', { datetime: e.time, title: new Date(e.time).toLocaleString() }, new Date(e.time).toLocaleTimeString([], { hour12: false })),
+	reconcile(parts.eventList, events, (e) => String(e.seq), (e) => h('li', { class: 'event' }, timeOf(e.time),
 		h('i', { 'aria-hidden': 'true' }), h('span', { class: 'event-what' }, e.kind === 'device' ? e.busid : e.kind), h('span', { class: 'event-text' }, sentence(e.text) || e.state)),
 	(row, e) => { row.dataset.color = e.kind === 'device' ? stateOf(e).color : EVENT_COLORS[e.state] ?? 'yellow'; });
 }

@@ -236,7 +236,7 @@ START_TEST(the_policy_names_the_pages_own_style_and_script_and_no_other)
 	_cleanup_free_ char *text = page_text();
 
 	expect_named(text, "<style>", "</style>");
-	expect_named(text, "<script type=\"module\">", "</script>");
+	expect_named(text, "<script type=\"module\" blocking=\"render\">", "</script>");
 	ck_assert_ptr_null(strstr(PAGE.policy, "unsafe"));
 	ck_assert_ptr_null(strstr(PAGE.policy, "'self'"));
 }
