@@ -4,7 +4,7 @@
 #include <stdbool.h>
 
 #include "failure.h"
-#include "http.h"
+#include "http_request.h"
 
 /* The portal's answers: JSON with the headers that every answer of the API has. */
 

@@ -12,7 +12,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
-#include "http.h"
+#include "http_listen.h"
 #include "setup_code.h"
 
 #define HEADERS "Host: 127.0.0.1\r\n"
