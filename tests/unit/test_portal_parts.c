@@ -180,7 +180,8 @@ START_TEST(prometheus_reads_link_and_devices)
 {
 	_cleanup_json_ json_t *status = json_loads(
 		"{\"software\":\"0.1.0\",\"link\":{\"state\":\"UP\",\"rtt_ms\":1.5,\"attempts\":3},\"devices\":[{\"busid\":\"1-1\","
-		"\"vid\":\"0403\",\"pid\":\"6001\",\"serial\":\"A1\",\"state\":\"ATTACHED\",\"attached_count\":2,\"failed_count\":1}]}",
+		"\"vid\":\"0403\",\"pid\":\"6001\",\"serial\":\"A1\",\"state\":\"ATTACHED\",\"attached_count\":2,\"failed_count\":1}],"
+		"\"blocked\":[{\"name\":\"1-2\",\"step\":\"write x\",\"since_ms\":2100}]}",
 		0, NULL);
 	struct portal_numbers numbers = { .n_connections = 4, .n_watchers = 2, .n_requests = 99 };
 	_cleanup_free_ char *text = metrics_format(status, &numbers);
@@ -191,6 +192,7 @@ START_TEST(prometheus_reads_link_and_devices)
 	expect_line(text, "\nusbpush_link_round_trip_seconds 0.001500\n");
 	expect_line(text, "\nusbpush_devices{state=\"ATTACHED\"} 1\n");
 	expect_line(text, "\nusbpush_device_attached_total{busid=\"1-1\",vid=\"0403\",pid=\"6001\",serial=\"A1\"} 2\n");
+	expect_line(text, "\nusbpush_blocked_writes 1\n");
 	expect_line(text, "\nusbpush_portal_requests_total 99\n");
 }
 END_TEST
