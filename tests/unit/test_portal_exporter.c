@@ -98,6 +98,50 @@ START_TEST(a_test_goes_all_the_way)
 }
 END_TEST
 
+static void expect_test_stops(const char *step, const char *code)
+{
+	_cleanup_json_ json_t *result = NULL;
+	const json_t *each, *stopped = NULL;
+	size_t i;
+
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/test", "{}"), 200);
+	result = json_loads(portal_bed_body(), 0, NULL);
+	ck_assert(json_is_false(json_object_get(result, "ok")));
+	json_array_foreach(json_object_get(result, "steps"), i, each)
+		if (!stopped && strcmp(json_string_value(json_object_get(each, "state")), "done") != 0)
+			stopped = each;
+	ck_assert_msg(strcmp(json_string_value(json_object_get(stopped, "name")), step) == 0 &&
+			      strcmp(json_string_value(json_object_get(stopped, "state")), "failed") == 0,
+		      "not at %s: %s", step, portal_bed_body());
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(result, "error"), "code")), code);
+	ck_assert_str_ne(json_string_value(json_object_get(json_object_get(result, "error"), "cure")), "");
+}
+
+START_TEST(a_test_stops_where_the_way_ends)
+{
+	struct vm_config right = pi.vm.config;
+
+	snprintf(pi.vm.config.host, sizeof(pi.vm.config.host), "no-such-host.invalid");
+	pi_bed_pair(&pi);
+	exporter_reload(pi.exporter);
+	pi_bed_wait_link(&pi, "DOWN");
+	expect_test_stops("address", "unreachable");
+	pi.vm.config = right;
+	pi.vm.config.port = 1; /* nobody is there */
+	pi_bed_pair(&pi);
+	exporter_reload(pi.exporter);
+	pi_bed_wait_link(&pi, "CONNECTING");
+	pi_bed_wait_link(&pi, "DOWN");
+	expect_test_stops("tcp", "unreachable");
+	pi.vm.config = right;
+	ssh_vm_change_host_key(&pi.vm, "ed25519");
+	pi_bed_pair(&pi);
+	exporter_reload(pi.exporter);
+	pi_bed_wait_link(&pi, "REFUSED");
+	expect_test_stops("host_key", "host-key");
+}
+END_TEST
+
 START_TEST(a_pi_without_a_vm_is_paired_by_host_key_and_unpaired)
 {
 	_cleanup_free_ char *body = NULL;
@@ -202,6 +246,7 @@ int main(int argc, char **argv)
 	tcase_add_test(test_case, the_page_sees_a_device_from_plug_to_unplug);
 	tcase_add_test(test_case, a_device_is_detached_and_attached_by_its_bus_id);
 	tcase_add_test(test_case, a_test_goes_all_the_way);
+	tcase_add_test(test_case, a_test_stops_where_the_way_ends);
 	tcase_add_test(test_case, a_pi_without_a_vm_is_paired_by_host_key_and_unpaired);
 	tcase_add_test(test_case, the_key_and_the_metrics_are_there);
 	tcase_add_test(test_case, a_portal_that_dies_takes_no_device_with_it);

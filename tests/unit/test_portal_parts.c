@@ -232,7 +232,7 @@ START_TEST(a_status_of_another_shape_breaks_nothing)
 		_cleanup_free_ char *text = metrics_format(status, &numbers);
 
 		expect_line(text, "\nusbpush_exporter_up 1\n");
-		ck_assert_uint_eq(json_array_size(steps), 5);
+		ck_assert_uint_eq(json_array_size(steps), 6);
 	}
 }
 END_TEST
@@ -253,15 +253,19 @@ static void expect_steps(const char *link_text, const char *expected)
 
 START_TEST(the_steps_tell_how_far_it_came_and_where_it_stopped)
 {
-	expect_steps("{}", "open open open open open ");
-	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":null}", "done done open open open ");
+	expect_steps("{}", "open open open open open open ");
+	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":null}", "done done done open open open ");
 	expect_steps("{\"state\":\"REFUSED\",\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":{\"code\":\"login\"}}",
-		     "done done failed open open ");
+		     "done done done failed open open ");
 	/* what was wrong at the last try is no verdict on this one */
-	expect_steps("{\"state\":\"CONNECTING\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "open open open open open ");
-	expect_steps("{\"state\":\"DOWN\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "failed open open open open ");
+	expect_steps("{\"state\":\"CONNECTING\",\"address\":\"192.0.2.7\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}",
+		     "open open open open open open ");
+	expect_steps("{\"state\":\"DOWN\",\"address\":\"\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}",
+		     "failed open open open open open ");
+	expect_steps("{\"state\":\"DOWN\",\"address\":\"192.0.2.7\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}",
+		     "done failed open open open open ");
 	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2,\"login\":3,\"handler\":4,\"sync\":5},\"error\":null}",
-		     "done done done done done ");
+		     "done done done done done done ");
 }
 END_TEST
 
