@@ -65,8 +65,7 @@ static char *page_join(const char *begin, size_t *ret_size)
 
 	if (!text)
 		return NULL;
-	memcpy(text, begin, size);
-	memcpy(text + size, PAGE.rest, PAGE.rest_size);
+	memcpy(stpcpy(text, begin), PAGE.rest, PAGE.rest_size);
 	*ret_size = size + PAGE.rest_size;
 	return text;
 }

@@ -8,6 +8,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
+#include "inject.h"
 #include "portal_bed.h"
 #include "routes.h"
 
@@ -583,6 +584,71 @@ START_TEST(the_page_is_the_same_packed_and_plain)
 }
 END_TEST
 
+/* ---- out of memory ---- */
+
+/* Asks with the nth allocation from here on failing. False when there were not so many. */
+static bool ask_short_of_memory(const char *request, unsigned nth)
+{
+	_cleanup_close_ int fd = portal_bed_connect(&bed);
+
+	inject_arm(INJECT_MEMORY, nth, 1, 0);
+	portal_bed_talk(&bed, fd, request);
+	inject_disarm();
+	return *inject_failed_call() != '\0';
+}
+
+static bool is_refusal(void)
+{
+	return strncmp(portal_bed_answer(), "HTTP/1.1 5", 10) == 0 || strcmp(portal_bed_answer(), "") == 0;
+}
+
+START_TEST(short_of_memory_the_page_is_whole_or_not_there)
+{
+	char request[512];
+	unsigned nth = 0;
+
+	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\n" HOST "Cookie: %s\r\n\r\n", bed.cookie);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	while (ask_short_of_memory(request, ++nth)) {
+		_cleanup_json_ json_t *state = NULL;
+
+		if (is_refusal())
+			continue;
+		expect_answer("\r\nContent-Security-Policy: default-src 'self'; ");
+		expect_answer("\r\nX-Frame-Options: DENY\r\n");
+		expect_answer("\r\nCache-Control: no-store\r\n");
+		expect_answer("</html>\n");
+		state = page_state();
+		ck_assert_ptr_nonnull(json_object_get(state, "session"));
+	}
+	ck_assert_uint_gt(nth, 20);
+}
+END_TEST
+
+START_TEST(short_of_memory_a_change_is_passed_on_in_whole_or_not_at_all)
+{
+	static const char body[] = "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":2222,\"user\":\"u\"}";
+	char request[768];
+	unsigned nth = 0;
+
+	snprintf(request, sizeof(request),
+		 "POST /api/v1/pair HTTP/1.1\r\n" HOST JSON "Cookie: %s\r\nX-Usbpush-Csrf: %s\r\nContent-Length: %zu\r\n\r\n%s", bed.cookie,
+		 bed.csrf, strlen(body), body);
+	do {
+		bed.last[0] = '\0';
+		if (!ask_short_of_memory(request, ++nth))
+			break;
+		if (*bed.last)
+			ck_assert_str_eq(bed.last,
+					 "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":2222,\"request\":\"pair\",\"user\":\"u\"}");
+		else
+			ck_assert_msg(is_refusal() || strncmp(portal_bed_answer(), "HTTP/1.1 4", 10) == 0, "%s", portal_bed_answer());
+	} while (true);
+	ck_assert_uint_gt(nth, 20);
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *fresh = tcase_create("nobody's"), *claimed = tcase_create("claimed");
@@ -620,5 +686,7 @@ int main(void)
 	tcase_add_test(claimed, the_page_of_a_stranger_says_nothing_about_this_pi);
 	tcase_add_test(claimed, what_a_device_calls_itself_does_not_end_the_state);
 	tcase_add_test(claimed, the_page_is_the_same_packed_and_plain);
+	tcase_add_test(claimed, short_of_memory_the_page_is_whole_or_not_there);
+	tcase_add_test(claimed, short_of_memory_a_change_is_passed_on_in_whole_or_not_at_all);
 	return check_program_run("portal", fresh, claimed, NULL);
 }
