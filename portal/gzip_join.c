@@ -56,7 +56,8 @@ char *gzip_join(const void *first, size_t first_size, const unsigned char *packe
 	unsigned char *text, *at;
 	uint32_t plain_size;
 
-	if (packed_size < GZIP_HEADER_SIZE + GZIP_TRAILER_SIZE || packed[0] != 0x1f || packed[1] != 0x8b || packed[3] != 0)
+	if (packed_size < GZIP_HEADER_SIZE + GZIP_TRAILER_SIZE || packed[0] != 0x1f || packed[1] != 0x8b || packed[2] != 8 ||
+	    packed[3] != 0)
 		return NULL;
 	at = text = malloc(stored_size + packed_size);
 	if (!text)
