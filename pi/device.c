@@ -11,9 +11,6 @@
 #include "device_job.h"
 #include "log.h"
 
-#define FORGET_TRIES      4
-#define FORGET_AGAIN_USEC (USEC_PER_SEC / 4) /* the next device in the socket waits for it */
-
 void device_fail(struct device *device, const struct failure *failure)
 {
 	device->failure = *failure;
@@ -78,14 +75,6 @@ static void device_on_forgotten(int result, void *arg, void *userdata)
 	struct device *device = userdata;
 
 	device_end_job(device, result, arg);
-	if (device->hold.device_fd >= 0 && ++device->n_forgets < FORGET_TRIES) {
-		device_arm_timer(device, FORGET_AGAIN_USEC);
-		return;
-	}
-	if (device->hold.device_fd >= 0)
-		log_warning("%s: its entry stays in usbip-host's table until something there is shared: %s", device->busid.text,
-			    strerror(-result));
-	usbip_hold_done(&device->hold);
 	device_finish_if_gone(device);
 }
 
@@ -232,11 +221,9 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 	case DEVICE_SEEN:
 		device_enter_state(device, DEVICE_BINDING); /* it has stayed */
 		break;
-	case DEVICE_GONE:
-		device_finish_if_gone(device);
-		break;
 	case DEVICE_IGNORED:
 	case DEVICE_READY:
+	case DEVICE_GONE:
 		break;
 	}
 	return 0;

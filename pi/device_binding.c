@@ -49,12 +49,7 @@ void device_settle(struct device *device)
 {
 	enum usbip_host_status status;
 	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
-	bool is_unbound = r == -ENOENT || r == -ENODEV;
 
-	if (is_unbound && device->goal == GOAL_RELEASE) {
-		device_start_job(device, device_job_release, device_on_released); /* all that is left is its entry */
-		return;
-	}
 	if (r < 0 || status == USBIP_HOST_USED) {
 		/* No status: unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows, or nothing). */
 		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {

@@ -151,22 +151,10 @@ int device_job_reset(void *arg)
 	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it") : 0;
 }
 
-/* Only to be bound again: then an entry that could not be cleared is taken up. */
-static int job_let_go(struct device_job *job)
-{
-	int r = usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
-
-	if (r == 0 || r == -EBUSY || usbip_host_is_bound(job->host, &job->busid) || job_check_number(job) < 0)
-		return r; /* of one that is gone the entry goes later */
-	usbip_hold_done(&job->hold);
-	job->failure = (struct failure){ 0 };
-	return 0;
-}
-
 static int job_rebind_with_reset(struct device_job *job)
 {
 	bool was_bound = job->hold.device_fd >= 0;
-	int r = was_bound ? job_let_go(job) : 0;
+	int r = was_bound ? usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) : 0;
 
 	if (r < 0)
 		return r;
@@ -208,7 +196,7 @@ int device_job_adopt(void *arg)
 int device_job_rebind(void *arg)
 {
 	struct device_job *job = arg;
-	int r = job_let_go(job);
+	int r = usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
 
 	return r < 0 ? r : device_job_bind(job);
 }
@@ -228,5 +216,6 @@ int device_job_forget(void *arg)
 	if (usbip_host_is_bound(job->host, &job->busid) && job_check_number(job) == 0 &&
 	    usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) == 0)
 		return 0;
-	return usbip_host_forget(job->host, &job->busid, &job->hold);
+	usbip_host_forget(job->host, &job->busid, &job->hold);
+	return 0;
 }

@@ -46,8 +46,8 @@ int device_job_adopt(void *job);
 /* Releases and binds anew: the cure for usbip_status 3. */
 int device_job_rebind(void *job);
 
-/* Gives it back to its driver; the hold is used up, or stays if that fails. */
+/* Gives it back to its driver; the hold is used up. */
 int device_job_release(void *job);
 
-/* After an unplug; the hold is used up, or stays if that fails. */
+/* After an unplug; the hold is used up. */
 int device_job_forget(void *job);

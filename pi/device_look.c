@@ -101,7 +101,7 @@ void device_start_look(struct device *device)
 void device_look(struct device *device)
 {
 	/* A bind that failed gave it back to its driver, and this is the event of that: the next try keeps its time. */
-	if (device->state == DEVICE_FAILED && device->next_try_usec && (device->hold.device_fd < 0 || device->goal == GOAL_RELEASE))
+	if (device->state == DEVICE_FAILED && device->next_try_usec && device->hold.device_fd < 0)
 		return;
 	device_start_look(device);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "log.h"
 #include "sysfs.h"
 
 #define DRIVERS "bus/usb/drivers/"
@@ -315,10 +316,8 @@ static int host_clear_entry(const struct usbip_host *host, const struct busid *b
 {
 	int r = host_write_driver(host, "usbip-host/rebind", busid->text);
 
-	if (r < 0 && r != -ENODEV)
-		return r;
 	usbip_hold_done(hold);
-	return 0; /* ENODEV: no entry, nothing to clear */
+	return r == -ENODEV ? 0 : r; /* no entry: nothing to clear */
 }
 
 int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure)
@@ -338,15 +337,16 @@ int usbip_host_release(const struct usbip_host *host, const struct busid *busid,
 	return r < 0 ? host_fail(ret_failure, r, busid, "give it back to its driver") : 0;
 }
 
-int usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
 {
 	if (usbip_host_is_bound(host, busid)) {
 		usbip_hold_done(hold);
-		return 0;
+		return;
 	}
 	if (hold->device_fd < 0)
-		return 0; /* never without the references: the entry stays, and is taken up by the next device there */
-	return host_clear_entry(host, busid, hold);
+		return; /* never without the references: the entry stays, and is taken up by the next device there */
+	if (host_clear_entry(host, busid, hold) < 0)
+		log_debug("%s: its match_busid entry could not be cleared", busid->text);
 }
 
 bool usbip_host_is_bound(const struct usbip_host *host, const struct busid *busid)

@@ -379,26 +379,10 @@ static int release_socket(struct socket *socket, struct device_job *job)
 		PROPERTY(socket->status != USBIP_HOST_USED); /* unbinding in a teardown: use after free up to 6.12 */
 		if (happens(15))
 			return failure_set(&job->failure, FAILURE_KERNEL, NULL, "it could not be released");
-		socket->driver = DRIVER_NONE;
-	}
-	if (happens(15))
-		return failure_set(&job->failure, FAILURE_KERNEL, NULL, "its entry could not be cleared");
-	if (socket->is_plugged && socket->driver == DRIVER_NONE) {
 		give_to_usb(socket);
 		property_tell("    %s: with its own driver again", socket->busid.text);
 	}
 	socket->has_entry = false;
-	usbip_hold_done(&job->hold);
-	return 0;
-}
-
-/* To be bound again: what is no longer with usbip-host needs no more. */
-static int let_go(struct socket *socket, struct device_job *job)
-{
-	int r = release_socket(socket, job);
-
-	if (r == 0 || socket->driver == DRIVER_USBIP || socket->devnum != job->devnum || !socket->is_plugged)
-		return r;
 	usbip_hold_done(&job->hold);
 	return 0;
 }
@@ -414,7 +398,7 @@ int device_job_rebind(void *arg)
 {
 	struct device_job *job = arg;
 	struct socket *socket = find_socket(&job->busid);
-	int r = let_go(socket, job);
+	int r = release_socket(socket, job);
 
 	return r < 0 ? r : bind_socket(socket, job);
 }
@@ -443,12 +427,8 @@ int device_job_forget(void *arg)
 	struct socket *socket = find_socket(&job->busid);
 
 	PROPERTY(job->hold.device_fd >= 0);
-	PROPERTY(socket->driver != DRIVER_USBIP || socket->devnum != job->devnum); /* what is forgotten is gone */
-	if (socket->driver != DRIVER_USBIP) {
-		if (happens(10))
-			return -EIO;
-		socket->has_entry = false;
-	} /* else the entry is that of the one that came since */
+	PROPERTY(socket->driver != DRIVER_USBIP); /* what is forgotten is gone, and what came since is left alone */
+	socket->has_entry = false;
 	usbip_hold_done(&job->hold);
 	return 0;
 }
@@ -486,7 +466,7 @@ int device_job_cycle_power(void *arg)
 	}
 	if (job->hold.device_fd < 0)
 		return device_job_reset(job); /* its hub can't */
-	r = let_go(socket, job);
+	r = release_socket(socket, job);
 	return r < 0 ? r : bind_socket(socket, job);
 }
 
@@ -952,7 +932,7 @@ static void use_hands(struct socket *socket)
 	if (chance(4) == 0) {
 		struct failure failure;
 
-		(void)device_list_recover(world.devices, device, chance(2), &failure);
+		(void)device_recover(device, chance(2), &failure);
 	} else if (chance(2)) {
 		device_share(device);
 	} else {

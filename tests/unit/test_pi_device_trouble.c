@@ -232,40 +232,6 @@ START_TEST(without_the_module_the_failure_says_so_and_nothing_is_touched)
 }
 END_TEST
 
-/* What is left in the kernel's table speaks for the next device there. */
-START_TEST(an_entry_that_could_not_be_cleared_after_an_unplug_is_cleared_later)
-{
-	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
-	fake_kernel_refuse(&bed.kernel, "usbip-host/rebind", EIO, 2);
-	fake_kernel_unplug(&bed.kernel, "1-1");
-	pi_bed_wait_gone(&bed, "1-1");
-}
-END_TEST
-
-START_TEST(an_entry_that_can_never_be_cleared_does_not_keep_the_next_device_there_waiting)
-{
-	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
-	fake_kernel_refuse(&bed.kernel, "usbip-host/rebind", EIO, 4);
-	fake_kernel_unplug(&bed.kernel, "1-1");
-	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
-}
-END_TEST
-
-START_TEST(a_device_that_could_not_be_given_back_to_its_driver_is_given_back_later)
-{
-	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
-	fake_kernel_refuse(&bed.kernel, "usbip-host/rebind", EIO, 2);
-	device_release(pi_bed_device(&bed, "1-1"), "by hand");
-	expect("1-1", "IGNORED");
-	pi_bed_wait_driver(&bed, "1-1", "usb");
-	ck_assert(!fake_kernel_has_entry(&bed.kernel, "1-1"));
-}
-END_TEST
-
 /* ---- by hand ---- */
 
 START_TEST(a_device_detached_here_stays_here_until_it_is_attached_again)
@@ -415,9 +381,6 @@ int main(int argc, char **argv)
 	tcase_add_test(wrong, a_device_that_can_not_be_read_is_looked_at_again_and_not_taken_before);
 	tcase_add_test(wrong, a_device_without_a_number_is_not_offered_until_it_has_one);
 	tcase_add_test(wrong, without_the_module_the_failure_says_so_and_nothing_is_touched);
-	tcase_add_test(wrong, an_entry_that_could_not_be_cleared_after_an_unplug_is_cleared_later);
-	tcase_add_test(wrong, an_entry_that_can_never_be_cleared_does_not_keep_the_next_device_there_waiting);
-	tcase_add_test(wrong, a_device_that_could_not_be_given_back_to_its_driver_is_given_back_later);
 	tcase_add_test(hand, a_device_detached_here_stays_here_until_it_is_attached_again);
 	tcase_add_test(hand, a_device_detached_on_the_vm_by_hand_stays_with_the_pi);
 	tcase_add_test(hand, a_device_detached_and_attached_in_one_breath_ends_attached);
