@@ -301,6 +301,15 @@ int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, s
 	return host_take_hold(host, busid, ret_hold);
 }
 
+/* Whether it may be that usbip-host has it: also when that can't be read. */
+static bool host_may_be_bound(const struct usbip_host *host, const struct busid *busid)
+{
+	char driver[64];
+	int r = host_read_driver(host, busid, driver, sizeof(driver));
+
+	return r < 0 ? r != -ENOENT && r != -ENODEV : strcmp(driver, "usbip-host") == 0;
+}
+
 /* `rebind` marks the entry as nobody's, lets the drivers try the device again, and clears the entry (rebind_store() in stub_main.c): the only way
  * to clear one. Without the hold it would follow a stale pointer. */
 static int host_clear_entry(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
@@ -321,7 +330,7 @@ int usbip_host_release(const struct usbip_host *host, const struct busid *busid,
 	if (r == 0)
 		r = host_write_driver(host, "usbip-host/unbind", busid->text);
 	if (r == -ENODEV || r == -ENOENT)
-		r = 0; /* unplugged, or unbound by somebody else */
+		r = host_may_be_bound(host, busid) ? -EIO : 0; /* unplugged, or unbound by somebody else: unless it is there as before */
 	if (r < 0)
 		return host_fail(ret_failure, r, busid, "take it from usbip-host");
 	r = host_clear_entry(host, busid, hold);
@@ -330,7 +339,7 @@ int usbip_host_release(const struct usbip_host *host, const struct busid *busid,
 
 void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
 {
-	if (usbip_host_is_bound(host, busid)) {
+	if (host_may_be_bound(host, busid)) {
 		usbip_hold_done(hold);
 		return;
 	}
