@@ -15,6 +15,8 @@
 #define SETTLE_STEP_USEC  (10 * USEC_PER_MSEC) /* between looks at usbip_status, which tells its changes to nobody */
 #define SETTLE_MAX_USEC   (250 * USEC_PER_MSEC)
 #define SETTLE_LIMIT_USEC (15 * USEC_PER_SEC)
+#define FORGET_RETRY_USEC (USEC_PER_SEC / 2)
+#define FORGET_TRIES      5
 
 void device_fail(struct device *device, const struct failure *failure)
 {
@@ -75,11 +77,19 @@ bool device_job_is_stale(struct device *device)
 	return false;
 }
 
+/* An entry that could not be cleared is one of sixteen: so it is tried again, for a while, unless the next device in that socket has taken it up. */
 static void device_on_forgotten(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
+	uint32_t devnum;
 
 	device_end_job(device, result, arg);
+	if (result < 0 && device->n_forgets++ < FORGET_TRIES &&
+	    usbip_host_get_devnum(device->context->host, &device->busid, &devnum) == -ENOENT) {
+		device_arm_timer(device, FORGET_RETRY_USEC);
+		return;
+	}
+	usbip_hold_done(&device->hold);
 	device_finish_if_gone(device);
 }
 
@@ -259,6 +269,10 @@ static void device_settle(struct device *device)
 	enum usbip_host_status status;
 	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
 
+	if (r < 0 && device->goal == GOAL_RELEASE && !usbip_host_is_bound(device->context->host, &device->busid)) {
+		device_start_job(device, device_job_release, device_on_released); /* a release that came half way */
+		return;
+	}
 	if (r < 0 || status == USBIP_HOST_USED) {
 		/* No status: unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows, or nothing). */
 		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
@@ -319,6 +333,7 @@ static void device_on_found_looked(int result, void *arg, void *userdata)
 	}
 	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
 		device->goal = GOAL_RELEASE;
+		device->is_by_rule = !device->decision.is_shared;
 		snprintf(device->reason, sizeof(device->reason), "%s",
 			 device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
 	}
@@ -482,9 +497,11 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 	case DEVICE_SEEN:
 		device_enter_state(device, DEVICE_BINDING); /* it has stayed */
 		break;
+	case DEVICE_GONE:
+		device_finish_if_gone(device);
+		break;
 	case DEVICE_IGNORED:
 	case DEVICE_READY:
-	case DEVICE_GONE:
 		break;
 	}
 	return 0;
