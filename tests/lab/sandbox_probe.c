@@ -22,8 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EXIT_ERRNO_BASE 100 /* a child's exit status: this and its errno */
-
 static int result_of(long r)
 {
 	return r < 0 ? errno : 0;
@@ -105,20 +103,31 @@ static int try_connect(const char *path)
 
 /* ---- programs ---- */
 
+/* Whether it is started, whatever it makes of its arguments. The pipe closes when it is, else the error comes through. */
 static int try_exec(const char *path)
 {
 	char *const argv[] = { (char *)path, "-c", "exit 0", NULL };
-	pid_t pid = fork();
-	int status;
+	int pipe_fds[2], error = 0;
+	pid_t pid;
 
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return errno;
+	pid = fork();
 	if (pid == 0) {
 		close(STDOUT_FILENO); /* the results of this program, not of that one */
+		close(STDERR_FILENO);
 		execv(path, argv);
-		_exit(EXIT_ERRNO_BASE + errno);
+		error = errno;
+		_exit(write(pipe_fds[1], &error, sizeof(error)) < 0);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		return errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) > EXIT_ERRNO_BASE ? WEXITSTATUS(status) - EXIT_ERRNO_BASE : 0;
+	error = pid < 0 ? errno : 0;
+	close(pipe_fds[1]);
+	if (pid > 0 && read(pipe_fds[0], &error, sizeof(error)) <= 0)
+		error = 0;
+	close(pipe_fds[0]);
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	return error;
 }
 
 /* A program of its own, written into that directory and run. */
