@@ -75,8 +75,8 @@ static void transport_step_host_key(struct transport *transport)
 	bool is_same;
 
 	if (ssh_get_server_publickey(transport->ssh, &seen) != SSH_OK) {
-		/* Out of memory, maybe: nobody changed it, and the next try compares it. */
-		transport_fail(transport, FAILURE_INTERNAL, NULL, "the VM's host key could not be compared");
+		transport_fail_with_libssh(transport, FAILURE_UNREACHABLE,
+					   "the VM's host key can't be read"); /* no word about whose it is */
 		return;
 	}
 	is_same = ssh_key_cmp(seen, transport->host_key, SSH_KEY_CMP_PUBLIC) == 0;
