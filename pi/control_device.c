@@ -74,9 +74,8 @@ void control_device_answer(struct exporter *exporter, struct device *device, str
 void control_device_reset(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
 {
 	struct failure failure;
-	int r = device_recover(device, json_is_true(json_object_get(arguments, "hard")), &failure);
+	int r = exporter_recover(exporter, device, json_is_true(json_object_get(arguments, "hard")), &failure);
 
-	(void)exporter;
 	reply_or_fail(client, r, answer_about(device), &failure);
 }
 

@@ -139,6 +139,16 @@ void device_list_look(struct device_list *list, struct device *device)
 		device_look(device);
 }
 
+int device_list_recover(struct device_list *list, struct device *device, bool is_hard, struct failure *ret_failure)
+{
+	const struct busid *busid = device_busid(device);
+
+	if (list_has_predecessor(list, busid))
+		return failure_set(ret_failure, FAILURE_BUSY, "Try again.",
+				   "%s is busy: the kernel has not let go of the device that was there before", busid->text);
+	return device_recover(device, is_hard, ret_failure);
+}
+
 void device_list_finish(struct device_list *list, struct device *device)
 {
 	struct entry *entry = list_entry_of(list, device);

@@ -405,6 +405,11 @@ size_t exporter_select(struct exporter *exporter, const char *selection, struct 
 	return device_list_select(exporter->devices, selection, ret_devices, n);
 }
 
+int exporter_recover(struct exporter *exporter, struct device *device, bool is_hard, struct failure *ret_failure)
+{
+	return device_list_recover(exporter->devices, device, is_hard, ret_failure);
+}
+
 void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata)
 {
 	DEVICE_LIST_FOREACH(exporter->devices, device)

@@ -59,6 +59,9 @@ int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *u
 /* The devices that fit a selection best (selection.h). ret_devices (max n) are borrowed. Returns how many they are. */
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);
 
+/* Resets the device, or (is_hard) takes its power for a moment: see device_list_recover(). */
+int exporter_recover(struct exporter *exporter, struct device *device, bool is_hard, struct failure *ret_failure);
+
 /* Calls fn for each device that is plugged in. */
 void exporter_for_each(struct exporter *exporter, void (*fn)(struct device *device, void *userdata), void *userdata);
 

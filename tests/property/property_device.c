@@ -932,7 +932,7 @@ static void use_hands(struct socket *socket)
 	if (chance(4) == 0) {
 		struct failure failure;
 
-		(void)device_recover(device, chance(2), &failure);
+		(void)device_list_recover(world.devices, device, chance(2), &failure);
 	} else if (chance(2)) {
 		device_share(device);
 	} else {
