@@ -34,6 +34,8 @@ function(usbpush_package_side side package)
 	if(EXISTS ${systemd}/${package}.limits.conf)
 		install(FILES ${systemd}/${package}.limits.conf DESTINATION share/usbpush RENAME limits.conf COMPONENT ${side})
 	endif()
+	install(FILES ${CMAKE_SOURCE_DIR}/packaging/${side}/lintian-overrides DESTINATION share/lintian/overrides RENAME ${package}
+		COMPONENT ${side})
 	file(GLOB completions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/packaging/${side}/*.completion)
 	foreach(completion IN LISTS completions)
 		get_filename_component(name ${completion} NAME_WE) # bash-completion finds it by the command's name

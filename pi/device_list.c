@@ -111,7 +111,7 @@ int device_list_add(struct device_list *list, const struct busid *busid, const c
 
 struct device *device_list_find(struct device_list *list, const struct busid *busid)
 {
-	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+	DEVICE_LIST_FOREACH(list, device)
 		if (busid_equal(device_busid(device), busid))
 			return device;
 	return NULL;
@@ -132,6 +132,8 @@ void device_list_look(struct device_list *list, struct device *device)
 {
 	struct entry *entry = list_entry_of(list, device);
 
+	if (!entry)
+		return;
 	entry->is_waiting = list_has_predecessor(list, device_busid(device));
 	if (!entry->is_waiting)
 		device_look(device);
@@ -139,7 +141,11 @@ void device_list_look(struct device_list *list, struct device *device)
 
 void device_list_finish(struct device_list *list, struct device *device)
 {
-	list_entry_of(list, device)->is_finished = true;
+	struct entry *entry = list_entry_of(list, device);
+
+	if (!entry)
+		return;
+	entry->is_finished = true;
 	sd_event_source_set_enabled(list->reaper, SD_EVENT_ONESHOT);
 }
 
@@ -172,10 +178,10 @@ size_t device_list_select(struct device_list *list, const char *selection, struc
 	enum selection_fit best = SELECTION_IDENTITY;
 	size_t found = 0;
 
-	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+	DEVICE_LIST_FOREACH(list, device)
 		if (list_fit(selection, device) > best)
 			best = list_fit(selection, device);
-	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device)) {
+	DEVICE_LIST_FOREACH(list, device) {
 		if (list_fit(selection, device) != best)
 			continue;
 		if (found < n)
