@@ -107,6 +107,7 @@ def put_right(lab):
     for guest in lab.guests():
         if not guest.is_on():
             guest.power_on(wait=False)
+        guest.bring_round()
     for guest in lab.guests():
         guest.wait_ready()
     lab.unplug_all()

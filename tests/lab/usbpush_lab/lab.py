@@ -118,6 +118,13 @@ class Guest:
             self.wait_ready(timeout)
         return t
 
+    def shut_down(self, timeout=240):
+        """Through systemd; returns the seconds until it was off."""
+        t = time.monotonic()
+        self.sh("systemctl poweroff --no-block", check=False)
+        wait_until(lambda: not self.is_on(), timeout, f"{self.name} to be off", interval=0.1)
+        return time.monotonic() - t
+
     def power_off(self):
         """Power loss, this very moment."""
         return self.lab.request("kill", guest=self.name)
@@ -127,6 +134,27 @@ class Guest:
         if wait:
             self.wait_ready(timeout)
         return t
+
+    def suspend(self, timeout=240):
+        """Suspends it to memory, as systemd does when somebody closes the lid; returns when it was asleep."""
+        self.spawn("exec systemctl start suspend.target")
+        return self.lab.request("wait_asleep", guest=self.name, timeout=timeout)
+
+    def wake(self):
+        """Returns when that began."""
+        return self.lab.request("wake", guest=self.name)
+
+    def pause(self):
+        """The hypervisor stops it where it is, its clock too; returns when."""
+        return self.lab.request("pause", guest=self.name)
+
+    def go_on(self):
+        """It goes on where it was paused, and does not know; returns when."""
+        return self.lab.request("go_on", guest=self.name)
+
+    def bring_round(self):
+        """Neither asleep nor paused, whatever it was."""
+        self.lab.request("bring_round", guest=self.name)
 
     def wait_ready(self, timeout=240):
         """Until sshd, D-Bus and udev run; returns the seconds since power or reset."""

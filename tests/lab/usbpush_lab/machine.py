@@ -24,6 +24,8 @@ class Machine:
         self.spec, self.name, self._lab = spec, spec.name, lab
         self._new_links()
         self.booted = asyncio.Event()  # set, and replaced, when a boot begins
+        self.fell_asleep = asyncio.Event()  # set while it is suspended to memory
+        self.is_paused = False
         self.qmp = self._child = None
         self.started_at = None
         self.n_boots = 0
@@ -125,11 +127,26 @@ class Machine:
         self.agent.close()
         self._events.close()
         self._new_links()
+        self.fell_asleep.clear()
+        self.is_paused = False
 
     async def reset(self):
         if not self.is_on:
             raise MachineError(f"{self.name}: has no power. `lab start {self.name}` first.")
         await self.qmp.command("system_reset")
+
+    async def wake(self):
+        """As the power button of a machine that is suspended to memory does."""
+        await self.qmp.command("system_wakeup")
+
+    async def pause(self):
+        """Its processor stands still, and so does its time: what a hypervisor's owner calls suspend."""
+        await self.qmp.command("stop")
+        self.is_paused = True
+
+    async def go_on(self):
+        self.is_paused = False
+        await self.qmp.command("cont")
 
     async def wait_ready(self, timeout):
         ready = asyncio.create_task(self.agent.is_ready.wait())
@@ -162,9 +179,14 @@ class Machine:
 
     def _take_event(self, event, data):
         if event == "RESET":
+            self.fell_asleep.clear()
             self.agent.lose("the guest has been reset")
             self._events.lose()
             self._take_boot()
+        elif event == "SUSPEND":
+            self.fell_asleep.set()
+        elif event == "WAKEUP":
+            self.fell_asleep.clear()
         elif event == "DEVICE_DELETED" and "device" in data:
             self._lab.devices.take_removed(self.name, data["device"])
 

@@ -231,6 +231,34 @@ class Supervisor:
         await self.power_on(self.machine(guest))
         return self.machine(guest).started_at
 
+    async def do_wait_asleep(self, guest, timeout=60):
+        """Until it is suspended to memory."""
+        async with asyncio.timeout(timeout):
+            await self.machine(guest).fell_asleep.wait()
+        return time.monotonic()
+
+    async def do_wake(self, guest):
+        t = time.monotonic()
+        await self.machine(guest).wake()
+        return t
+
+    async def do_pause(self, guest):
+        await self.machine(guest).pause()
+        return time.monotonic()
+
+    async def do_go_on(self, guest):
+        t = time.monotonic()
+        await self.machine(guest).go_on()
+        return t
+
+    async def do_bring_round(self, guest):
+        """Neither asleep nor paused, whatever it was."""
+        machine = self.machine(guest)
+        if machine.is_paused:
+            await machine.go_on()
+        if machine.fell_asleep.is_set():
+            await machine.wake()
+
     async def do_wait_boot(self, guest, after, timeout=240):
         """Until boot number `after` + 1 (or later) has begun."""
         async with asyncio.timeout(timeout):
