@@ -87,7 +87,8 @@ function(usbpush_package_side side package)
 endfunction()
 
 usbpush_package_side(pi usbpush-pi usbpush-exporter.service usbpush-portal.service)
-usbpush_package_side(vm usbpush-vm usbpush-handler.service usbpush-boot-attach.service usbpush-unpair.path usbpush-unpair.service)
+usbpush_package_side(vm usbpush-vm usbpush-handler.service usbpush-boot-attach.service usbpush-unpair.path usbpush-unpair.service
+	usbpush-sleep.service)
 
 # On both machines: usbpush-mdns.
 usbpush_gzip(${CMAKE_SOURCE_DIR}/mdns/usbpush-mdns.8 ${generated}/usbpush-mdns.8.gz)
