@@ -1,0 +1,109 @@
+"""The packages in their lives: newer, and older."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from usbpush_lab import wait_until
+
+VARIABLE = {"pi": "USBPUSH_PI_DEB", "vm": "USBPUSH_VM_DEB"}
+PACKAGE = {"pi": "usbpush-pi", "vm": "usbpush-vm"}
+DAEMONS = {"pi": ["usbpush-exporter", "usbpush-portal", "usbpush-mdns"], "vm": ["usbpush-handler", "usbpush-mdns"]}
+UNITS = {"pi": DAEMONS["pi"], "vm": [*DAEMONS["vm"], "usbpush-boot-attach", "usbpush-unpair.path"]}
+CONFIG = {"pi": ["vm.conf", "devices.conf", "portal.conf"], "vm": ["pi.conf", "accept.conf"]}
+MINE = "# a line of mine"
+
+pytestmark = pytest.mark.skipif(not all(os.environ.get(name) for name in VARIABLE.values()), reason="no packages were named")
+
+
+def built(side):
+    return pathlib.Path(os.environ[VARIABLE[side]])
+
+
+def of_version(side, version, directory):
+    """The same package under another version's number."""
+    tree = directory / "tree"
+    subprocess.run(["dpkg-deb", "-R", built(side), tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text("".join(f"Version: {version}\n" if line.startswith("Version:") else line
+                               for line in control.read_text().splitlines(keepends=True)))
+    package = directory / f"{PACKAGE[side]}_{version}.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, package], check=True, capture_output=True)
+    return package
+
+
+class Installed:
+    """One side of a pair with a device at work, whose owner has written into its configuration."""
+
+    def __init__(self, product, side):
+        self.product, self.side, self.guest = product, side, product.lab.guest(side)
+        self.device = product.lab.plug("ft232", "A1", serial="PACKAGE")
+        product.wait_attached(self.device)
+        self.mark_settings()
+
+    def mark_settings(self):
+        for name in CONFIG[self.side]:
+            self.guest.sh(f"grep -qxF '{MINE}' /etc/usbpush/{name} || echo '{MINE}' >>/etc/usbpush/{name}")
+
+    def version(self):
+        return self.guest.sh(f"dpkg-query -W -f '${{db:Status-Status}} ${{Version}}' {PACKAGE[self.side]}")
+
+    def pids(self):
+        return {unit: self.product.pid(self.guest, unit) for unit in DAEMONS[self.side]}
+
+    def kept(self):
+        """What no package may change: the owner's settings, keys and what opens them."""
+        return self.guest.sh("cd / && find etc/usbpush var/lib/usbpush* -type f ! -name 'session*' -exec sha256sum {} + | sort -k 2")
+
+    def enabled(self):
+        return {unit: str(self.guest.sh(f"systemctl is-enabled {unit}", check=False)) for unit in UNITS[self.side]}
+
+    def assert_works(self):
+        self.product.wait_link("UP")
+        self.product.wait_attached(self.device)
+        at_work = [unit for unit in UNITS[self.side] if unit != "usbpush-boot-attach"]  # that one is for the next boot
+        active = {unit: str(self.guest.sh(f"systemctl is-active {unit}", check=False)) for unit in at_work}
+        assert set(active.values()) == {"active"}, active
+        assert self.guest.sh("systemctl list-units --failed --plain --no-legend 'usbpush*'") == ""
+
+    def put_right(self):
+        """As it was installed at first, whatever a test has left."""
+        self.guest.sh(f"systemctl enable {' '.join(UNITS[self.side])}", check=False)
+        self.guest.install(built(self.side))
+        self.guest.sh(f"systemctl enable --now {' '.join(UNITS[self.side])}")
+        if not self.is_paired():
+            self.product.pair()
+        for name in CONFIG[self.side]:
+            self.guest.sh(f"sed -i '/^{MINE}$/d' /etc/usbpush/{name}")
+        self.product.wait_link("UP")
+
+    def is_paired(self):
+        """In one second or two after a start the link is not up yet, and is no reason to pair anew."""
+        def known():
+            state = self.product.link().get("state")
+            return state in ("UP", "UNPAIRED", "REFUSED") and state
+        return wait_until(known, 60, "the Pi to know how it stands with the VM", lab=self.product.lab) == "UP"
+
+
+@pytest.fixture(params=VARIABLE)
+def installed(product, request):
+    installed = Installed(product, request.param)
+    yield installed
+    installed.put_right()
+
+
+@pytest.mark.parametrize("version", ["99.0.0", "0.0.1"], ids=["newer", "older"])
+def test_another_version_takes_over_and_keeps_what_is_the_owners(installed, version, tmp_path):
+    installed.guest.sh("systemctl disable usbpush-mdns")  # an owner's decision, too
+    kept, enabled, pids = installed.kept(), installed.enabled(), installed.pids()
+    assert enabled["usbpush-mdns"] == "disabled"
+
+    installed.guest.install(of_version(installed.side, version, tmp_path))
+
+    assert installed.version() == f"installed {version}"
+    assert installed.kept() == kept and MINE in installed.guest.sh("cat /etc/usbpush/*.conf")
+    assert installed.enabled() == enabled
+    for unit, pid in installed.pids().items():
+        assert pid not in (0, pids[unit]), f"{unit} was not restarted"
+    installed.assert_works()
