@@ -111,7 +111,7 @@ int device_list_add(struct device_list *list, const struct busid *busid, const c
 
 struct device *device_list_find(struct device_list *list, const struct busid *busid)
 {
-	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+	DEVICE_LIST_FOREACH(list, device)
 		if (busid_equal(device_busid(device), busid))
 			return device;
 	return NULL;
@@ -172,10 +172,10 @@ size_t device_list_select(struct device_list *list, const char *selection, struc
 	enum selection_fit best = SELECTION_IDENTITY;
 	size_t found = 0;
 
-	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+	DEVICE_LIST_FOREACH(list, device)
 		if (list_fit(selection, device) > best)
 			best = list_fit(selection, device);
-	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device)) {
+	DEVICE_LIST_FOREACH(list, device) {
 		if (list_fit(selection, device) != best)
 			continue;
 		if (found < n)

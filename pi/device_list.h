@@ -28,6 +28,9 @@ void device_list_finish(struct device_list *list, struct device *device);
 /* The one after device (NULL: the first), GONE ones left out; NULL at the end. Devices are freed from the loop only: any may be changed meanwhile. */
 struct device *device_list_next(struct device_list *list, const struct device *device);
 
+#define DEVICE_LIST_FOREACH(list, device) \
+	for (struct device *device = device_list_next(list, NULL); device; device = device_list_next(list, device))
+
 /* Whether nothing is under way for any device, gone ones too, and usbip-host holds none for us. */
 bool device_list_is_settled(struct device_list *list);
 
