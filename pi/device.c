@@ -336,7 +336,7 @@ static void device_take_over(struct device *device)
 
 static void device_enter_binding(struct device *device)
 {
-	if (device->is_announced)
+	if (device->is_announced || device->is_lent)
 		device_drop_stream(device);
 	device->refusal = (struct failure){ 0 };
 	device->settle_since_usec = clock_now_usec();
@@ -364,7 +364,7 @@ void device_offer_now(struct device *device)
 {
 	if (device->goal != GOAL_SHARE || link_get_state(device->context->link) != LINK_UP)
 		return;
-	if (device->state == DEVICE_READY && !device->next_try_usec)
+	if (device->state == DEVICE_READY && !device->next_try_usec && !device->is_lent)
 		device_enter_state(device, DEVICE_OFFERED);
 	else if (device->state == DEVICE_FAILED && !device->job)
 		device_try_again(device);
@@ -572,6 +572,8 @@ void device_remove(struct device *device)
 
 void device_lose_stream(struct device *device, const char *why)
 {
+	if (device->is_lent)
+		return; /* the VM never had it */
 	if (!device->is_announced || device->state == DEVICE_BINDING)
 		device_drop_stream(device); /* one that was opened, or even offered, ahead */
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)

@@ -211,20 +211,20 @@ static int importer_on_limit(sd_event_source *source, uint64_t usec, void *userd
 
 /* ---- life ---- */
 
-static int importer_connect(struct importer *importer, const struct addrinfo *address)
+static int importer_connect(struct importer *importer, const struct addrinfo *address, uint32_t patience_ms)
 {
 	int r;
 
 	importer->fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (importer->fd < 0)
 		return -errno;
-	r = tcp_socket_prepare(importer->fd, tcp_socket_patience(DEFAULT_PATIENCE_MS));
+	r = tcp_socket_prepare(importer->fd, tcp_socket_patience(patience_ms));
 	if (r < 0)
 		return r;
 	return connect(importer->fd, address->ai_addr, address->ai_addrlen) < 0 && errno != EINPROGRESS ? -errno : 0;
 }
 
-static int importer_start(struct importer *importer, sd_event *event)
+static int importer_start(struct importer *importer, sd_event *event, uint32_t patience_ms)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
 	struct addrinfo *address = NULL;
@@ -234,14 +234,14 @@ static int importer_start(struct importer *importer, sd_event *event)
 	snprintf(port, sizeof(port), "%u", importer->port);
 	if (getaddrinfo(importer->address, port, &hints, &address) != 0)
 		return -EADDRNOTAVAIL;
-	r = importer_connect(importer, address);
+	r = importer_connect(importer, address, patience_ms);
 	freeaddrinfo(address);
 	if (r >= 0)
 		r = sd_event_add_io(event, &importer->io, importer->fd, EPOLLOUT, importer_on_io, importer);
 	return r < 0 ? r : timer_arm(event, &importer->timer, LIMIT_USEC, importer_on_limit, importer);
 }
 
-int importer_new(sd_event *event, const char *address, const struct offer *offer, importer_fn on_done, void *userdata,
+int importer_new(sd_event *event, const char *address, const struct offer *offer, uint32_t patience_ms, importer_fn on_done, void *userdata,
 		 struct importer **ret_importer, struct failure *ret_failure)
 {
 	struct importer *importer = calloc(1, sizeof(*importer));
@@ -258,7 +258,7 @@ int importer_new(sd_event *event, const char *address, const struct offer *offer
 				       .on_done = on_done,
 				       .userdata = userdata };
 	snprintf(importer->address, sizeof(importer->address), "%s", address);
-	r = importer_start(importer, event);
+	r = importer_start(importer, event, patience_ms);
 	if (r < 0) {
 		(void)fail_to_connect(importer, -r, ret_failure);
 		importer_free(importer);

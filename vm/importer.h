@@ -14,8 +14,9 @@ struct importer;
  * loop; the importer may be freed in it. */
 typedef void (*importer_fn)(int fd, const struct failure *failure, void *userdata);
 
-/* Connects to address (numeric, "192.168.1.7" or "fe80::1%eth0") at offer->direct_port; 10 s in all. On a negative errno ret_failure says why it can't begin. */
-int importer_new(sd_event *event, const char *address, const struct offer *offer, importer_fn on_done, void *userdata,
+/* Connects to address (numeric, "192.168.1.7" or "fe80::1%eth0") at offer->direct_port; 10 s in all. patience_ms: how long the Pi may be silent
+ * (tcp_socket.h). On a negative errno ret_failure says why it can't begin. */
+int importer_new(sd_event *event, const char *address, const struct offer *offer, uint32_t patience_ms, importer_fn on_done, void *userdata,
 		 struct importer **ret_importer, struct failure *ret_failure);
 
 /* Gives up. Takes NULL, returns NULL. */

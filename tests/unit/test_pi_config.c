@@ -120,7 +120,9 @@ static const struct {
 	  ":1: VM_HOST_KEY=ssh-ed25519 nonsense makes no sense; expected the VM's public host key, \"ssh-ed25519 AAAA...\"\n" },
 	{ "PATIENCE_MS=999", ":1: PATIENCE_MS=999 makes no sense; expected milliseconds from 1000 to 600000\n" },
 	{ "PATIENCE_MS=8s", ":1: PATIENCE_MS=8s makes no sense; expected milliseconds from 1000 to 600000\n" },
-	{ "TRANSPORT=direct", ":1: TRANSPORT=direct makes no sense; expected tunnel (the direct road is not in this version)\n" },
+	{ "TRANSPORT=udp", ":1: TRANSPORT=udp makes no sense; expected tunnel or direct\n" },
+	{ "ALLOW=desk.local",
+	  ":1: ALLOW=desk.local makes no sense; expected addresses and prefixes, at most 32: 192.168.1.7, 10.0.0.0/8, 2001:db8::/32\n" },
 	{ "VMHOST=vm", ":1: unknown setting \"VMHOST\"; known are those that the comments of this file and its man page list\n" },
 	{ "vm.example", ":1: \"vm.example\" is no setting; expected KEY=VALUE\n" },
 };

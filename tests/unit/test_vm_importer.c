@@ -72,7 +72,7 @@ static void teardown(void)
 
 static void start(void)
 {
-	ck_assert_int_eq(importer_new(event, "127.0.0.1", &offer, on_done, NULL, &importer, &failure), 0);
+	ck_assert_int_eq(importer_new(event, "127.0.0.1", &offer, 8000, on_done, NULL, &importer, &failure), 0);
 	ck_assert_uint_eq(n_done, 0);
 }
 
@@ -293,7 +293,7 @@ START_TEST(an_address_that_is_none_is_refused_at_once)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		failure = (struct failure){ 0 };
-		ck_assert_int_lt(importer_new(event, bad[i], &offer, on_done, NULL, &importer, &failure), 0);
+		ck_assert_int_lt(importer_new(event, bad[i], &offer, 8000, on_done, NULL, &importer, &failure), 0);
 		ck_assert_int_eq(failure.code, FAILURE_UNREACHABLE);
 	}
 	ck_assert_uint_eq(n_done, 0);
