@@ -161,6 +161,11 @@ uint16_t direct_road_get_port(const struct direct_road *road)
 	return road->server ? import_server_get_port(road->server) : 0;
 }
 
+json_t *direct_road_to_json(const struct direct_road *road)
+{
+	return road->server ? json_integer(direct_road_get_port(road)) : json_null();
+}
+
 uint32_t direct_road_get_patience(const struct direct_road *road)
 {
 	return road->patience_ms;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
@@ -34,6 +35,9 @@ int direct_road_check(const struct direct_road *road, struct failure *ret_failur
 
 /* The port to be told to the VM; 0 while it is closed. */
 uint16_t direct_road_get_port(const struct direct_road *road);
+
+/* The port for `status`, null while it is closed. A new reference. */
+json_t *direct_road_to_json(const struct direct_road *road);
 
 /* For how long a peer may be silent, in ms. */
 uint32_t direct_road_get_patience(const struct direct_road *road);

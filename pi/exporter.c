@@ -492,6 +492,7 @@ json_t *exporter_to_json(struct exporter *exporter)
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
 	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
+	json_object_set_new(object, "direct_port", direct_road_to_json(exporter->road));
 	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
 	return object;
 }

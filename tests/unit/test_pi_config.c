@@ -137,6 +137,26 @@ START_TEST(a_line_that_makes_no_sense_is_told_and_leaves_its_default)
 }
 END_TEST
 
+START_TEST(the_roads_are_read_and_are_not_part_of_the_link)
+{
+	struct vm_config tunnel;
+
+	load_text("VM_HOST=vm\nVM_HOST_KEY=" KEY "\n");
+	tunnel = config;
+	ck_assert(!tunnel.is_direct);
+	ck_assert_uint_eq(tunnel.allow.n, 0);
+	load_text("VM_HOST=vm\nVM_HOST_KEY=" KEY "\nTRANSPORT=direct\nALLOW=192.168.1.7, 10.0.0.0/8\n");
+	ck_assert_uint_eq(n_problems, 0);
+	ck_assert(config.is_direct);
+	ck_assert_uint_eq(config.allow.n, 2);
+	ck_assert(vm_config_equal(&config, &tunnel));
+	load_text("TRANSPORT=tunnel\nALLOW=\n");
+	ck_assert_uint_eq(n_problems, 0);
+	ck_assert(!config.is_direct);
+	ck_assert_uint_eq(config.allow.n, 0);
+}
+END_TEST
+
 START_TEST(the_rest_of_a_file_with_a_bad_line_is_used)
 {
 	load_text("VM_PORT=none\nVM_HOST=10.0.0.2\nVM_HOST_KEY=" KEY "\n");
@@ -326,6 +346,7 @@ int main(void)
 	tcase_add_test(vm_conf, without_a_file_the_pi_is_not_paired);
 	tcase_add_test(vm_conf, every_setting_is_read);
 	tcase_add_loop_test(vm_conf, a_line_that_makes_no_sense_is_told_and_leaves_its_default, 0, ARRAY_SIZE(BAD_LINES));
+	tcase_add_test(vm_conf, the_roads_are_read_and_are_not_part_of_the_link);
 	tcase_add_test(vm_conf, the_rest_of_a_file_with_a_bad_line_is_used);
 	tcase_add_test(vm_conf, a_host_without_a_key_is_no_pairing_and_that_is_told);
 	tcase_add_test(vm_conf, a_host_with_a_broken_key_is_told_twice);
