@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,10 @@
 
 #define LIMIT_USEC (10 * UINT64_C(1000000)) /* for all of it: below the limit on an offer without a stream */
 #define REPLY_SIZE (USBIP_HEADER_SIZE + USBIP_DEVICE_SIZE)
+
+#ifndef IPV6_PREFER_SRC_PUBLIC /* linux/in6.h has it, which does not go with netinet/in.h */
+#define IPV6_PREFER_SRC_PUBLIC 0x0002
+#endif
 
 #define CURE_TUNNEL "Let this VM through to that port, or set TRANSPORT=tunnel in /etc/usbpush/vm.conf on the Pi."
 
@@ -83,8 +88,10 @@ static void importer_refused(struct importer *importer, uint32_t status)
 {
 	switch (status) {
 	case USBIP_NOT_AVAILABLE:
-		importer_fail(importer, FAILURE_NOT_ALLOWED, "Add this VM's address to ALLOW= in /etc/usbpush/vm.conf on the Pi.",
-			      "the Pi does not give its devices to this VM's address");
+		importer_fail(
+			importer, FAILURE_NOT_ALLOWED,
+			"Is there a NAT in between, or has the VM several addresses? VM_HOST in /etc/usbpush/vm.conf must be the one that it connects from; or set TRANSPORT=tunnel.",
+			"the Pi does not give its devices to this VM's address");
 		break;
 	case USBIP_BUSY:
 		importer_fail(importer, FAILURE_BUSY, "End it there (usbip detach), or wait.", "the device is in use by another machine");
@@ -211,6 +218,14 @@ static int importer_on_limit(sd_event_source *source, uint64_t usec, void *userd
 
 /* ---- life ---- */
 
+/* The Pi knows this VM by the address that it connects to, which is no temporary one (RFC 5014). */
+static void importer_prefer_public_address(int fd)
+{
+	const int preference = IPV6_PREFER_SRC_PUBLIC;
+
+	(void)setsockopt(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, &preference, sizeof(preference));
+}
+
 static int importer_connect(struct importer *importer, const struct addrinfo *address, uint32_t patience_ms)
 {
 	int r;
@@ -218,6 +233,7 @@ static int importer_connect(struct importer *importer, const struct addrinfo *ad
 	importer->fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (importer->fd < 0)
 		return -errno;
+	importer_prefer_public_address(importer->fd);
 	r = tcp_socket_prepare(importer->fd, tcp_socket_patience(patience_ms));
 	if (r < 0)
 		return r;
