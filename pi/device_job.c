@@ -166,11 +166,12 @@ int device_job_cycle_power(void *arg)
 {
 	struct device_job *job = arg;
 	_cleanup_close_ int fd = usbip_host_open_device(job->host, &job->busid);
+	_cleanup_close_ int hub = fd < 0 ? -EBADF : usbip_host_open_hub(job->host, fd);
 	int r = job_check_number(job);
 
 	if (r < 0)
 		return r;
-	r = fd < 0 ? fd : hub_port_cycle(fd);
+	r = fd < 0 ? fd : hub_port_cycle(fd, hub);
 	if (r == -EOPNOTSUPP) {
 		log_info("%s: its hub can't switch its power; it is reset and bound anew", job->busid.text);
 		return job_rebind_with_reset(job);

@@ -206,18 +206,27 @@ int usbip_host_reset(const struct usbip_host *host, const struct busid *busid)
 	return ioctl(node, USBDEVFS_RESET, 0) < 0 ? -errno : 0;
 }
 
+static int host_open_hub(const struct usbip_host *host, int device_fd, int flags)
+{
+	_cleanup_close_ int hub = openat(device_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return hub < 0 ? -errno : host_open_node(host, hub, flags);
+}
+
+int usbip_host_open_hub(const struct usbip_host *host, int device_fd)
+{
+	return host_open_hub(host, device_fd, O_RDWR);
+}
+
 static int host_take_hold(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold)
 {
-	_cleanup_close_ int device = usbip_host_open_device(host, busid), hub = -EBADF;
+	_cleanup_close_ int device = usbip_host_open_device(host, busid);
 	struct usbip_hold hold = USBIP_HOLD_NONE;
 
 	if (device < 0)
 		return device;
-	hub = openat(device, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (hub < 0)
-		return -errno;
 	hold.device_fd = host_open_node(host, device, O_RDONLY);
-	hold.hub_fd = host_open_node(host, hub, O_RDONLY);
+	hold.hub_fd = host_open_hub(host, device, O_RDONLY);
 	if (hold.device_fd < 0 || hold.hub_fd < 0) {
 		int r = hold.device_fd < 0 ? hold.device_fd : hold.hub_fd;
 		usbip_hold_done(&hold);

@@ -43,6 +43,9 @@ int usbip_host_enumerate(const struct usbip_host *host,
 /* Resets the device as its driver would (USBDEVFS_RESET, drivers/usb/core/devio.c). May block. 0 or negative errno. */
 int usbip_host_reset(const struct usbip_host *host, const struct busid *busid);
 
+/* Opens the node in usbfs of the hub that the device is plugged in at, for requests to it; the fd is the caller's. Negative errno. */
+int usbip_host_open_hub(const struct usbip_host *host, int device_fd);
+
 /* Whether usbip-host can be used: FAILURE_NO_MODULE or FAILURE_NO_USB with the cure otherwise. */
 int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure);
 

@@ -1,10 +1,11 @@
 """The fixture `lab`: both machines up, our packages installed, for a whole session.
 
 USBPUSH_PI_DEB, USBPUSH_VM_DEB   the packages; without them the guests stay bare
-USBPUSH_LAB_DIR                  which lab (/run/usbpush-lab)
+USBPUSH_LAB_DIR                  which lab (/run/usbpush-lab); with pytest -n 2 each process has one of its own
 USBPUSH_LAB_KEEP=1               leave it running at the end
 USBPUSH_LAB_REUSE=1              join one that runs, with what is installed in it
 """
+import contextlib
 import os
 import pathlib
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import turns  # noqa: E402
 from product import Product  # noqa: E402
 from usbpush_lab import Lab, LabError  # noqa: E402
 
@@ -35,6 +37,18 @@ def pytest_ignore_collect(collection_path, config):
     is_named = any(str(a).split("::")[0].endswith(collection_path.name) for a in config.args)
     if collection_path.name in THOROUGH and not config.getoption("--thorough") and not is_named:
         return True
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures time; nothing else runs meanwhile")
+    if turns.is_side_by_side():
+        os.environ["USBPUSH_LAB_DIR"] = turns.lab_dir()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    with turns.turn(item.get_closest_marker("alone") is not None) if turns.is_side_by_side() else contextlib.nullcontext():
+        yield
 
 
 def is_set(name):

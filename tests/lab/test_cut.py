@@ -15,6 +15,8 @@ from port_watch import PortWatch
 from tty_user import TtyUser
 from usbpush_lab import wait_until
 
+pytestmark = pytest.mark.alone
+
 PATIENCE = 8.0
 GRACE = 2.0
 BACK = 2.0  # from the heal to the tty; or what the machines take for it without us, where they are slower than that

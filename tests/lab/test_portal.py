@@ -119,6 +119,7 @@ def owner(product, browser):
     events.close()
 
 
+@pytest.mark.alone
 def test_two_pages_follow_plug_unplug_cut_and_reboot_without_reload(product, owner):
     """Within half a second of the exporter's own event."""
     browser, events = owner

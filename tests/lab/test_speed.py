@@ -2,8 +2,12 @@
 import statistics
 import time
 
+import pytest
+
 from usbpush_lab import wait_until
 from usbpush_lab.floor import measure_floor
+
+pytestmark = pytest.mark.alone
 
 N = 10
 
