@@ -39,6 +39,19 @@ static const char *uevent_or_empty(const char *text)
 	return text ? text : "";
 }
 
+/* "007"; 0 for what is no number. */
+static uint32_t uevent_number(const char *text)
+{
+	unsigned long long value;
+	char *end;
+
+	if (!text || *text < '0' || *text > '9')
+		return 0;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	return errno || *end || value > UINT32_MAX ? 0 : (uint32_t)value;
+}
+
 static void uevent_emit(struct udev_device *device, enum uevent_action action, uevent_fn on_uevent, void *userdata)
 {
 	struct uevent uevent = {
@@ -50,6 +63,7 @@ static void uevent_emit(struct udev_device *device, enum uevent_action action, u
 		.driver = uevent_or_empty(udev_device_get_property_value(device, "DRIVER")),
 		.devnode = uevent_or_empty(udev_device_get_devnode(device)),
 		.devlinks = uevent_or_empty(udev_device_get_property_value(device, "DEVLINKS")),
+		.devnum = uevent_number(udev_device_get_property_value(device, "DEVNUM")),
 	};
 
 	on_uevent(&uevent, userdata);

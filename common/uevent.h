@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 /* What the kernel or udev says of devices, as one typed event. The one file that includes libudev.h is uevent.c. */
@@ -21,6 +22,8 @@ struct uevent {
 	const char *driver;
 	const char *devnode;  /* "/dev/ttyUSB0" */
 	const char *devlinks; /* separated by spaces; UEVENT_UDEV only */
+	uint32_t
+		devnum; /* of a usb_device: the number of its enumeration (usb_dev_uevent() in drivers/usb/core/usb.c); 0 if it was not told */
 };
 
 typedef void (*uevent_fn)(const struct uevent *uevent, void *userdata);

@@ -11,11 +11,6 @@
 #include "device_job.h"
 #include "log.h"
 
-#define USEC_PER_MSEC     UINT64_C(1000)
-#define SETTLE_STEP_USEC  (10 * USEC_PER_MSEC) /* between looks at usbip_status, which tells its changes to nobody */
-#define SETTLE_MAX_USEC   (250 * USEC_PER_MSEC)
-#define SETTLE_LIMIT_USEC (15 * USEC_PER_SEC)
-
 void device_fail(struct device *device, const struct failure *failure)
 {
 	device->failure = *failure;
@@ -96,106 +91,13 @@ static void device_finish_if_gone(struct device *device)
 	device->context->on_finished(device, device->context->userdata);
 }
 
-/* ---- looking ---- */
+/* ---- states ---- */
 
-static void device_ignore(struct device *device, const char *reason)
+static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+void device_arm_timer(struct device *device, uint64_t delay_usec)
 {
-	snprintf(device->reason, sizeof(device->reason), "%s", reason);
-	device_enter_state(device, DEVICE_IGNORED);
-}
-
-/* Released: the reason was noted when that was asked for. */
-static void device_ignore_as_asked(struct device *device)
-{
-	device_enter_state(device, DEVICE_IGNORED);
-}
-
-static void device_take_look(struct device *device, const struct device_job *job)
-{
-	device->busnum = job->busnum;
-	device->devnum = job->devnum;
-	device->speed = job->speed;
-	device->identity = job->identity;
-	device->descriptors = job->descriptors;
-	device->has_looked = true;
-	device_decide(device);
-}
-
-/* One that flaps must stay for a moment first. Whether it is held up. */
-static bool device_hold_up(struct device *device)
-{
-	uint64_t now = clock_now_usec(), stays = now - device->seen_usec, hold;
-	unsigned n_lives;
-
-	hold = flap_list_get_hold(device->context->flaps, &device->busid, &device->identity, now, &n_lives);
-	if (hold <= stays)
-		return false;
-	device->n_short_lives = n_lives;
-	device_arm_timer(device, hold - stays);
-	device->context->on_change(device, device->context->userdata);
-	return true;
-}
-
-static void device_on_looked(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, result, arg);
-
-	if (device_job_is_stale(device))
-		return;
-	if ((result == -ENOENT || result == -ENODEV) && !device_is_current(device))
-		return; /* unplugged while it was read: `remove` is on its way */
-	if (result == -EBADMSG || result == -E2BIG) {
-		device_ignore(device, "its descriptors make no sense, or are more than any serial device has");
-		return;
-	}
-	if (result < 0) {
-		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
-		return;
-	}
-	device_take_look(device, job);
-	if (device->decision.is_shared && device->is_by_rule) {
-		device->goal = GOAL_SHARE; /* the rule that kept it here is gone since the look began */
-		device->is_by_rule = false;
-	}
-	if (device->decision.is_unsure)
-		device_fail_with(device, FAILURE_KERNEL, device->decision.reason);
-	else if (!device->decision.is_shared)
-		device_ignore(device, device->decision.reason);
-	else if (device->goal == GOAL_RELEASE)
-		device_ignore_as_asked(device);
-	else if (link_get_state(device->context->link) == LINK_UNPAIRED)
-		device_ignore(device, "not paired with a VM");
-	else if (!device_hold_up(device))
-		device_enter_state(device, DEVICE_BINDING);
-}
-
-void device_start_look(struct device *device)
-{
-	if (device->job || device->state == DEVICE_GONE)
-		return;
-	if (device->hold.device_fd >= 0) {
-		if (usbip_host_is_bound(device->context->host, &device->busid) || !device_is_current(device))
-			return; /* an old event: we have it since, or it is unplugged and `remove` follows, which takes the hold */
-		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
-		log_notice("%s: somebody took it from usbip-host", device->busid.text);
-		usbip_hold_done(&device->hold);
-	}
-	device->is_found = false;
-	if (device->state != DEVICE_IGNORED)
-		device_enter_state(device, DEVICE_SEEN);
-	device->look_usec = clock_now_usec();
-	device->decision = (struct policy_decision){ 0 };
-	device->has_looked = false;
-	device_start_job(device, device_job_look, device_on_looked);
-}
-
-void device_look(struct device *device)
-{
-	/* A bind that failed gave it back to its driver, and this is the event of that: the next try keeps its time. */
-	if (device->state == DEVICE_FAILED && device->next_try_usec && device->hold.device_fd < 0)
-		return;
-	device_start_look(device);
+	timer_arm(device->context->event, &device->timer, delay_usec, device_on_timer, device);
 }
 
 void device_try_again(struct device *device)
@@ -208,169 +110,6 @@ void device_try_again(struct device *device)
 	else
 		device_start_look(device);
 }
-
-/* ---- binding and settling ---- */
-
-static void device_on_bound(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, result, arg);
-
-	if (device_job_is_stale(device))
-		return;
-	if (result < 0) {
-		device_fail(device, &job->failure);
-		return;
-	}
-	device->bound_usec = clock_now_usec();
-	if (device->goal == GOAL_RELEASE)
-		device_enter_state(device, DEVICE_BINDING);
-	else if (device->refusal.code != FAILURE_NONE)
-		device_fail(device, &device->refusal);
-	else
-		device_enter_state(device, device->is_announced ? DEVICE_OFFERED : DEVICE_READY);
-}
-
-static void device_on_released(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, result, arg);
-
-	if (device_job_is_stale(device))
-		return;
-	if (result < 0)
-		device_fail(device, &job->failure);
-	else if (device->goal == GOAL_RELEASE)
-		device_ignore_as_asked(device);
-	else
-		device_start_look(device); /* wanted again meanwhile */
-}
-
-static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
-
-void device_arm_timer(struct device *device, uint64_t delay_usec)
-{
-	timer_arm(device->context->event, &device->timer, delay_usec, device_on_timer, device);
-}
-
-/* An ended session is torn down by the kernel on its own time, with a reset of the device; only then may anything be done to it. */
-static void device_settle(struct device *device)
-{
-	enum usbip_host_status status;
-	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
-
-	if (r < 0 || status == USBIP_HOST_USED) {
-		/* No status: unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows, or nothing). */
-		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
-			if (r < 0)
-				usbip_hold_done(&device->hold); /* tried again from the beginning */
-			device_fail_with(device, FAILURE_BUSY,
-					 r < 0 ? "it is no longer with usbip-host" : "the Pi's kernel is still busy with the last session");
-			return;
-		}
-		device_arm_timer(device, device->settle_step_usec);
-		if (device->settle_step_usec < SETTLE_MAX_USEC)
-			device->settle_step_usec *= 2;
-		return;
-	}
-	if (device->recovery != RECOVERY_NONE && device_start_recovery(device))
-		return;
-	if (device->goal == GOAL_RELEASE)
-		device_start_job(device, device_job_release, device_on_released);
-	else if (status == USBIP_HOST_ERROR)
-		device_start_job(device, device_job_rebind, device_on_bound);
-	else
-		device_enter_state(device, DEVICE_READY);
-}
-
-static void device_on_adopted(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, result, arg);
-
-	if (device_job_is_stale(device))
-		return;
-	device->is_found = result < 0 && job->failure.code != FAILURE_GONE;
-	if (result < 0)
-		device_fail(device, &job->failure);
-	else
-		device_enter_state(device, DEVICE_BINDING);
-}
-
-/* A predecessor bound it: it is taken over, even if only to be given back. */
-static void device_on_found_looked(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, result, arg);
-
-	if (device_job_is_stale(device) || ((result == -ENOENT || result == -ENODEV) && !device_is_current(device)))
-		return;
-	if (result < 0 && result != -EBADMSG && result != -E2BIG) {
-		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
-		return;
-	}
-	if (result < 0)
-		snprintf(device->decision.reason, sizeof(device->decision.reason), "its descriptors can't be read on the Pi");
-	else
-		device_take_look(device, job);
-	if (device->goal == GOAL_SHARE && device->decision.is_unsure) {
-		device_fail_with(device, FAILURE_KERNEL, device->decision.reason);
-		return;
-	}
-	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
-		device->goal = GOAL_RELEASE;
-		snprintf(device->reason, sizeof(device->reason), "%s",
-			 device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
-	}
-	device_start_job(device, device_job_adopt, device_on_adopted);
-}
-
-/* What it is decides what becomes of it; but to be given back it is taken hold of as it is. */
-static void device_take_over(struct device *device)
-{
-	if (device->goal == GOAL_SHARE)
-		device_start_job(device, device_job_look, device_on_found_looked);
-	else
-		device_start_job(device, device_job_adopt, device_on_adopted);
-}
-
-static void device_enter_binding(struct device *device)
-{
-	if (device->is_announced || device->is_lent)
-		device_drop_stream(device);
-	device->refusal = (struct failure){ 0 };
-	device->settle_since_usec = clock_now_usec();
-	device->settle_step_usec = SETTLE_STEP_USEC;
-	if (device->job)
-		return; /* its end goes on from here */
-	if (device->hold.device_fd >= 0) {
-		device_settle(device);
-	} else if (device->is_found) {
-		device_take_over(device);
-	} else if (device_start_recovery(device)) {
-		return; /* its end goes on from here */
-	} else if (device->goal == GOAL_SHARE && !device->decision.is_shared) {
-		device_start_look(device); /* nobody has judged it: it is never taken unseen, by whatever way it came here */
-	} else if (device->goal == GOAL_SHARE) {
-		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
-		if (device->job)
-			device_offer_ahead(device);
-	} else {
-		device_ignore_as_asked(device); /* it never left its driver */
-	}
-}
-
-void device_offer_now(struct device *device)
-{
-	if (device->goal != GOAL_SHARE || link_get_state(device->context->link) != LINK_UP)
-		return;
-	if (device->state == DEVICE_READY && !device->next_try_usec && !device->is_lent)
-		device_enter_state(device, DEVICE_OFFERED);
-	else if (device->state == DEVICE_FAILED && !device->job)
-		device_try_again(device);
-}
-
-/* ---- states ---- */
 
 static void device_enter_failed(struct device *device)
 {
@@ -520,7 +259,14 @@ bool device_is_current(const struct device *device)
 {
 	uint32_t devnum;
 
-	return usbip_host_get_devnum(device->context->host, &device->busid, &devnum) == 0 && devnum == device->devnum;
+	if (usbip_host_get_devnum(device->context->host, &device->busid, &devnum) < 0)
+		return false;
+	return devnum == device->devnum || devnum == 0; /* 0: the kernel is resetting what is there */
+}
+
+bool device_has_number(const struct device *device, uint32_t devnum)
+{
+	return devnum == 0 || device->devnum == 0 || devnum == device->devnum;
 }
 
 struct device *device_free(struct device *device)
@@ -535,29 +281,6 @@ struct device *device_free(struct device *device)
 	return NULL;
 }
 
-static void device_on_foreign_looked(int result, void *arg, void *userdata)
-{
-	struct device *device = userdata;
-	struct device_job *job = device_end_job(device, result, arg);
-
-	if (device_job_is_stale(device) || result < 0)
-		return;
-	device_take_look(device, job);
-	device_ignore_as_asked(device);
-}
-
-void device_found_bound(struct device *device, bool is_ours)
-{
-	if (is_ours) {
-		device->is_found = true; /* it counts as held from now on */
-		device_enter_state(device, DEVICE_BINDING);
-		return;
-	}
-	device->goal = GOAL_RELEASE;
-	snprintf(device->reason, sizeof(device->reason), "bound to usbip-host by somebody else");
-	device_start_job(device, device_job_look, device_on_foreign_looked);
-}
-
 void device_remove(struct device *device)
 {
 	uint64_t now = clock_now_usec();
@@ -570,6 +293,16 @@ void device_remove(struct device *device)
 	device_finish_if_gone(device);
 }
 
+void device_offer_now(struct device *device)
+{
+	if (device->goal != GOAL_SHARE || link_get_state(device->context->link) != LINK_UP)
+		return;
+	if (device->state == DEVICE_READY && !device->next_try_usec && !device->is_lent)
+		device_enter_state(device, DEVICE_OFFERED);
+	else if (device->state == DEVICE_FAILED && !device->job)
+		device_try_again(device);
+}
+
 void device_lose_stream(struct device *device, const char *why)
 {
 	if (device->is_lent)
@@ -580,6 +313,14 @@ void device_lose_stream(struct device *device, const char *why)
 		return;
 	log_info("%s: %s", device->busid.text, why);
 	device_enter_state(device, DEVICE_BINDING);
+}
+
+void device_lose_offer(struct device *device, const char *why)
+{
+	/* A new name for it may have crossed what the VM says, and be an offer there: it would take the next one for a second one of the same device. */
+	if (device->is_announced)
+		device_send_disconnect(device, why);
+	device_lose_stream(device, why);
 }
 
 void device_let_go(struct device *device, const char *reason, bool is_by_rule)

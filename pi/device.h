@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #include "busid.h"
@@ -60,6 +61,9 @@ void device_look(struct device *device);
 /* Whether it is what is in its socket now, and not another one that came since. */
 bool device_is_current(const struct device *device);
 
+/* Whether what is said of a device of this number in its socket is said of it, and not of one that was there before. 0: nobody knows the number. */
+bool device_has_number(const struct device *device, uint32_t devnum);
+
 /* It was found with usbip-host at start: ours says whether a predecessor of this exporter put it there. */
 void device_found_bound(struct device *device, bool is_ours);
 
@@ -69,8 +73,11 @@ void device_remove(struct device *device);
 /* The link is up and synced: offer it if it is ready or failed. */
 void device_offer_now(struct device *device);
 
-/* The link is gone, or the VM did not keep the offer: back to READY by way of the kernel's teardown. */
+/* The link is gone: back to READY by way of the kernel's teardown. */
 void device_lose_stream(struct device *device, const char *why);
+
+/* The VM did not keep the offer: the same, and it is taken back. */
+void device_lose_offer(struct device *device, const char *why);
 
 /* What the VM says about the offer that is this device's (attached, failed, detached). */
 void device_handle_message(struct device *device, const struct message *message);

@@ -1,6 +1,7 @@
 #pragma once
 
-/* Shared by device.c (the states), device_policy.c (whether it is shared), device_offer.c (what passes between a device and the VM), device_direct.c (its imports by TCP) and device_view.c (what people see). */
+/* Shared by device.c (the states), device_look.c (what it is), device_policy.c (whether it is shared), device_binding.c (to usbip-host and back), device_offer.c (what passes between a
+ * device and the VM), device_direct.c (its imports by TCP), device_recovery.c (a stuck one) and device_view.c (what people see). */
 
 #include <stdint.h>
 
@@ -78,8 +79,20 @@ bool device_job_is_stale(struct device *device);
 /* Looks at it and decides, unless something is under way: its end must then do it. */
 void device_start_look(struct device *device);
 
+/* What a look has found is what the device is from now on, and is judged. */
+void device_take_look(struct device *device, const struct device_job *job);
+
+/* To IGNORED, with the reason that was noted when that was asked for. */
+void device_ignore_as_asked(struct device *device);
+
 /* After a failure: what was decided to be shared is taken again; what could not be read is looked at first, never taken unseen. */
 void device_try_again(struct device *device);
+
+/* Entry action of BINDING: takes it to usbip-host or back to its driver, as the goal says, from where it is. */
+void device_enter_binding(struct device *device);
+
+/* Goes on in BINDING as soon as the kernel has torn down an ended session: with a reset of the device, on its own time. Only then may anything be done to it. */
+void device_settle(struct device *device);
 
 /* Starts the recovery that is wanted; false if none is. Its end goes on from BINDING. */
 bool device_start_recovery(struct device *device);

@@ -97,6 +97,14 @@ static struct device *inventory_add(struct inventory *inventory, const struct bu
 	return device;
 }
 
+/* A bus id is a place: one that came and went before us may have left its `remove` in the queue. What is there now was found and maybe bound since, and its own `add`
+ * is behind. */
+static void inventory_handle_remove(struct device *device, uint32_t devnum)
+{
+	if (device && device_has_number(device, devnum))
+		device_remove(device);
+}
+
 static void inventory_handle_add(struct inventory *inventory, struct device *device, const struct busid *busid, const char *syspath)
 {
 	if (device && device_is_current(device))
@@ -135,8 +143,7 @@ void inventory_handle_uevent(struct inventory *inventory, const struct uevent *u
 		inventory_handle_bind(inventory, device, &busid, uevent);
 		break;
 	case UEVENT_REMOVE:
-		if (device)
-			device_remove(device);
+		inventory_handle_remove(device, uevent->devnum);
 		break;
 	case UEVENT_UNBIND:
 	case UEVENT_CHANGE:

@@ -92,7 +92,7 @@ static void offers_handle_synced(struct offers *offers, const struct message *me
 		const char *id = device_offer_id(device, &is_streaming);
 
 		if (entries_have(offers->synced, offers->n_synced, id) && !entries_have(message->entries, message->n_entries, id))
-			device_lose_stream(device, "the VM did not keep it; it is attached anew");
+			device_lose_offer(device, "the VM did not keep it; it is attached anew");
 		device_offer_now(device);
 	}
 }

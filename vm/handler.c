@@ -7,11 +7,10 @@
 #include <sys/socket.h>
 
 #include "acceptance.h"
-#include "backoff.h"
+#include "acceptance_watch.h"
 #include "blocked.h"
 #include "cleanup.h"
 #include "daemon.h"
-#include "file_watch.h"
 #include "handler_request.h"
 #include "imports.h"
 #include "job.h"
@@ -21,9 +20,9 @@
 #include "name_book.h"
 #include "peer.h"
 #include "piconf.h"
+#include "port_watch.h"
 #include "revocation.h"
 #include "roster.h"
-#include "sysfs.h"
 #include "uevent.h"
 #include "vhci.h"
 #include "vm_status.h"
@@ -38,11 +37,9 @@ struct handler {
 	struct vhci *vhci;
 	struct acceptance *acceptance;
 	struct name_book *names;
-	sd_event_source *accept_retry; /* owned */
-	struct backoff accept_backoff;
-	struct file_watch *accept_watch; /* owned; NULL where there is nothing to watch */
+	struct acceptance_watch *acceptance_watch;
 	struct job_runner *jobs;
-	struct uevent_monitor *kernel_monitor, *udev_monitor;
+	struct port_watch *ports;
 	struct local_server *server; /* NULL before handler_listen() and once it stops */
 	struct attachment_services attachment_services;
 	struct peer_services peer_services;
@@ -52,7 +49,6 @@ struct handler {
 	struct roster roster;
 	struct roster_counts told;          /* to the service manager */
 	sd_event_source *reaper;            /* owned: frees unpaired Pis */
-	sd_event_source *node_scan;         /* owned: finds nodes that were there before this process listened */
 	sd_event_source *stop_limit;        /* owned */
 	void (*on_stopped)(void *userdata); /* set while stopping */
 	void *on_stopped_userdata;
@@ -101,23 +97,6 @@ static void handler_end_stop(struct handler *handler)
 
 /* ---- changes ---- */
 
-/* Those whose devices have nodes that programs open. */
-static const char *const NODE_SUBSYSTEMS[] = { "tty", "block", "hidraw", "video4linux", "sound", "input", "usbmisc", NULL };
-
-static void on_node(const struct uevent *uevent, void *userdata)
-{
-	struct handler *handler = userdata;
-	struct attachment *attachment;
-	struct busid busid;
-	uint32_t port;
-
-	if (!*uevent->devnode || !vhci_find_port(handler->vhci, uevent->syspath, &port, &busid))
-		return;
-	attachment = roster_find_port(&handler->roster, port);
-	if (attachment)
-		attachment_on_node(attachment, uevent->action, uevent->devnode, uevent->devlinks);
-}
-
 static void handler_log_change(const struct peer *peer, const struct attachment_info *info)
 {
 	if (info->state == ATTACHMENT_STATE_ATTACHED)
@@ -158,22 +137,9 @@ static void handler_on_attachment(struct attachment *attachment, enum attachment
 						   vm_status_device(attachment)));
 	handler_tell_manager(handler);
 	if (info->state == ATTACHMENT_STATE_SETTLING && info->epoch == 0)
-		sd_event_source_set_enabled(handler->node_scan, SD_EVENT_ONESHOT);
+		port_watch_scan_nodes(handler->ports);
 	if (handler->on_stopped && roster_count(&handler->roster).n_ports == 0)
 		handler_end_stop(handler);
-}
-
-static void handler_scan_nodes(struct handler *handler)
-{
-	for (size_t i = 0; NODE_SUBSYSTEMS[i]; i++)
-		(void)uevent_enumerate(NODE_SUBSYSTEMS[i], on_node, handler);
-}
-
-static int handler_on_node_scan(sd_event_source *source, void *userdata)
-{
-	(void)source;
-	handler_scan_nodes(userdata);
-	return 0;
 }
 
 static int handler_on_reap(sd_event_source *source, void *userdata)
@@ -198,78 +164,11 @@ static void handler_on_peer(struct peer *peer, void *userdata)
 
 /* ---- the kernel's events ---- */
 
-/* The module was loaded or went, maybe: its root hubs come one by one, and what is told is the whole. */
-static void handler_rescan(struct handler *handler)
-{
-	uint32_t n_before = vhci_count_ports(handler->vhci), n;
-	struct failure failure;
-
-	vhci_scan(handler->vhci);
-	n = vhci_count_ports(handler->vhci);
-	if (n > 0 && vhci_prepare(handler->vhci, &failure) < 0)
-		log_error("%s. %s", failure.text, failure.cure);
-	if (n == n_before)
-		return;
-	if (n > 0)
-		log_info("vhci_hcd has %u ports", n);
-	else
-		log_error("vhci_hcd went away, and all that was attached with it");
-	roster_check(&handler->roster);
-}
-
-static bool uevent_is_root_hub(const struct uevent *uevent)
-{
-	return strncmp(uevent->sysname, "usb", 3) == 0 && strstr(uevent->syspath, "/platform/vhci_hcd.") != NULL;
-}
-
-/* `usbip attach` by hand: it stays whoever's it is. Authorizing it is not ours, either: a port that the kernel was slow to free looks the same. */
-static void handler_tell_of_stranger(struct handler *handler, uint32_t port, const char *syspath)
-{
-	_cleanup_close_ int fd = vhci_open_device(handler->vhci, port, NULL);
-	char authorized[8];
-
-	if (fd >= 0 && sysfs_read(fd, "authorized", authorized, sizeof(authorized)) >= 0 && strcmp(authorized, "0") == 0)
-		log_notice("port %u: a device that no Pi offered (usbip attach?) gets no driver: usbpush-handler lets none in by itself. "
-			   "If it is yours: echo 1 > %s/authorized",
-			   port, syspath);
-}
-
-static void on_usb_device(const struct uevent *uevent, struct handler *handler)
-{
-	struct attachment *attachment;
-	struct busid busid;
-	uint32_t port;
-
-	if (uevent_is_root_hub(uevent) && (uevent->action == UEVENT_ADD || uevent->action == UEVENT_REMOVE)) {
-		handler_rescan(handler);
-		return;
-	}
-	/* Only the device at the port itself, not one behind a hub there. */
-	if (!vhci_find_port(handler->vhci, uevent->syspath, &port, &busid) || strcmp(uevent->sysname, busid.text) != 0)
-		return;
-	attachment = roster_find_port(&handler->roster, port);
-	if (attachment)
-		attachment_on_device(attachment, uevent->action, &busid);
-	else if (uevent->action == UEVENT_BIND)
-		handler_tell_of_stranger(handler, port, uevent->syspath);
-}
-
 void handler_on_uevent(const struct uevent *uevent, void *userdata)
-{
-	if (strcmp(uevent->subsystem, "usb") != 0)
-		on_node(uevent, userdata);
-	else if (strcmp(uevent->devtype, "usb_device") == 0)
-		on_usb_device(uevent, userdata);
-}
-
-static void handler_on_overrun(void *userdata)
 {
 	struct handler *handler = userdata;
 
-	log_warning("the kernel dropped events; everything is looked at anew");
-	handler_rescan(handler);
-	roster_check(&handler->roster);
-	handler_scan_nodes(handler);
+	port_watch_handle_uevent(handler->ports, uevent);
 }
 
 /* ---- the Pis ---- */
@@ -321,37 +220,12 @@ static const char *handler_accept_path(const struct handler *handler)
 }
 
 /* What was refused for good may be taken now: a resync lets the Pis offer it again. */
-static void handler_on_accept_conf(void *userdata);
-
-static int handler_on_accept_retry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	(void)source;
-	(void)usec;
-	handler_on_accept_conf(userdata);
-	return 0;
-}
-
-/* No change of a file that could not be read will wake us. */
-static void handler_retry_accept_conf(struct handler *handler)
-{
-	if (acceptance_is_unread(handler->acceptance))
-		timer_arm(handler->event, &handler->accept_retry, backoff_next(&handler->accept_backoff), handler_on_accept_retry, handler);
-	else
-		backoff_reset(&handler->accept_backoff);
-}
-
-static void handler_on_accept_conf(void *userdata)
+static void handler_on_acceptance(void *userdata)
 {
 	struct handler *handler = userdata;
-	bool is_changed;
 
 	if (handler->on_stopped)
 		return;
-	is_changed = acceptance_reload(handler->acceptance);
-	handler_retry_accept_conf(handler);
-	if (!is_changed)
-		return;
-	log_info("%s was read anew", handler_accept_path(handler));
 	roster_reconsider(&handler->roster);
 	(void)handler_resync(handler);
 }
@@ -378,7 +252,7 @@ static void handler_reload_pis(struct handler *handler)
 
 void handler_reload(struct handler *handler)
 {
-	handler_on_accept_conf(handler);
+	acceptance_watch_read(handler->acceptance_watch);
 	handler_reload_pis(handler);
 }
 
@@ -541,9 +415,10 @@ static int handler_init(struct handler *handler)
 	if (err >= 0)
 		err = sd_event_source_set_enabled(handler->reaper, SD_EVENT_OFF);
 	if (err >= 0)
-		err = sd_event_add_defer(handler->event, &handler->node_scan, handler_on_node_scan, handler);
+		err = port_watch_new(handler->event, handler->vhci, &handler->roster, &handler->ports);
 	if (err >= 0)
-		err = sd_event_source_set_enabled(handler->node_scan, SD_EVENT_OFF);
+		err = acceptance_watch_new(handler->event, handler->acceptance, handler_accept_path(handler), handler_on_acceptance,
+					   handler, &handler->acceptance_watch);
 	if (err >= 0 && asprintf(&handler->records_path, "%s/ports.json", handler->runtime_dir) < 0)
 		err = -ENOMEM;
 	return err;
@@ -564,9 +439,7 @@ int handler_new(sd_event *event, const struct handler_options *options, struct h
 		handler_free(handler);
 		return err;
 	}
-	handler->accept_backoff = (struct backoff){ .min_usec = UINT64_C(1000000), .max_usec = UINT64_C(60000000) };
 	handler_fill_services(handler);
-	handler_retry_accept_conf(handler);
 	handler_reload_pis(handler);
 	*ret_handler = handler;
 	return 0;
@@ -591,20 +464,12 @@ void handler_start(struct handler *handler)
 
 int handler_listen(struct handler *handler)
 {
-	static const char *const usb[] = { "usb", NULL };
 	_cleanup_free_ char *path = NULL;
-	int err = uevent_monitor_new(handler->event, UEVENT_KERNEL, usb, handler_on_uevent, handler_on_overrun, handler,
-				     &handler->kernel_monitor);
+	int err = port_watch_listen(handler->ports);
 
-	if (err >= 0)
-		err = uevent_monitor_new(handler->event, UEVENT_UDEV, NODE_SUBSYSTEMS, handler_on_uevent, handler_on_overrun, handler,
-					 &handler->udev_monitor);
 	if (err < 0)
 		return err;
-	err = file_watch_new(handler->event, handler_accept_path(handler), handler_on_accept_conf, handler, &handler->accept_watch);
-	if (err < 0)
-		log_warning("%s is not watched (%s): after a change of it, systemctl reload usbpush-handler", handler_accept_path(handler),
-			    strerror(-err));
+	acceptance_watch_listen(handler->acceptance_watch);
 	handler_start(handler); /* what changes from now on comes as an event */
 	if (asprintf(&path, "%s/handler.sock", handler->runtime_dir) < 0)
 		return -ENOMEM;
@@ -617,15 +482,12 @@ struct handler *handler_free(struct handler *handler)
 		return NULL;
 	handler->on_stopped = NULL;
 	local_server_free(handler->server);
-	uevent_monitor_free(handler->kernel_monitor);
-	uevent_monitor_free(handler->udev_monitor);
 	roster_done(&handler->roster);
+	port_watch_free(handler->ports);
 	sd_event_source_disable_unref(handler->reaper);
-	sd_event_source_disable_unref(handler->node_scan);
 	sd_event_source_disable_unref(handler->stop_limit);
-	sd_event_source_disable_unref(handler->accept_retry);
 	job_runner_free(handler->jobs);
-	file_watch_free(handler->accept_watch);
+	acceptance_watch_free(handler->acceptance_watch);
 	name_book_free(handler->names);
 	acceptance_free(handler->acceptance);
 	vhci_free(handler->vhci);

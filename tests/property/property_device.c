@@ -1,5 +1,5 @@
-/* The devices of a Pi (pi/device.c, device_offer.c, device_list.c) among a kernel, a link and a VM that do whatever they may, in any order. What must hold: DESIGN section 5, and
- * what a kernel with usbip-host survives. */
+/* The devices of a Pi (pi/device.c, device_offer.c, device_list.c, inventory.c, offers.c) among a kernel, a link and a VM that do whatever they may, in any order. What must hold:
+ * DESIGN section 5, and what a kernel with usbip-host survives. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,14 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "atomic_file.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "device_job.h"
 #include "device_list.h"
 #include "direct_road.h"
 #include "direct_session.h"
+#include "inventory.h"
+#include "offers.h"
 #include "property.h"
-#include "uevent.h"
 #include "virtual_jobs.h"
 #include "virtual_time.h"
 
@@ -37,7 +39,6 @@ struct socket {
 	enum driver driver;
 	bool has_entry;         /* in match_busid */
 	uint32_t judged_devnum; /* the last device there that a rule shared */
-	bool is_orphan;         /* whose entry it is nobody knows */
 	uint32_t entry_devnum;
 	enum usbip_host_status status;
 	struct stream *session; /* the stream that its session is on */
@@ -59,6 +60,7 @@ struct vm_offer {
 struct kernel_event {
 	enum uevent_action action;
 	unsigned socket;
+	uint32_t devnum;
 	char driver[16];
 };
 
@@ -66,6 +68,9 @@ static struct world {
 	struct device_context context;
 	struct flap_list *flaps;
 	struct device_list *devices;
+	struct offers *offers_made;
+	struct inventory *inventory;
+	char held[N_SOCKETS * 64]; /* the held file */
 	struct socket sockets[N_SOCKETS];
 	struct stream *streams[MAX_STREAMS];
 	size_t n_streams;
@@ -76,7 +81,6 @@ static struct world {
 	struct kernel_event events[MAX_UEVENTS];
 	size_t n_events;
 	enum link_state link;
-	uint64_t n_ids, seq;
 	uint32_t next_devnum;
 	int n_holds, null_fd;
 	unsigned n_names;                                /* how often the owner named something */
@@ -117,7 +121,7 @@ static void tell(unsigned socket, enum uevent_action action, const char *driver)
 	struct kernel_event *event = &world.events[world.n_events];
 
 	PROPERTY(world.n_events < MAX_UEVENTS);
-	*event = (struct kernel_event){ .action = action, .socket = socket };
+	*event = (struct kernel_event){ .action = action, .socket = socket, .devnum = world.sockets[socket].devnum };
 	snprintf(event->driver, sizeof(event->driver), "%s", driver);
 	world.n_events++;
 }
@@ -157,14 +161,83 @@ static void unplug(struct socket *socket)
 	tell((unsigned)(socket - world.sockets), UEVENT_REMOVE, "");
 }
 
+static bool is_torn_down(const struct socket *socket)
+{
+	return socket->is_plugged && socket->status == USBIP_HOST_USED && !socket->session;
+}
+
 /* The kernel is done with an ended session, and has reset the device. */
 static bool finish_teardown(struct socket *socket)
 {
-	if (!socket->is_plugged || socket->status != USBIP_HOST_USED || socket->session)
+	if (!is_torn_down(socket))
 		return false;
 	socket->status = happens(4) ? USBIP_HOST_ERROR : USBIP_HOST_AVAILABLE;
 	property_tell("    %s: torn down, status %u", socket->busid.text, socket->status);
 	return true;
+}
+
+static const char *driver_to_string(enum driver driver)
+{
+	static const char *const names[] = { [DRIVER_NONE] = "", [DRIVER_USB] = "usb", [DRIVER_USBIP] = "usbip-host" };
+
+	return names[driver];
+}
+
+int usbip_host_enumerate(const struct usbip_host *host,
+			 void (*fn)(const struct busid *busid, const char *syspath, const char *driver, void *userdata), void *userdata)
+{
+	int r = 0;
+
+	(void)host;
+	for (unsigned i = 0; i < N_SOCKETS; i++) {
+		const struct socket *socket = &world.sockets[i];
+
+		if (socket->is_plugged && happens(15))
+			r = -EMFILE; /* that one can't be read */
+		else if (socket->is_plugged)
+			fn(&socket->busid, "/sys/devices/x", driver_to_string(socket->driver), userdata);
+	}
+	return r;
+}
+
+int uevent_monitor_new(sd_event *event, enum uevent_source source, const char *const *subsystems, uevent_fn on_uevent,
+		       void (*on_overrun)(void *userdata), void *userdata, struct uevent_monitor **ret_monitor)
+{
+	(void)event;
+	(void)source;
+	(void)on_uevent;
+	(void)on_overrun;
+	(void)userdata;
+	PROPERTY(strcmp(subsystems[0], "usb") == 0);
+	*ret_monitor = NULL;
+	return 0;
+}
+
+struct uevent_monitor *uevent_monitor_free(struct uevent_monitor *monitor)
+{
+	return monitor;
+}
+
+ssize_t file_read(const char *path, size_t max_size, char **ret_content)
+{
+	(void)path;
+	(void)max_size;
+	if (happens(15))
+		return -EMFILE;
+	*ret_content = strdup(world.held);
+	PROPERTY(*ret_content != NULL);
+	return (ssize_t)strlen(*ret_content);
+}
+
+int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode)
+{
+	(void)path;
+	(void)mode;
+	PROPERTY(size < sizeof(world.held));
+	if (happens(15))
+		return -ENOSPC;
+	snprintf(world.held, sizeof(world.held), "%s", content);
+	return 0;
 }
 
 int usbip_host_get_devnum(const struct usbip_host *host, const struct busid *busid, uint32_t *ret_devnum)
@@ -174,7 +247,7 @@ int usbip_host_get_devnum(const struct usbip_host *host, const struct busid *bus
 	(void)host;
 	if (!socket->is_plugged)
 		return -ENOENT;
-	*ret_devnum = socket->devnum;
+	*ret_devnum = is_torn_down(socket) && happens(4) ? 0 : socket->devnum; /* 0 while it is reset at the session's end */
 	return 0;
 }
 
@@ -356,16 +429,8 @@ int device_job_forget(void *arg)
 	struct socket *socket = find_socket(&job->busid);
 
 	PROPERTY(job->hold.device_fd >= 0);
-	if (socket->driver != DRIVER_USBIP) {
-		socket->has_entry = false;
-	} else if (socket->devnum == job->devnum && socket->status != USBIP_HOST_USED) {
-		give_to_usb(socket);
-		socket->has_entry = false;
-	} else {
-		/* Known: one that was taken for its predecessor (both came and went within the events that still wait) and had a session. Its own events bring it
-		 * back if it is shared; else it stays with usbip-host until it is unplugged, and its entry with it. */
-		socket->is_orphan = true;
-	}
+	PROPERTY(socket->driver != DRIVER_USBIP); /* what is forgotten is gone, and what came since is left alone */
+	socket->has_entry = false;
 	usbip_hold_done(&job->hold);
 	return 0;
 }
@@ -565,14 +630,45 @@ static void vm_on_connect(const struct offer *offer)
 	snprintf(world.offers[world.n_offers++].id, MESSAGE_ID_SIZE, "%s", offer->id);
 }
 
+static bool entries_have(const struct message *sync, const char *id)
+{
+	for (size_t i = 0; i < sync->n_entries; i++)
+		if (strcmp(sync->entries[i].id, id) == 0)
+			return true;
+	return false;
+}
+
+/* It drops what is not in it and maybe more, and says what it keeps. */
+static void vm_on_sync(const struct message *sync)
+{
+	struct message *answer = &world.messages[world.n_messages];
+
+	PROPERTY(world.n_messages < MAX_MESSAGES);
+	*answer = (struct message){ .type = MESSAGE_SYNCED, .seq = sync->seq };
+	answer->entries = calloc(MAX_OFFERS, sizeof(*answer->entries));
+	PROPERTY(answer->entries != NULL);
+	for (size_t i = 0; i < world.n_offers; i++) {
+		struct vm_offer *offer = &world.offers[i];
+
+		if (offer->is_live && (!entries_have(sync, offer->id) || happens(6)))
+			offer->is_live = false;
+		if (offer->is_live)
+			memcpy(answer->entries[answer->n_entries++].id, offer->id, sizeof(offer->id));
+	}
+	world.n_messages++;
+}
+
 void link_send(struct link *link, const struct message *message)
 {
 	struct vm_offer *offer;
 
 	(void)link;
-	if (world.link != LINK_UP)
+	if (world.link != LINK_UP && world.link != LINK_SYNCING)
 		return;
 	switch ((int)message->type) {
+	case MESSAGE_SYNC:
+		vm_on_sync(message);
+		break;
 	case MESSAGE_CONNECT:
 		property_tell("    the VM is offered %s as %s", message->offer.busid.text, message->offer.id);
 		vm_on_connect(&message->offer);
@@ -699,16 +795,23 @@ static void vm_end(struct vm_offer *offer)
 		stream->is_dying = true;
 }
 
-/* What the exporter does with each message. */
+static void forget_messages(void)
+{
+	for (size_t i = 0; i < world.n_messages; i++)
+		free(world.messages[i].entries);
+	world.n_messages = 0;
+}
+
 static bool deliver_message(void)
 {
-	struct attached *attached = NULL;
+	_cleanup_free_ struct attached *attached = NULL;
+	_cleanup_free_ struct sync_entry *entries = NULL;
 	struct message message;
-	bool is_streaming;
 
 	if (world.n_messages == 0)
 		return false;
 	message = world.messages[0];
+	entries = message.entries;
 	memmove(world.messages, world.messages + 1, --world.n_messages * sizeof(message));
 	if (message.type == MESSAGE_ATTACHED) {
 		attached = calloc(1, sizeof(*attached));
@@ -716,55 +819,13 @@ static bool deliver_message(void)
 		message.attached = attached;
 	}
 	property_tell("    the Pi hears of %s: message %u, %s", message.id, message.type, message.reason);
-	for (struct device *device = device_list_next(world.devices, NULL); device; device = device_list_next(world.devices, device))
-		if (strcmp(device_offer_id(device, &is_streaming), message.id) == 0) {
-			device_handle_message(device, &message);
-			break;
-		}
-	free(attached);
+	if (message.type == MESSAGE_SYNCED)
+		world.link = LINK_UP;
+	offers_handle_message(world.offers_made, &message);
 	return true;
 }
 
-/* ---- the link: what the exporter does with it ---- */
-
-#define FOR_EACH(device) \
-	for (struct device *device = device_list_next(world.devices, NULL); device; device = device_list_next(world.devices, device))
-
-/* The complete set of offers goes to the VM, which drops what is not in it and maybe more; the answer is handled. */
-static void sync_offers(void)
-{
-	char synced[N_SOCKETS * 4][MESSAGE_ID_SIZE];
-	size_t n = 0;
-
-	FOR_EACH(device)
-	{
-		bool is_streaming;
-		const char *id = device_offer_id(device, &is_streaming);
-
-		if (device_has_offer(device) && n < ARRAY_SIZE(synced))
-			snprintf(synced[n++], MESSAGE_ID_SIZE, "%s", id);
-	}
-	for (size_t i = 0; i < world.n_offers; i++) {
-		struct vm_offer *offer = &world.offers[i];
-		bool is_offered = false;
-
-		for (size_t j = 0; j < n; j++)
-			is_offered = is_offered || strcmp(synced[j], offer->id) == 0;
-		if (offer->is_live && (!is_offered || happens(6)))
-			offer->is_live = false;
-	}
-	FOR_EACH(device)
-	{
-		bool is_streaming, is_synced = false;
-		const struct vm_offer *offer = vm_find(device_offer_id(device, &is_streaming));
-
-		for (size_t j = 0; j < n; j++)
-			is_synced = is_synced || strcmp(synced[j], device_offer_id(device, &is_streaming)) == 0;
-		if (is_synced && (!offer || !offer->is_live))
-			device_lose_stream(device, "the VM did not keep it");
-		device_offer_now(device);
-	}
-}
+/* ---- the link ---- */
 
 static void link_up(void)
 {
@@ -772,59 +833,40 @@ static void link_up(void)
 		return;
 	property_tell("    the link comes up");
 	world.link = LINK_SYNCING;
-	FOR_EACH(device)
-	device_prepare(device);
-	world.link = LINK_UP;
-	sync_offers();
+	offers_prepare(world.offers_made);
+	offers_sync(world.offers_made);
 }
 
 static void link_down(void)
 {
-	if (world.link != LINK_UP)
+	if (world.link == LINK_DOWN)
 		return;
 	property_tell("    the link is gone");
 	world.link = LINK_DOWN;
-	world.n_messages = 0;
-	FOR_EACH(device)
-	device_lose_stream(device, "the link is gone");
+	forget_messages();
+	offers_lose_link(world.offers_made);
 	for (size_t i = 0; i < world.n_offers; i++)
 		world.offers[i].is_accepted = false;
 	PROPERTY(world.n_streams == 0);
 }
 
-/* ---- uevents: what the exporter does with each ---- */
+/* ---- uevents ---- */
 
 static void handle_event(const struct kernel_event *event)
 {
-	const struct busid *busid = &world.sockets[event->socket].busid;
-	struct device *device = device_list_find(world.devices, busid);
+	const char *busid = world.sockets[event->socket].busid.text;
+	const struct uevent uevent = {
+		.action = event->action,
+		.subsystem = "usb",
+		.devtype = "usb_device",
+		.syspath = "/sys/devices/x",
+		.sysname = busid,
+		.driver = event->driver,
+		.devnum = event->devnum,
+	};
 
-	property_tell("    the Pi hears of %s: uevent %u %s", busid->text, event->action, event->driver);
-	switch (event->action) {
-	case UEVENT_ADD:
-		if (device && device_is_current(device))
-			return;
-		if (device)
-			device_remove(device);
-		(void)device_list_add(world.devices, busid, "/sys/devices/x", &device);
-		if (device)
-			device_prepare(device);
-		break;
-	case UEVENT_BIND:
-		if (!device)
-			(void)device_list_add(world.devices, busid, "/sys/devices/x", &device);
-		if (device)
-			device_list_look(world.devices, device);
-		break;
-	case UEVENT_REMOVE:
-		if (device)
-			device_remove(device);
-		break;
-	case UEVENT_UNBIND:
-	case UEVENT_CHANGE:
-	case UEVENT_OTHER:
-		break;
-	}
+	property_tell("    the Pi hears of %s: uevent %u %s of number %u", busid, event->action, event->driver, event->devnum);
+	inventory_handle_uevent(world.inventory, &uevent);
 }
 
 static bool deliver_event(void)
@@ -842,30 +884,9 @@ static bool deliver_event(void)
 /* Events were lost: all is looked at anew. */
 static void overrun(void)
 {
-	/* One whose predecessor's `remove` came while it was already bound is nobody's until its own events come: without them too it would stay so. */
-	for (unsigned i = 0; i < N_SOCKETS; i++) {
-		struct device *device = device_list_find(world.devices, &world.sockets[i].busid);
-
-		if (world.sockets[i].driver == DRIVER_USBIP && (!device || !device_is_held(device)))
-			return;
-	}
 	property_tell("    uevents are lost");
 	world.n_events = 0;
-	FOR_EACH(device)
-	if (!device_is_current(device))
-		device_remove(device);
-	for (unsigned i = 0; i < N_SOCKETS; i++) {
-		const struct socket *socket = &world.sockets[i];
-		struct device *device = device_list_find(world.devices, &socket->busid);
-
-		if (!socket->is_plugged)
-			continue;
-		PROPERTY(device || socket->driver != DRIVER_USBIP); /* who is bound is known */
-		if (!device)
-			(void)device_list_add(world.devices, &socket->busid, "/sys/devices/x", &device);
-		if (device_get_state(device) == DEVICE_SEEN && socket->driver == DRIVER_USB)
-			device_list_look(world.devices, device);
-	}
+	inventory_look(world.inventory);
 }
 
 /* ---- what must hold at any time ---- */
@@ -883,8 +904,8 @@ static void check_device(struct device *device)
 
 static void check_world(void)
 {
-	FOR_EACH(device)
-	check_device(device);
+	DEVICE_LIST_FOREACH(world.devices, device)
+		check_device(device);
 	for (size_t i = 0; i < world.n_streams; i++)
 		for (size_t j = 0; j < i; j++)
 			PROPERTY(world.streams[i]->userdata != world.streams[j]->userdata); /* a device has one */
@@ -912,6 +933,7 @@ static void on_change(struct device *device, void *userdata)
 	enum device_state state = device_get_state(device);
 
 	(void)userdata;
+	inventory_note_held(world.inventory);
 	property_tell("    %s is %s", device_busid(device)->text, device_state_to_string(state));
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (known[i].device && known[i].device != device)
@@ -936,7 +958,12 @@ static void on_finished(struct device *device, void *userdata)
 static void make_offer_id(char *buffer, size_t size, void *userdata)
 {
 	(void)userdata;
-	snprintf(buffer, size, "o-%llu", (unsigned long long)++world.n_ids);
+	offers_make_id(world.offers_made, buffer, size);
+}
+
+static void on_plug(void *userdata)
+{
+	(void)userdata;
 }
 
 /* ---- steps ---- */
@@ -975,8 +1002,8 @@ static void change_rules(void)
 	}
 	property_tell("    the rules change: serial %d, others %d, names %d", !world.is_serial_kept, world.is_other_shared,
 		      world.has_names);
-	FOR_EACH(device)
-	device_reconsider(device);
+	DEVICE_LIST_FOREACH(world.devices, device)
+		device_reconsider(device);
 }
 
 static struct vm_offer *any_offer(void)
@@ -1053,7 +1080,7 @@ static void step(uint32_t choice)
 		else if (chance(4) == 0)
 			change_rules();
 		else if (chance(4) == 0 && world.link == LINK_UP)
-			sync_offers();
+			offers_sync(world.offers_made);
 		else if (socket->is_plugged)
 			tell((unsigned)(socket - world.sockets), chance(2) ? UEVENT_BIND : UEVENT_ADD, "usb"); /* told twice */
 		break;
@@ -1096,6 +1123,9 @@ static void world_setup(void)
 		.flaps = world.flaps, .on_change = on_change, .on_finished = on_finished, .make_offer_id = make_offer_id
 	};
 	PROPERTY(device_list_new(&world.context, &world.devices) == 0);
+	PROPERTY(offers_new(NULL, world.devices, &world.offers_made) == 0);
+	PROPERTY(inventory_new(NULL, NULL, world.devices, "held", on_plug, NULL, &world.inventory) == 0);
+	PROPERTY(inventory_start(world.inventory) == 0);
 }
 
 /* Now that nobody disturbs: each device is where it belongs. */
@@ -1109,13 +1139,13 @@ static void check_end(void)
 
 		PROPERTY(socket->is_plugged == (device != NULL));
 		if (!device) {
-			PROPERTY(!socket->has_entry || socket->is_orphan);
+			PROPERTY(!socket->has_entry);
 			continue;
 		}
 		n_plugged++;
 		if (!is_shared_kind(socket->is_serial)) {
 			PROPERTY(device_get_state(device) == DEVICE_IGNORED);
-			PROPERTY(socket->is_orphan || (socket->driver == DRIVER_USB && !socket->has_entry));
+			PROPERTY(socket->driver == DRIVER_USB && !socket->has_entry);
 			continue;
 		}
 		n_attached++;
@@ -1123,8 +1153,8 @@ static void check_end(void)
 		PROPERTY(socket->driver == DRIVER_USBIP && socket->has_entry && socket->entry_devnum == socket->devnum);
 		PROPERTY(socket->status == USBIP_HOST_USED && socket->session);
 	}
-	FOR_EACH(device)
-	n_devices++;
+	DEVICE_LIST_FOREACH(world.devices, device)
+		n_devices++;
 	vm_forget_dead();
 	PROPERTY(n_devices == n_plugged && world.n_offers == n_attached && world.n_streams == n_attached);
 	PROPERTY(world.n_holds == (int)n_attached && virtual_jobs_count() == 0);
@@ -1135,6 +1165,9 @@ static void world_end(void)
 	int fd;
 
 	world.link = LINK_DOWN;
+	forget_messages();
+	inventory_free(world.inventory);
+	offers_free(world.offers_made);
 	world.devices = device_list_free(world.devices);
 	flap_list_free(world.flaps);
 	while (virtual_jobs_step(0))
@@ -1158,8 +1191,8 @@ static void run(const uint32_t *choices, size_t n)
 	world.is_calm = true;
 	link_up();
 	calm_down();
-	FOR_EACH(device)
-	device_share(device);
+	DEVICE_LIST_FOREACH(world.devices, device)
+		device_share(device);
 	calm_down();
 	check_end();
 	world_end();

@@ -24,6 +24,7 @@
 struct told {
 	enum uevent_action action;
 	char busid[BUSID_SIZE], driver[32];
+	uint32_t devnum;
 };
 
 /* ---- devices; with the lock held ---- */
@@ -80,11 +81,11 @@ static void put_link(const struct fake_kernel *kernel, const char *path, const c
 		abort();
 }
 
-static void tell(struct fake_kernel *kernel, enum uevent_action action, const char *busid, const char *driver)
+static void tell(struct fake_kernel *kernel, enum uevent_action action, const struct fake_device *device, const char *driver)
 {
-	struct told told = { .action = action };
+	struct told told = { .action = action, .devnum = device->devnum };
 
-	snprintf(told.busid, sizeof(told.busid), "%s", busid);
+	snprintf(told.busid, sizeof(told.busid), "%s", device->busid.text);
 	snprintf(told.driver, sizeof(told.driver), "%s", driver);
 	/* send(), not write(): the kernel does not hold itself up */
 	if (send(kernel->uevents[1], &told, sizeof(told), MSG_NOSIGNAL) != sizeof(told))
@@ -110,7 +111,7 @@ static void set_driver(struct fake_kernel *kernel, struct fake_device *device, c
 		put_text(kernel, device_path(busid, "usbip_sockfd"), "");
 	}
 	put_link(kernel, device_path(busid, "driver"), target);
-	tell(kernel, UEVENT_BIND, busid, driver);
+	tell(kernel, UEVENT_BIND, device, driver);
 }
 
 static struct fake_entry *find_entry(struct fake_kernel *kernel, const char *busid)
@@ -505,6 +506,7 @@ static int on_told(sd_event_source *source, int fd, uint32_t events, void *userd
 		return 0;
 	snprintf(syspath, sizeof(syspath), "/sys/devices/pci0000:00/usb1/%s", told.busid);
 	uevent.action = told.action;
+	uevent.devnum = told.devnum;
 	kernel->on_uevent(&uevent, kernel->userdata);
 	return 0;
 }
@@ -571,7 +573,7 @@ static void add_device(struct fake_kernel *kernel, const char *busid, const stru
 	if (busid_parse(busid, &device->busid) < 0)
 		abort();
 	put_device(kernel, device, sample);
-	tell(kernel, UEVENT_ADD, busid, "");
+	tell(kernel, UEVENT_ADD, device, "");
 	if (strcmp(driver, "usbip-host") == 0) {
 		struct fake_entry *entry = find_entry(kernel, busid) ? find_entry(kernel, busid) : find_entry(kernel, "");
 		*entry = (struct fake_entry){ device->busid, device->devnum };
@@ -613,7 +615,7 @@ static void remove_device(struct fake_kernel *kernel, struct fake_device *device
 	temp_tree_remove(&kernel->tree, path);
 	device->is_plugged = false;
 	device->driver[0] = '\0';
-	tell(kernel, UEVENT_REMOVE, busid, "");
+	tell(kernel, UEVENT_REMOVE, device, "");
 }
 
 void fake_kernel_unplug(struct fake_kernel *kernel, const char *busid)

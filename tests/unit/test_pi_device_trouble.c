@@ -310,6 +310,32 @@ START_TEST(an_event_that_was_told_before_changes_nothing)
 }
 END_TEST
 
+/* One that came and went before it was looked at: what is in the socket now was found in its place, and its own events are behind. */
+START_TEST(a_removal_of_the_device_before_takes_nothing_from_the_one_that_is_there)
+{
+	struct uevent removal = { .action = UEVENT_REMOVE,
+				  .subsystem = "usb",
+				  .devtype = "usb_device",
+				  .syspath = "/sys/x",
+				  .sysname = "1-1",
+				  .driver = "",
+				  .devnode = "",
+				  .devlinks = "" };
+
+	plug("1-1", &FT232R);
+	expect("1-1", "ATTACHED");
+	removal.devnum = bed.kernel.next_devnum - 2;
+	exporter_handle_uevent(bed.exporter, &removal);
+	pi_bed_run(&bed, 200000);
+	expect("1-1", "ATTACHED");
+	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 1);
+	removal.devnum = bed.kernel.next_devnum - 1;
+	fake_kernel_unplug(&bed.kernel, "1-1");
+	exporter_handle_uevent(bed.exporter, &removal);
+	pi_bed_wait_gone(&bed, "1-1");
+}
+END_TEST
+
 START_TEST(events_of_interfaces_hubs_roots_and_other_subsystems_are_passed_over)
 {
 	static const struct uevent events[] = {
@@ -360,6 +386,7 @@ int main(int argc, char **argv)
 	tcase_add_test(hand, a_device_detached_and_attached_in_one_breath_ends_attached);
 	tcase_add_test(hand, a_hub_that_is_attached_by_hand_stays_what_it_is);
 	tcase_add_test(hand, an_event_that_was_told_before_changes_nothing);
+	tcase_add_test(hand, a_removal_of_the_device_before_takes_nothing_from_the_one_that_is_there);
 	tcase_add_test(hand, events_of_interfaces_hubs_roots_and_other_subsystems_are_passed_over);
 	return check_program_run("pi_device_trouble", wrong, hand, NULL);
 }
