@@ -10,10 +10,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ADDRESS_BITS  128
-#define IPV4_AT       12 /* where an IPv4 address stands in an IPv6 one */
-#define ENTRY_MAX     80
-#define MAPPED_PREFIX "\0\0\0\0\0\0\0\0\0\0\xff\xff"
+#define ADDRESS_BITS 128
+#define IPV4_AT      12 /* where an IPv4 address stands in an IPv6 one */
+#define ENTRY_MAX    80
+
+/* ::ffff:0:0/96, RFC 4291 section 2.5.5.2 */
+static const uint8_t MAPPED_PREFIX[IPV4_AT] = { [10] = 0xff, [11] = 0xff };
 
 static bool is_mapped(const uint8_t address[16])
 {

@@ -219,13 +219,13 @@ static size_t request_size(const struct usbip_header *header)
 
 static void connection_handle_request(struct connection *connection, const struct usbip_header *header)
 {
+	bool is_ours = header->version == USBIP_VERSION;
+
 	if (!connection->is_allowed)
 		connection_answer(connection, header->code, USBIP_NOT_AVAILABLE);
-	else if (header->version != USBIP_VERSION)
-		connection_answer(connection, header->code, USBIP_ERROR);
-	else if (header->code == (USBIP_REQUEST | USBIP_DEVLIST))
+	else if (is_ours && header->code == (USBIP_REQUEST | USBIP_DEVLIST))
 		connection_list_devices(connection);
-	else if (header->code == (USBIP_REQUEST | USBIP_IMPORT))
+	else if (is_ours && header->code == (USBIP_REQUEST | USBIP_IMPORT))
 		connection_import(connection);
 	else
 		connection_answer(connection, header->code, USBIP_ERROR);

@@ -101,6 +101,7 @@ def test_the_road_is_changed_under_a_device_that_is_attached(product):
     product.wait_attached(device)
 
 
+@pytest.mark.alone
 def test_a_short_cut_is_not_seen(direct):
     device = direct.lab.plug("ft232", "A1", serial="TALKS")
     (node,) = direct.wait_attached(device)
@@ -116,6 +117,7 @@ def test_a_short_cut_is_not_seen(direct):
     assert direct.device(device.busid)["attached_count"] == count
 
 
+@pytest.mark.alone
 def test_after_a_long_cut_both_sides_are_free_and_then_back(direct):
     device = direct.lab.plug("ft232", "A1", serial="ONE")
     direct.wait_attached(device)
