@@ -34,6 +34,8 @@ function(usbpush_package_side side package)
 	if(EXISTS ${systemd}/${package}.limits.conf)
 		install(FILES ${systemd}/${package}.limits.conf DESTINATION share/usbpush RENAME limits.conf COMPONENT ${side})
 	endif()
+	install(FILES ${CMAKE_SOURCE_DIR}/packaging/${side}/lintian-overrides DESTINATION share/lintian/overrides RENAME ${package}
+		COMPONENT ${side})
 	file(GLOB completions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/packaging/${side}/*.completion)
 	foreach(completion IN LISTS completions)
 		get_filename_component(name ${completion} NAME_WE) # bash-completion finds it by the command's name
@@ -85,7 +87,8 @@ function(usbpush_package_side side package)
 endfunction()
 
 usbpush_package_side(pi usbpush-pi usbpush-exporter.service usbpush-portal.service)
-usbpush_package_side(vm usbpush-vm usbpush-handler.service usbpush-boot-attach.service usbpush-unpair.path usbpush-unpair.service)
+usbpush_package_side(vm usbpush-vm usbpush-handler.service usbpush-boot-attach.service usbpush-unpair.path usbpush-unpair.service
+	usbpush-sleep.service)
 
 # On both machines: usbpush-mdns.
 usbpush_gzip(${CMAKE_SOURCE_DIR}/mdns/usbpush-mdns.8 ${generated}/usbpush-mdns.8.gz)

@@ -21,4 +21,8 @@ function(usbpush_add_program name main)
 	endif()
 	install(TARGETS ${name} RUNTIME DESTINATION ${destination} COMPONENT ${arg_COMPONENT})
 	set_property(GLOBAL APPEND PROPERTY USBPUSH_PROGRAMS ${name})
+	if(USBPUSH_HARDEN AND CMAKE_OBJCOPY)
+		# Which compiler made each object: of no use to who runs it, and stripping leaves it in.
+		add_custom_command(TARGET ${name} POST_BUILD COMMAND ${CMAKE_OBJCOPY} --remove-section=.comment $<TARGET_FILE:${name}> VERBATIM)
+	endif()
 endfunction()

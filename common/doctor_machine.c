@@ -183,9 +183,19 @@ void doctor_check_clock(struct doctor *doctor)
 		doctor_say(doctor, DOCTOR_OK, NULL, "%s UTC, kept right", text);
 }
 
+/* The socket's file outlives who listened on it. */
+static bool somebody_listens(const struct doctor *doctor, const char *path)
+{
+	char full[DOCTOR_PATH_SIZE];
+	struct failure failure;
+	_cleanup_close_ int fd = doctor_path(doctor, path, full) ? local_connect(full, "avahi-daemon", &failure) : -ENAMETOOLONG;
+
+	return fd >= 0;
+}
+
 void doctor_check_mdns(struct doctor *doctor)
 {
-	if (doctor_exists(doctor, "/run/avahi-daemon/socket"))
+	if (somebody_listens(doctor, "/run/avahi-daemon/socket"))
 		doctor_say(doctor, DOCTOR_OK, NULL, "avahi-daemon runs");
 	else if (doctor_exists(doctor, "/usr/sbin/avahi-daemon"))
 		doctor_say(doctor, DOCTOR_NOTE, "sudo systemctl start avahi-daemon",

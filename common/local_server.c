@@ -125,18 +125,33 @@ static void local_client_send(struct local_client *client, const char *text, siz
 	local_client_flush(client);
 }
 
+/* The object as a line, malloc'ed and without a NUL: the line's end takes its place. NULL without memory. */
+static char *line_of_json(const json_t *object, size_t *ret_size)
+{
+	char *line = json_text(object, JSON_REAL_PRECISION(6));
+
+	if (!line)
+		return NULL;
+	*ret_size = strlen(line) + 1;
+	line[*ret_size - 1] = '\n';
+	return line;
+}
+
+/* A line that could not be made for want of memory ends the connection: who waits for it must not wait for ever. */
+static void local_client_send_line(struct local_client *client, const char *line, size_t size)
+{
+	if (line)
+		local_client_send(client, line, size);
+	else
+		local_client_end(client);
+}
+
 static void local_client_send_json(struct local_client *client, const json_t *object)
 {
-	_cleanup_free_ char *text = json_text(object, JSON_REAL_PRECISION(6));
-	size_t length;
+	size_t size = 0;
+	_cleanup_free_ char *line = line_of_json(object, &size);
 
-	if (!text) {
-		local_client_end(client);
-		return;
-	}
-	length = strlen(text);
-	text[length] = '\n'; /* the line's end takes the NUL's place */
-	local_client_send(client, text, length + 1);
+	local_client_send_line(client, line, size);
 }
 
 void local_client_reply(struct local_client *client, json_t *object)
@@ -378,11 +393,13 @@ void *local_client_get_data(const struct local_client *client)
 void local_server_publish(struct local_server *server, json_t *object)
 {
 	struct local_client *client, *next;
+	size_t size = 0;
+	_cleanup_free_ char *line = local_server_has_subscribers(server) ? line_of_json(object, &size) : NULL;
 
 	for (client = LIST_FIRST(&server->clients); client; client = next) {
 		next = LIST_NEXT(client, entry);
 		if (client->is_subscriber)
-			local_client_send_json(client, object);
+			local_client_send_line(client, line, size);
 	}
 }
 

@@ -70,7 +70,7 @@ static int read_number(const json_t *object, const char *type, const char *key, 
 
 static int read_uint32(const json_t *object, const char *type, const char *key, uint32_t *ret_value, struct failure *failure)
 {
-	uint64_t value;
+	uint64_t value = 0;
 	int r = read_number(object, type, key, UINT32_MAX, &value, failure);
 
 	if (r < 0)

@@ -20,8 +20,10 @@ int pair_exchange_new(struct pair_exchange **ret_exchange);
 /* Wipes it. Takes NULL, returns NULL. */
 struct pair_exchange *pair_exchange_free(struct pair_exchange *exchange);
 
-/* The two sides as far as they are known; borrowed. */
+/* The VM as far as it is known: what it said of itself; borrowed. */
 const struct pair_party *pair_exchange_vm(const struct pair_exchange *exchange);
+
+/* The Pi as far as it is known, with the host and port where the VM found it; borrowed. */
 const struct pair_party *pair_exchange_pi(const struct pair_exchange *exchange);
 
 /* The session that the Pi drew, in hex; "" before. */

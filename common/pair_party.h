@@ -37,6 +37,8 @@ int pair_party_pi_from_json(const json_t *object, struct pair_party *ret_pi, str
 /* Whether text can be a host: letters, digits and ".-_:%". */
 bool pair_party_is_host(const char *text);
 
-/* AD_vm and AD_pi. */
+/* Appends AD_vm: every field of the VM, each with its length before it. */
 void pair_party_vm_to_text(const struct pair_party *vm, struct cpace_text *text);
+
+/* Appends AD_pi: the same of the Pi, which has no user. */
 void pair_party_pi_to_text(const struct pair_party *pi, struct cpace_text *text);

@@ -26,6 +26,13 @@ static int index_look_for_file(struct kmod_ctx *kmod)
 	return access(path, R_OK) < 0 ? -errno : 0;
 }
 
+static void index_load(struct serial_driver_index *index)
+{
+	/* Keeps the index mapped between look-ups. A kernel upgraded under a running daemon leaves its old index in place until the reboot. */
+	(void)kmod_load_resources(index->kmod);
+	index->error = index_look_for_file(index->kmod);
+}
+
 int serial_driver_index_new(const char *modules_dir, struct serial_driver_index **ret_index)
 {
 	static const char *const no_config[] = { NULL };
@@ -38,9 +45,7 @@ int serial_driver_index_new(const char *modules_dir, struct serial_driver_index 
 		free(index);
 		return -ENOMEM;
 	}
-	/* Keeps the index mapped between look-ups. A kernel upgraded under a running daemon leaves its old index in place until the reboot. */
-	(void)kmod_load_resources(index->kmod);
-	index->error = index_look_for_file(index->kmod);
+	index_load(index);
 	*ret_index = index;
 	return 0;
 }
@@ -156,9 +161,12 @@ static int serial_driver_resolve(struct serial_driver_index *index, const struct
 				 const struct usb_interface *interface, struct kmod_list **ret_list)
 {
 	char modalias[128];
-	int r = index->error < 0 ? index->error : descriptors_modalias(descriptors, interface, modalias, sizeof(modalias));
+	int r;
 
 	*ret_list = NULL;
+	if (index->error < 0)
+		index_load(index); /* it may be there by now: depmod was run, or the disk was read */
+	r = index->error < 0 ? index->error : descriptors_modalias(descriptors, interface, modalias, sizeof(modalias));
 	if (r < 0)
 		return r;
 	r = kmod_module_new_from_lookup(index->kmod, modalias, ret_list);

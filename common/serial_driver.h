@@ -10,7 +10,8 @@
  * does not depend on what is loaded yet. */
 struct serial_driver_index;
 
-/* Loads the module index of the running kernel. modules_dir NULL: /lib/modules/RELEASE. The object is the caller's. */
+/* Loads the module index of the running kernel; one that can't be read now is looked for again by each question. modules_dir NULL: /lib/modules/RELEASE.
+ * The object is the caller's. */
 int serial_driver_index_new(const char *modules_dir, struct serial_driver_index **ret_index);
 
 /* Releases it; takes NULL. */

@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "fingerprint.h"
+#include "json_text.h"
 #include "log.h"
 #include "machine.h"
 #include "mdns.h"
@@ -132,8 +133,13 @@ static void on_pi_found(const struct mdns_found *found, void *userdata)
 	_cleanup_json_ json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i}", "id", found->id, "name", found->name, "host", found->host,
 						  "address", found->address, "port", found->port);
 
-	json_dumpf(object, stdout, JSON_COMPACT);
-	putchar('\n');
+	_cleanup_free_ char *text = json_text(object, 0);
+
+	if (!text) {
+		log_error("out of memory: a Pi that was found is not told");
+		return;
+	}
+	puts(text);
 	fflush(stdout);
 	(void)timer_arm(program->daemon.event, &program->end, FIND_QUIET_USEC, on_find_end, program);
 }

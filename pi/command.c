@@ -296,8 +296,8 @@ static void print_test(const json_t *link)
 	printf("%s@%s port %d\n", json_string_value(json_object_get(link, "user")), json_string_value(json_object_get(link, "host")),
 	       (int)json_integer_value(json_object_get(link, "port")));
 	print_step(steps, "tcp", "address found, TCP connected");
-	print_step(steps, "host_key", "SSH up");
-	print_step(steps, "login", "host key as pinned, key accepted");
+	print_step(steps, "host_key", "SSH up, host key as pinned");
+	print_step(steps, "login", "this Pi's key accepted");
 	print_step(steps, "handler", "usbpush-relay started");
 	print_step(steps, "sync", "usbpush-handler answered");
 	if (json_is_object(error))

@@ -11,6 +11,9 @@
 #include "device_job.h"
 #include "log.h"
 
+#define FORGET_RETRY_USEC (USEC_PER_SEC / 2)
+#define FORGET_TRIES      5
+
 void device_fail(struct device *device, const struct failure *failure)
 {
 	device->failure = *failure;
@@ -70,11 +73,19 @@ bool device_job_is_stale(struct device *device)
 	return false;
 }
 
+/* An entry that could not be cleared is one of sixteen: so it is tried again, for a while, unless the next device in that socket has taken it up. */
 static void device_on_forgotten(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
+	uint32_t devnum;
 
 	device_end_job(device, result, arg);
+	if (result < 0 && device->n_forgets++ < FORGET_TRIES &&
+	    usbip_host_get_devnum(device->context->host, &device->busid, &devnum) == -ENOENT) {
+		device_arm_timer(device, FORGET_RETRY_USEC);
+		return;
+	}
+	usbip_hold_done(&device->hold);
 	device_finish_if_gone(device);
 }
 
@@ -221,9 +232,11 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 	case DEVICE_SEEN:
 		device_enter_state(device, DEVICE_BINDING); /* it has stayed */
 		break;
+	case DEVICE_GONE:
+		device_finish_if_gone(device);
+		break;
 	case DEVICE_IGNORED:
 	case DEVICE_READY:
-	case DEVICE_GONE:
 		break;
 	}
 	return 0;

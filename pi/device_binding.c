@@ -50,6 +50,10 @@ void device_settle(struct device *device)
 	enum usbip_host_status status;
 	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
 
+	if (r < 0 && device->goal == GOAL_RELEASE && !usbip_host_is_bound(device->context->host, &device->busid)) {
+		device_start_job(device, device_job_release, device_on_released); /* a release that came half way */
+		return;
+	}
 	if (r < 0 || status == USBIP_HOST_USED) {
 		/* No status: unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows, or nothing). */
 		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
@@ -110,6 +114,7 @@ static void device_on_found_looked(int result, void *arg, void *userdata)
 	}
 	if (device->goal == GOAL_SHARE && (!device->decision.is_shared || link_get_state(device->context->link) == LINK_UNPAIRED)) {
 		device->goal = GOAL_RELEASE;
+		device->is_by_rule = !device->decision.is_shared;
 		snprintf(device->reason, sizeof(device->reason), "%s",
 			 device->decision.is_shared ? "not paired with a VM" : device->decision.reason);
 	}

@@ -50,6 +50,7 @@ struct device {
 	uint64_t seen_usec, look_usec, bound_usec, offered_usec, started_usec, attached_usec;
 	unsigned n_attached, n_failed, n_resets;
 	unsigned n_stuck;       /* failures in a row that a harder way may mend */
+	unsigned n_forgets;     /* tries to clear its match_busid entry after its unplug */
 	unsigned n_short_lives; /* before this one, in a row: why it is held up in SEEN; else 0 */
 };
 

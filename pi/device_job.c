@@ -216,6 +216,5 @@ int device_job_forget(void *arg)
 	if (usbip_host_is_bound(job->host, &job->busid) && job_check_number(job) == 0 &&
 	    usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) == 0)
 		return 0;
-	usbip_host_forget(job->host, &job->busid, &job->hold);
-	return 0;
+	return usbip_host_forget(job->host, &job->busid, &job->hold);
 }

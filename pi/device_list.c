@@ -132,6 +132,8 @@ void device_list_look(struct device_list *list, struct device *device)
 {
 	struct entry *entry = list_entry_of(list, device);
 
+	if (!entry)
+		return;
 	entry->is_waiting = list_has_predecessor(list, device_busid(device));
 	if (!entry->is_waiting)
 		device_look(device);
@@ -139,7 +141,11 @@ void device_list_look(struct device_list *list, struct device *device)
 
 void device_list_finish(struct device_list *list, struct device *device)
 {
-	list_entry_of(list, device)->is_finished = true;
+	struct entry *entry = list_entry_of(list, device);
+
+	if (!entry)
+		return;
+	entry->is_finished = true;
 	sd_event_source_set_enabled(list->reaper, SD_EVENT_ONESHOT);
 }
 

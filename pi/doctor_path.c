@@ -10,6 +10,7 @@
 #include "vm_config.h"
 
 #define CONNECT_LIMIT_MS 4000
+#define BANNER_LIMIT_MS  15000 /* a busy sshd starts a process first */
 
 static void pass_over(const struct config_problem *problem, void *userdata)
 {
@@ -96,14 +97,15 @@ static int connect_within(const struct addrinfo *address, int limit_ms)
 	return TAKE_FD(fd);
 }
 
-/* What speaks there, by its first bytes (RFC 4253, section 4.2). */
-static bool speaks_ssh(int fd)
+/* What speaks there, by its first bytes (RFC 4253, section 4.2): 0 for an sshd, -ETIMEDOUT for one that says nothing, -EPROTO for anything else. */
+static int expect_ssh(int fd)
 {
 	struct pollfd polled = { .fd = fd, .events = POLLIN };
 	char banner[8] = "";
 
-	return poll(&polled, 1, CONNECT_LIMIT_MS) > 0 && recv(fd, banner, sizeof(banner) - 1, MSG_WAITALL) > 0 &&
-	       strncmp(banner, "SSH-", 4) == 0;
+	if (poll(&polled, 1, BANNER_LIMIT_MS) <= 0)
+		return -ETIMEDOUT;
+	return recv(fd, banner, sizeof(banner) - 1, MSG_WAITALL) > 0 && strncmp(banner, "SSH-", 4) == 0 ? 0 : -EPROTO;
 }
 
 static void say_connect_error(struct doctor *doctor, const struct vm_config *config, int error)
@@ -121,6 +123,7 @@ void pi_doctor_check_network(struct doctor *doctor)
 	struct addrinfo *addresses = NULL;
 	_cleanup_close_ int fd = -EHOSTUNREACH;
 	struct vm_config config;
+	int r;
 
 	if (!load_config(doctor, &config))
 		return;
@@ -131,9 +134,15 @@ void pi_doctor_check_network(struct doctor *doctor)
 	for (const struct addrinfo *address = addresses; address && fd < 0; address = address->ai_next)
 		fd = connect_within(address, CONNECT_LIMIT_MS);
 	freeaddrinfo(addresses);
-	if (fd < 0)
+	if (fd < 0) {
 		say_connect_error(doctor, &config, fd);
-	else if (!speaks_ssh(fd))
+		return;
+	}
+	r = expect_ssh(fd);
+	if (r == -ETIMEDOUT)
+		doctor_say(doctor, DOCTOR_WRONG, "Is the VM overloaded? On it: usbpush-vm doctor. Is VM_PORT the port of its sshd?",
+			   "%s port %u takes connections, and says nothing for %d s", config.host, config.port, BANNER_LIMIT_MS / 1000);
+	else if (r < 0)
 		doctor_say(doctor, DOCTOR_WRONG, "Is VM_PORT the port of the VM's sshd?",
 			   "%s port %u takes connections, but what is there is no sshd", config.host, config.port);
 	else

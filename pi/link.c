@@ -380,11 +380,10 @@ static void link_on_transport_step(enum transport_step step, void *userdata)
 
 	switch (step) {
 	case TRANSPORT_HANDSHAKE:
-		break;
 	case TRANSPORT_HOST_KEY:
-		link->step_usec[STEP_HOST_KEY] = clock_now_usec();
 		break;
-	case TRANSPORT_LOGIN:
+	case TRANSPORT_LOGIN: /* so it is the pinned one */
+		link->step_usec[STEP_HOST_KEY] = clock_now_usec();
 		break;
 	case TRANSPORT_UP:
 		link->step_usec[STEP_LOGIN] = clock_now_usec();

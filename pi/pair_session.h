@@ -72,8 +72,10 @@ bool pair_session_is_guess_open(const struct pair_session *session);
 /* Its number, in hex. */
 const char *pair_session_id(const struct pair_session *session);
 
-/* Where the VM's messages come from, and the id that it gives itself; both unproved. */
+/* The address that the VM's messages come from, as the portal tells it: unproved. */
 const char *pair_session_from(const struct pair_session *session);
+
+/* The id that the VM gives itself: unproved. */
 const char *pair_session_vm_id(const struct pair_session *session);
 
 /* An entry of the answer to `pairings`; a new reference. */

@@ -35,6 +35,7 @@ static int policy_load(struct policy *policy, bool is_start, config_problem_fn o
 	struct rule_set set;
 	int r = rule_set_read(policy->options->rules_path, &POLICY_SYNTAX, on_problem, userdata, &set);
 
+	policy->is_unread = r < 0;
 	if (r < 0)
 		return r;
 	policy->problem = set.broken;
@@ -92,6 +93,11 @@ struct policy *policy_free(struct policy *policy)
 int policy_reload(struct policy *policy, config_problem_fn on_problem, void *userdata)
 {
 	return policy_load(policy, false, on_problem, userdata);
+}
+
+bool policy_is_unread(const struct policy *policy)
+{
+	return policy->is_unread;
 }
 
 const struct config_problem *policy_get_problem(const struct policy *policy, bool *ret_is_in_force)

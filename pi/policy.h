@@ -50,6 +50,9 @@ struct policy *policy_free(struct policy *policy);
 /* Reads the rules anew. One with a line that makes no sense is told and not used: the rules stay as they were. The number of problems, or a negative errno. */
 int policy_reload(struct policy *policy, config_problem_fn on_problem, void *userdata);
 
+/* Whether the last try to read the rules found a file that could not be read: another try may. */
+bool policy_is_unread(const struct policy *policy);
+
 /* The problem of the rules as they lie in the file, or NULL; borrowed. is_in_force: what is below that line decides nothing now (else the rules are those
  * from before). */
 const struct config_problem *policy_get_problem(const struct policy *policy, bool *ret_is_in_force);

@@ -26,6 +26,7 @@ struct policy {
 	struct serial_driver_index *drivers;  /* owned */
 	struct rule_set rules;                /* owned: in force */
 	struct config_problem problem;        /* of the file as it lies there; empty without */
+	bool is_unread;                       /* the file as it lies there could not be read */
 	struct policy_place places[POLICY_MAX_PLACES];
 	size_t n_places, next_place; /* a ring once it is full */
 	struct policy_reply answers[POLICY_MAX_ANSWERS];

@@ -4,14 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backoff.h"
+#include "daemon.h"
 #include "file_watch.h"
 #include "log.h"
+
+#define USEC_PER_SEC UINT64_C(1000000)
 
 struct rulebook {
 	struct policy *policy;    /* borrowed: outlives us */
 	struct event_log *events; /* borrowed: outlives us */
 	const char *path;         /* borrowed: outlives us */
 	struct file_watch *watch; /* owned; NULL where there is nothing to watch */
+	sd_event *event;          /* borrowed: outlives us */
+	sd_event_source *retry;   /* owned: a file that could not be read is read again */
+	struct backoff backoff;   /* of it */
 	void (*on_change)(void *userdata);
 	void *userdata; /* borrowed: outlives us */
 };
@@ -27,6 +34,24 @@ static void rulebook_on_file(void *userdata)
 	rulebook_reload(userdata);
 }
 
+static int rulebook_on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	rulebook_reload(userdata);
+	return 0;
+}
+
+static void rulebook_plan_retry(struct rulebook *book)
+{
+	if (policy_is_unread(book->policy)) {
+		timer_arm(book->event, &book->retry, backoff_next(&book->backoff), rulebook_on_retry, book);
+		return;
+	}
+	timer_disarm(book->retry);
+	backoff_reset(&book->backoff);
+}
+
 int rulebook_new(sd_event *event, struct policy *policy, struct event_log *events, const char *path, void (*on_change)(void *userdata),
 		 void *userdata, struct rulebook **ret_book)
 {
@@ -35,7 +60,19 @@ int rulebook_new(sd_event *event, struct policy *policy, struct event_log *event
 
 	if (!book)
 		return -ENOMEM;
-	*book = (struct rulebook){ .policy = policy, .events = events, .path = path, .on_change = on_change, .userdata = userdata };
+	*book = (struct rulebook){ .policy = policy,
+				   .events = events,
+				   .path = path,
+				   .on_change = on_change,
+				   .userdata = userdata,
+				   .event = event,
+				   .backoff = { .min_usec = USEC_PER_SEC / 4, .max_usec = 30 * USEC_PER_SEC } };
+	r = timer_new(event, &book->retry, rulebook_on_retry, book);
+	if (r < 0) {
+		free(book);
+		return r;
+	}
+	rulebook_plan_retry(book);
 	r = file_watch_new(event, path, rulebook_on_file, book, &book->watch);
 	if (r < 0)
 		log_warning("%s is not watched (%s): after a change of it, systemctl reload usbpush-exporter", path, strerror(-r));
@@ -48,6 +85,7 @@ struct rulebook *rulebook_free(struct rulebook *book)
 	if (!book)
 		return NULL;
 	file_watch_free(book->watch);
+	sd_event_source_disable_unref(book->retry);
 	free(book);
 	return NULL;
 }
@@ -56,6 +94,7 @@ void rulebook_reload(struct rulebook *book)
 {
 	int r = policy_reload(book->policy, rulebook_tell, book->events);
 
+	rulebook_plan_retry(book);
 	if (r < 0)
 		log_warning("%s can't be read: %s; the rules stay as they were", book->path, strerror(-r));
 	else if (r > 0)

@@ -72,9 +72,14 @@ static void transport_step_handshake(struct transport *transport)
 static void transport_step_host_key(struct transport *transport)
 {
 	ssh_key seen = NULL;
-	bool is_same = ssh_get_server_publickey(transport->ssh, &seen) == SSH_OK &&
-		       ssh_key_cmp(seen, transport->host_key, SSH_KEY_CMP_PUBLIC) == 0;
+	bool is_same;
 
+	if (ssh_get_server_publickey(transport->ssh, &seen) != SSH_OK) {
+		transport_fail_with_libssh(transport, FAILURE_UNREACHABLE,
+					   "the VM's host key can't be read"); /* no word about whose it is */
+		return;
+	}
+	is_same = ssh_key_cmp(seen, transport->host_key, SSH_KEY_CMP_PUBLIC) == 0;
 	ssh_key_free(seen);
 	if (!is_same) {
 		transport_fail(transport, FAILURE_HOST_KEY,

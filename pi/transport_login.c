@@ -73,8 +73,11 @@ static int login_connect(struct vm_login *login, bool is_pinned, struct failure 
 static int login_check_key(struct vm_login *login, ssh_key pinned, struct failure *failure)
 {
 	ssh_key seen = NULL;
-	bool is_same = ssh_get_server_publickey(login->ssh, &seen) == SSH_OK && ssh_key_cmp(seen, pinned, SSH_KEY_CMP_PUBLIC) == 0;
+	bool is_same;
 
+	if (ssh_get_server_publickey(login->ssh, &seen) != SSH_OK)
+		return login_fail_ssh(login, failure, "the VM's host key can't be read, and no password was sent");
+	is_same = ssh_key_cmp(seen, pinned, SSH_KEY_CMP_PUBLIC) == 0;
 	ssh_key_free(seen);
 	if (is_same)
 		return 0;

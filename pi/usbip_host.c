@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "log.h"
 #include "sysfs.h"
 
 #define DRIVERS "bus/usb/drivers/"
@@ -310,14 +309,25 @@ int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, s
 	return host_take_hold(host, busid, ret_hold);
 }
 
+/* Whether it may be that usbip-host has it: also when that can't be read. */
+static bool host_may_be_bound(const struct usbip_host *host, const struct busid *busid)
+{
+	char driver[64];
+	int r = host_read_driver(host, busid, driver, sizeof(driver));
+
+	return r < 0 ? r != -ENOENT && r != -ENODEV : strcmp(driver, "usbip-host") == 0;
+}
+
 /* `rebind` marks the entry as nobody's, lets the drivers try the device again, and clears the entry (rebind_store() in stub_main.c): the only way
  * to clear one. Without the hold it would follow a stale pointer. */
-static int host_clear_entry(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+static int host_clear_entry(const struct usbip_host *host, const struct busid *busid)
 {
 	int r = host_write_driver(host, "usbip-host/rebind", busid->text);
 
-	usbip_hold_done(hold);
-	return r == -ENODEV ? 0 : r; /* no entry: nothing to clear */
+	if (r == -ENODEV)
+		r = host_write_driver(host, "usbip-host/rebind",
+				      busid->text); /* sysfs says that, too, of a file that is just being replaced */
+	return r == -ENODEV ? 0 : r;                /* no entry: nothing to clear */
 }
 
 int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure)
@@ -330,23 +340,31 @@ int usbip_host_release(const struct usbip_host *host, const struct busid *busid,
 	if (r == 0)
 		r = host_write_driver(host, "usbip-host/unbind", busid->text);
 	if (r == -ENODEV || r == -ENOENT)
-		r = 0; /* unplugged, or unbound by somebody else */
+		r = host_may_be_bound(host, busid) ? -EIO : 0; /* unplugged, or unbound by somebody else: unless it is there as before */
 	if (r < 0)
 		return host_fail(ret_failure, r, busid, "take it from usbip-host");
-	r = host_clear_entry(host, busid, hold);
-	return r < 0 ? host_fail(ret_failure, r, busid, "give it back to its driver") : 0;
+	r = host_clear_entry(host, busid);
+	if (r < 0)
+		return host_fail(ret_failure, r, busid, "give it back to its driver");
+	usbip_hold_done(hold);
+	return 0;
 }
 
-void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+int usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
 {
-	if (usbip_host_is_bound(host, busid)) {
-		usbip_hold_done(hold);
-		return;
+	char driver[64];
+	int r = host_read_driver(host, busid, driver, sizeof(driver));
+
+	if (r < 0 && r != -ENOENT && r != -ENODEV)
+		return r;
+	/* Never without the references; then, and for a bound device, the entry stays, and is taken up by the next device there. */
+	if (hold->device_fd >= 0 && (r < 0 || strcmp(driver, "usbip-host") != 0)) {
+		r = host_clear_entry(host, busid);
+		if (r < 0)
+			return r;
 	}
-	if (hold->device_fd < 0)
-		return; /* never without the references: the entry stays, and is taken up by the next device there */
-	if (host_clear_entry(host, busid, hold) < 0)
-		log_debug("%s: its match_busid entry could not be cleared", busid->text);
+	usbip_hold_done(hold);
+	return 0;
 }
 
 bool usbip_host_is_bound(const struct usbip_host *host, const struct busid *busid)

@@ -57,13 +57,14 @@ int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, st
 /* Takes hold of a device that a predecessor bound. May block. -ENODEV if it is not bound to usbip-host. */
 int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold);
 
-/* Gives a bound device without a session back to the Pi's own driver and clears its match_busid entry. The hold is used up. May block. 0 also when it was
- * unplugged meanwhile. Never while a session is torn down (use after free up to 6.12): -EBUSY then, and the hold stays. */
+/* Gives a bound device without a session back to the Pi's own driver and clears its match_busid entry. May block. 0 also when it was unplugged meanwhile; the
+ * hold is used up. Never while a session is torn down (use after free up to 6.12): -EBUSY then. After an error the hold stays, and the same can be tried again. */
 int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure);
 
-/* After an unplug: clears the match_busid entry, so that it says nothing about the next device in that socket. The hold is used up. An entry that a bound
- * device lives on stays: its disconnect would find none and run into BUG() (stub_disconnect() in stub_dev.c). */
-void usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold);
+/* After an unplug: clears the match_busid entry, so that it says nothing about the next device in that socket. An entry that a bound device lives on stays: its
+ * disconnect would find none and run into BUG() (stub_disconnect() in stub_dev.c). 0: the hold is used up. A negative errno: it could not be cleared, and the
+ * hold stays, to be tried again. */
+int usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold);
 
 /* Whether the device in that socket is with usbip-host now. Never blocks. */
 bool usbip_host_is_bound(const struct usbip_host *host, const struct busid *busid);

@@ -66,25 +66,27 @@ void api_unpair(const struct api_call *call)
 	api_pass_on(call, json_pack("{s:s}", "request", "unpair"), UNPAIR_TIMEOUT_USEC);
 }
 
-/* Only what the request takes is passed on, and the exporter checks each value. */
-static void action_pass_on(const struct api_call *call, const char *name, const char *const *keys, uint64_t timeout_usec)
+/* Only what the request takes is passed on, all of it or nothing, and the exporter checks each value. request's reference is taken. */
+static void action_pass_on(const struct api_call *call, json_t *request, const char *const *keys, uint64_t timeout_usec)
 {
-	json_t *request = json_pack("{s:s}", "request", name);
+	for (size_t i = 0; keys[i]; i++) {
+		json_t *value = json_object_get(call->body, keys[i]);
 
-	for (size_t i = 0; keys[i]; i++)
-		if (json_object_get(call->body, keys[i]))
-			json_object_set(request, keys[i], json_object_get(call->body, keys[i]));
+		if (!value || json_object_set(request, keys[i], value) == 0)
+			continue;
+		json_decref(request);
+		request = NULL;
+		break;
+	}
 	api_pass_on(call, request, timeout_usec);
 }
 
 /* The same about one device. */
 static void action_about_device(const struct api_call *call, const char *name, const char *key)
 {
-	json_t *request = json_pack("{s:s, s:s}", "request", name, "device", call->parameter);
+	const char *const keys[] = { key, NULL };
 
-	if (key && json_object_get(call->body, key))
-		json_object_set(request, key, json_object_get(call->body, key));
-	api_pass_on(call, request, ACTION_TIMEOUT_USEC);
+	action_pass_on(call, json_pack("{s:s, s:s}", "request", name, "device", call->parameter), keys, ACTION_TIMEOUT_USEC);
 }
 
 void api_attach(const struct api_call *call)
@@ -126,21 +128,21 @@ void api_pair(const struct api_call *call)
 {
 	static const char *const keys[] = { "host", "host_key", "user", "port", NULL };
 
-	action_pass_on(call, "pair", keys, PAIR_TIMEOUT_USEC);
+	action_pass_on(call, json_pack("{s:s}", "request", "pair"), keys, PAIR_TIMEOUT_USEC);
 }
 
 void api_login_look(const struct api_call *call)
 {
 	static const char *const keys[] = { "host", "port", NULL };
 
-	action_pass_on(call, "login-look", keys, LOOK_TIMEOUT_USEC);
+	action_pass_on(call, json_pack("{s:s}", "request", "login-look"), keys, LOOK_TIMEOUT_USEC);
 }
 
 void api_login_pair(const struct api_call *call)
 {
 	static const char *const keys[] = { "host", "port", "user", "password", "host_key", NULL };
 
-	action_pass_on(call, "login-pair", keys, LOGIN_TIMEOUT_USEC);
+	action_pass_on(call, json_pack("{s:s}", "request", "login-pair"), keys, LOGIN_TIMEOUT_USEC);
 }
 
 static void action_on_tested(const json_t *result, const struct failure *failure, void *userdata)

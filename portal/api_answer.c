@@ -1,29 +1,42 @@
 #include "api_answer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 
 #define JSON_TYPE "application/json"
 
-void api_add_security_headers(struct http_request *request)
+void api_add_security_headers(struct http_request *request, const char *policy)
 {
-	http_request_add_header(request, "Content-Security-Policy",
-				"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'");
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'%s%s",
+		 policy ? "; " : "", policy ? policy : "");
+	http_request_add_header(request, "Content-Security-Policy", text);
 	http_request_add_header(request, "X-Content-Type-Options", "nosniff");
 	http_request_add_header(request, "X-Frame-Options", "DENY");
 	http_request_add_header(request, "Referrer-Policy", "no-referrer");
 	http_request_add_header(request, "Cross-Origin-Resource-Policy", "same-origin");
 }
 
+bool api_may_pack(const struct http_request *request)
+{
+	const char *accept = http_request_header(request, "Accept-Encoding"), *found = accept ? strstr(accept, "gzip") : NULL;
+
+	return found && strncmp(found + 4, ";q=0", 4) != 0;
+}
+
 void api_reply(struct http_request *request, unsigned status, json_t *object)
 {
 	static const char no_memory[] = "{\"error\":{\"code\":\"internal\",\"text\":\"out of memory\",\"cure\":\"\"}}\n";
 	_cleanup_json_ json_t *owned = object;
-	_cleanup_free_ char *text = owned ? json_dumps(owned, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+	_cleanup_free_ char *text = json_text(owned, JSON_REAL_PRECISION(6));
 
-	api_add_security_headers(request);
+	api_add_security_headers(request, NULL);
 	http_request_add_header(request, "Cache-Control", "no-store");
 	if (text)
 		http_reply(request, status, JSON_TYPE, text, strlen(text));

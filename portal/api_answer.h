@@ -1,9 +1,10 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "failure.h"
-#include "http.h"
+#include "http_request.h"
 
 /* The portal's answers: JSON with the headers that every answer of the API has. */
 
@@ -14,8 +15,11 @@ struct api_error {
 	const char *cure; /* may be NULL */
 };
 
-/* Adds the headers that keep a browser from guessing, framing and telling. */
-void api_add_security_headers(struct http_request *request);
+/* Adds the headers that keep a browser from guessing, framing and telling. policy: what else the Content-Security-Policy says; NULL for nothing. */
+void api_add_security_headers(struct http_request *request, const char *policy);
+
+/* Whether the client takes gzip: it is one of its codings, and not refused with q=0. */
+bool api_may_pack(const struct http_request *request);
 
 /* Answers with object (the reference is taken; NULL is told as an internal error). */
 void api_reply(struct http_request *request, unsigned status, json_t *object);

@@ -1,6 +1,5 @@
 #include "api_asset.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "api_answer.h"
@@ -11,14 +10,6 @@ static const struct asset *asset_find(const char *path)
 		if (strcmp(ASSETS[i].path, path) == 0)
 			return &ASSETS[i];
 	return NULL;
-}
-
-/* "gzip" as one of the codings, and not refused with q=0. */
-static bool asset_may_be_packed(const char *accept)
-{
-	const char *found = accept ? strstr(accept, "gzip") : NULL;
-
-	return found && strncmp(found + 4, ";q=0", 4) != 0;
 }
 
 void api_get_asset(const struct api_call *call)
@@ -32,14 +23,14 @@ void api_get_asset(const struct api_call *call)
 		api_reply_error(request, &missing);
 		return;
 	}
-	api_add_security_headers(request);
+	api_add_security_headers(request, NULL);
 	/* Asked for anew each time, and mostly answered with 304: after an upgrade nobody has half of the old page. */
 	http_request_add_header(request, "Cache-Control", "no-cache");
 	http_request_add_header(request, "ETag", asset->tag);
 	http_request_add_header(request, "Vary", "Accept-Encoding");
 	if (known && strstr(known, asset->tag)) {
 		http_reply_static(request, 304, NULL, "", 0);
-	} else if (asset_may_be_packed(http_request_header(request, "Accept-Encoding"))) {
+	} else if (api_may_pack(request)) {
 		http_request_add_header(request, "Content-Encoding", "gzip");
 		http_reply_static(request, 200, asset->type, asset->packed, asset->packed_size);
 	} else {

@@ -2,7 +2,7 @@
 
 #include "portal_internal.h"
 
-/* The page's files, built into the program. */
+/* Files that are built into the program. */
 
 struct asset {
 	const char *path, *type;

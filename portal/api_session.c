@@ -34,14 +34,16 @@ const struct session *api_find_session(struct portal *portal, const struct http_
 	return token && generation ? session_find(portal->sessions, token, generation, clock_now_usec()) : NULL;
 }
 
+json_t *api_session_to_json(const struct portal *portal, const struct session *session)
+{
+	return json_pack("{s:b, s:b, s:b, s:s?, s:s, s:s}", "claimed", owner_generation(portal->owner) != 0, "authenticated",
+			 session != NULL, "public_status", portal->config.is_public, "csrf", session ? session->csrf : NULL, "name",
+			 portal->machine_name, "software", USBPUSH_VERSION);
+}
+
 void api_get_session(const struct api_call *call)
 {
-	struct portal *portal = call->portal;
-
-	api_reply(call->request, 200,
-		  json_pack("{s:b, s:b, s:b, s:s?, s:s, s:s}", "claimed", owner_generation(portal->owner) != 0, "authenticated",
-			    call->session != NULL, "public_status", portal->config.is_public, "csrf",
-			    call->session ? call->session->csrf : NULL, "name", portal->machine_name, "software", USBPUSH_VERSION));
+	api_reply(call->request, 200, api_session_to_json(call->portal, call->session));
 }
 
 static void api_open_session(struct portal *portal, struct http_request *request)

@@ -9,6 +9,9 @@
 /* GET /api/v1/session: whether there is an owner, whether the caller is logged in, and its CSRF token. */
 void api_get_session(const struct api_call *call);
 
+/* What that answers: session is the caller's, or NULL. A new reference, NULL without memory. */
+json_t *api_session_to_json(const struct portal *portal, const struct session *session);
+
 /* POST /api/v1/claim {"code","password"}: becomes the owner, and is logged in. */
 void api_claim(const struct api_call *call);
 

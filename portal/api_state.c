@@ -6,6 +6,7 @@
 
 #include "api_answer.h"
 #include "cleanup.h"
+#include "json_text.h"
 #include "link_test.h"
 #include "metrics.h"
 
@@ -88,7 +89,7 @@ static void answer_metrics(struct portal *portal, struct http_request *request)
 					  .n_requests = portal->n_requests };
 	_cleanup_free_ char *text = metrics_format(model_status(portal->model), &numbers);
 
-	api_add_security_headers(request);
+	api_add_security_headers(request, NULL);
 	http_request_add_header(request, "Cache-Control", "no-store");
 	if (text)
 		http_reply(request, 200, "text/plain; version=0.0.4; charset=utf-8", text, strlen(text));
@@ -103,15 +104,19 @@ void api_get_metrics(const struct api_call *call)
 
 /* ---- the stream ---- */
 
-void api_publish(struct portal *portal)
+json_t *api_snapshot(const struct portal *portal)
 {
 	_cleanup_json_ json_t *snapshot = model_snapshot(portal->model);
 	const json_t *link = json_object_get(model_status(portal->model), "link");
-	_cleanup_free_ char *text = NULL;
 
-	if (snapshot)
-		json_object_set_new(snapshot, "steps", link_test_steps(link));
-	text = snapshot ? json_dumps(snapshot, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+	return json_object_set_new(snapshot, "steps", link_test_steps(link)) < 0 ? NULL : TAKE_PTR(snapshot);
+}
+
+void api_publish(struct portal *portal)
+{
+	_cleanup_json_ json_t *snapshot = api_snapshot(portal);
+	_cleanup_free_ char *text = json_text(snapshot, JSON_REAL_PRECISION(6));
+
 	if (text)
 		watcher_list_publish(portal->watchers, text);
 }
@@ -120,7 +125,7 @@ void api_get_stream(const struct api_call *call)
 {
 	static const struct api_error full = { 503, "busy", "too many pages are open", "Close some of them." };
 
-	api_add_security_headers(call->request);
+	api_add_security_headers(call->request, NULL);
 	http_request_add_header(call->request, "Cache-Control", "no-store");
 	if (!watcher_start(call->portal->watchers, call->request, call->session ? call->session->token : ""))
 		api_reply_error(call->request, &full);

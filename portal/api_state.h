@@ -18,5 +18,8 @@ void api_get_stream(const struct api_call *call);
 /* GET /metrics, for Prometheus. */
 void api_get_metrics(const struct api_call *call);
 
+/* All that the portal shows, as the stream sends it. A new reference, NULL without memory. */
+json_t *api_snapshot(const struct portal *portal);
+
 /* Sends the model to the pages that are open. */
 void api_publish(struct portal *portal);

@@ -1,18 +1,13 @@
 #include "http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <microhttpd.h>
-#include <netdb.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 
 #include "cleanup.h"
-#include "connection_table.h"
 #include "daemon.h"
+#include "http_internal.h"
+#include "http_request.h"
 #include "log.h"
 
 /* What libmicrohttpd has for one connection. A head that does not fit is refused by it, in HTML, with no way to say it in other words: so it takes more than we do. */
@@ -20,313 +15,15 @@
 #define HTTP_IDLE_LIMIT_SEC    20 /* for a client that does not read its answer */
 #define HTTP_HARD_LIMIT_FACTOR 3  /* where pushing out is not fast enough */
 #define HTTP_DISCARD_MAX       (UINT64_C(16) * 1024 * 1024)
-#define HTTP_STREAM_BLOCK      ((size_t)8 * 1024)
 #define HTTP_EXPIRE_USEC       1000000
 
-struct http_request {
-	LIST_ENTRY(http_request) entry;
-	struct http_server *server;         /* borrowed: outlives us */
-	struct MHD_Connection *mhd;         /* borrowed: outlives us */
-	struct connection *connection;      /* borrowed: outlives us */
-	struct http_request_headers *added; /* owned */
-	char method[16];
-	char *path; /* owned */
-	char *body; /* owned */
-	size_t body_size;
-	uint64_t received; /* of the body, kept or not */
-	bool is_too_large, is_dispatched, is_suspended;
-	struct MHD_Response *response; /* owned, until it is queued */
-	unsigned status;
-	void (*on_gone)(void *userdata); /* NULL: nobody asks */
-	void *userdata;                  /* borrowed */
-};
-
-struct http_request_headers {
-	struct http_request_headers *next; /* owned */
-	char *name, *value;                /* owned */
-};
-
-struct http_stream {
-	struct MHD_Connection *mhd; /* borrowed: outlives us */
-	struct http_stream_source source;
-	bool is_suspended;
-	LIST_ENTRY(http_stream) entry;
-	struct http_server *server; /* borrowed: outlives us */
-};
-
-LIST_HEAD(http_request_list, http_request);
-LIST_HEAD(http_stream_list, http_stream);
-
-struct http_server {
-	struct MHD_Daemon *mhd;               /* owned */
-	sd_event_source *io, *timer;          /* owned */
-	sd_event_source *expire_timer;        /* owned */
-	sd_event_source *runner;              /* owned; for what was resumed */
-	sd_event *event;                      /* borrowed: outlives us */
-	struct connection_table *connections; /* owned */
-	struct http_limits limits;
-	http_request_fn on_request;
-	void *userdata; /* borrowed */
-	struct http_request_list requests;
-	struct http_stream_list streams;
-	bool is_stopping;
-};
-
-/* Neither libmicrohttpd's epoll nor its timeout tells of a connection that was resumed; and this may be inside one of its callbacks. */
-static void http_server_run_soon(struct http_server *server)
+void http_server_run_soon(struct http_server *server)
 {
 	if (server->runner)
 		sd_event_source_set_enabled(server->runner, SD_EVENT_ONESHOT);
 }
 
-/* ---- listening ---- */
-
-static int http_listen_on(const struct sockaddr *address, socklen_t size)
-{
-	_cleanup_close_ int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int yes = 1, no = 0;
-
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	if (address->sa_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no));
-	if (bind(fd, address, size) < 0 || listen(fd, 256) < 0)
-		return -errno;
-	return TAKE_FD(fd);
-}
-
-int http_listen(const char *address, uint16_t port)
-{
-	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM }, *found;
-	struct sockaddr_in in4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	char service[8];
-	int fd;
-
-	if (!address || !*address) {
-		fd = http_listen_on((struct sockaddr *)&in6, sizeof(in6));
-		return fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL ? http_listen_on((struct sockaddr *)&in4, sizeof(in4)) : fd;
-	}
-	snprintf(service, sizeof(service), "%u", port);
-	if (getaddrinfo(address, service, &hints, &found) != 0)
-		return -EINVAL;
-	fd = http_listen_on(found->ai_addr, found->ai_addrlen);
-	freeaddrinfo(found);
-	return fd;
-}
-
-uint16_t http_listen_port(int fd)
-{
-	struct sockaddr_in6 address;
-	socklen_t size = sizeof(address);
-
-	if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
-		return 0;
-	return ntohs(address.sin6_port); /* where sockaddr_in has it, too */
-}
-
-/* ---- requests ---- */
-
-static void http_request_free(struct http_request *request)
-{
-	LIST_REMOVE(request, entry);
-	while (request->added) {
-		struct http_request_headers *header = request->added;
-
-		request->added = header->next;
-		free(header->name);
-		free(header->value);
-		free(header);
-	}
-	if (request->response)
-		MHD_destroy_response(request->response);
-	if (request->body)
-		explicit_bzero(request->body, request->body_size); /* there may have been a password in it */
-	free(request->body);
-	free(request->path);
-	free(request);
-}
-
-static struct http_request *http_request_new(struct http_server *server, struct MHD_Connection *mhd, const char *path, const char *method)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	struct http_request *request = calloc(1, sizeof(*request));
-
-	if (!request)
-		return NULL;
-	request->server = server;
-	request->mhd = mhd;
-	request->connection = info ? info->socket_context : NULL;
-	request->path = strdup(path);
-	snprintf(request->method, sizeof(request->method), "%s", method);
-	LIST_INSERT_HEAD(&server->requests, request, entry);
-	if (!request->path || !request->connection) {
-		http_request_free(request);
-		return NULL;
-	}
-	return request;
-}
-
-const char *http_request_method(const struct http_request *request)
-{
-	return request->method;
-}
-
-const char *http_request_path(const struct http_request *request)
-{
-	return request->path;
-}
-
-const char *http_request_header(const struct http_request *request, const char *name)
-{
-	return MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name);
-}
-
-const char *http_request_cookie(const struct http_request *request, const char *name)
-{
-	return MHD_lookup_connection_value(request->mhd, MHD_COOKIE_KIND, name);
-}
-
-const char *http_request_body(const struct http_request *request, size_t *ret_size)
-{
-	*ret_size = request->body_size;
-	return request->body ? request->body : "";
-}
-
-bool http_request_is_head_too_large(const struct http_request *request)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-
-	return info && info->header_size > request->server->limits.max_head;
-}
-
-bool http_request_is_too_large(const struct http_request *request)
-{
-	return request->is_too_large;
-}
-
-const char *http_request_address(const struct http_request *request)
-{
-	return connection_address(request->connection);
-}
-
-const char *http_request_peer(const struct http_request *request)
-{
-	return connection_peer(request->connection);
-}
-
-void http_request_watch_client(struct http_request *request, void (*on_gone)(void *userdata), void *userdata)
-{
-	request->on_gone = on_gone;
-	request->userdata = userdata;
-}
-
-void http_request_add_header(struct http_request *request, const char *name, const char *value)
-{
-	struct http_request_headers *header = calloc(1, sizeof(*header));
-
-	if (!header)
-		return;
-	header->name = strdup(name);
-	header->value = strdup(value);
-	header->next = request->added;
-	request->added = header;
-}
-
-/* ---- answers ---- */
-
-/* The answer goes out now if libmicrohttpd is just asking for it, else when it asks again after the resume. */
-static void http_request_answer(struct http_request *request, unsigned status, struct MHD_Response *response)
-{
-	for (const struct http_request_headers *header = request->added; header && response; header = header->next)
-		if (header->name && header->value)
-			MHD_add_response_header(response, header->name, header->value);
-	request->response = response;
-	request->status = status;
-	if (request->is_suspended) {
-		request->is_suspended = false;
-		MHD_resume_connection(request->mhd);
-		http_server_run_soon(request->server);
-	}
-}
-
-static void http_request_reply_with(struct http_request *request, unsigned status, const char *content_type, const void *body, size_t size,
-				    enum MHD_ResponseMemoryMode mode)
-{
-	struct MHD_Response *response = MHD_create_response_from_buffer(size, (void *)(uintptr_t)body, mode);
-
-	if (response && content_type)
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-	http_request_answer(request, status, response);
-}
-
-void http_reply(struct http_request *request, unsigned status, const char *content_type, const char *body, size_t size)
-{
-	http_request_reply_with(request, status, content_type, body, size, MHD_RESPMEM_MUST_COPY);
-}
-
-void http_reply_static(struct http_request *request, unsigned status, const char *content_type, const void *body, size_t size)
-{
-	http_request_reply_with(request, status, content_type, body, size, MHD_RESPMEM_PERSISTENT);
-}
-
-static ssize_t http_stream_on_read(void *userdata, uint64_t position, char *buffer, size_t size)
-{
-	struct http_stream *stream = userdata;
-	ssize_t n = stream->server->is_stopping ? -ESHUTDOWN : stream->source.read(buffer, size, stream->source.userdata);
-
-	(void)position;
-	if (n < 0)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	if (n == 0) {
-		stream->is_suspended = true;
-		MHD_suspend_connection(stream->mhd);
-	}
-	return n;
-}
-
-static void http_stream_on_free(void *userdata)
-{
-	struct http_stream *stream = userdata;
-
-	LIST_REMOVE(stream, entry);
-	stream->source.on_end(stream->source.userdata);
-	free(stream);
-}
-
-struct http_stream *http_reply_stream(struct http_request *request, const char *content_type, const struct http_stream_source *source)
-{
-	struct http_stream *stream = calloc(1, sizeof(*stream));
-	struct MHD_Response *response = stream ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_STREAM_BLOCK, http_stream_on_read,
-										   stream, http_stream_on_free) :
-						 NULL;
-
-	if (!response) {
-		free(stream);
-		http_reply_static(request, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, "", 0);
-		return NULL;
-	}
-	stream->mhd = request->mhd;
-	stream->server = request->server;
-	stream->source = *source;
-	LIST_INSERT_HEAD(&request->server->streams, stream, entry);
-	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-	http_request_answer(request, MHD_HTTP_OK, response);
-	return stream;
-}
-
-void http_stream_wake(struct http_stream *stream)
-{
-	if (!stream->is_suspended)
-		return;
-	stream->is_suspended = false;
-	MHD_resume_connection(stream->mhd);
-	http_server_run_soon(stream->server);
-}
-
-/* libmicrohttpd does not look at a connection that is suspended. */
-static bool http_client_is_gone(struct MHD_Connection *mhd)
+bool http_client_is_gone(struct MHD_Connection *mhd)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
 	char byte;
@@ -335,49 +32,7 @@ static bool http_client_is_gone(struct MHD_Connection *mhd)
 	return n == 0 || (info && n < 0 && errno == ECONNRESET);
 }
 
-bool http_stream_is_dead(const struct http_stream *stream)
-{
-	return http_client_is_gone(stream->mhd);
-}
-
-/* One at a time: what it leads to may change the list. False when there is none any more. */
-static bool http_server_tell_gone(struct http_server *server)
-{
-	struct http_request *request;
-
-	LIST_FOREACH(request, &server->requests, entry) {
-		void (*on_gone)(void *userdata) = request->on_gone;
-
-		if (!on_gone || !request->is_suspended || !http_client_is_gone(request->mhd))
-			continue;
-		request->on_gone = NULL;
-		on_gone(request->userdata);
-		return true;
-	}
-	return false;
-}
-
 /* ---- libmicrohttpd's callbacks ---- */
-
-static void http_request_add_body(struct http_request *request, const char *data, size_t size)
-{
-	char *grown;
-
-	request->received += size;
-	if (request->is_too_large || request->body_size + size > request->server->limits.max_body) {
-		request->is_too_large = true;
-		return;
-	}
-	grown = realloc(request->body, request->body_size + size + 1);
-	if (!grown) {
-		request->is_too_large = true;
-		return;
-	}
-	request->body = grown;
-	memcpy(request->body + request->body_size, data, size);
-	request->body_size += size;
-	request->body[request->body_size] = '\0';
-}
 
 /* A body that is somewhat too long is read to its end, so that the client hears why it was in vain; one that is far too long is not waited for. */
 static bool http_request_announces_too_much(const struct http_request *request)
@@ -385,31 +40,6 @@ static bool http_request_announces_too_much(const struct http_request *request)
 	const char *text = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
 	return text && strtoull(text, NULL, 10) > HTTP_DISCARD_MAX;
-}
-
-static enum MHD_Result http_request_queue(struct http_request *request)
-{
-	struct MHD_Response *response = TAKE_PTR(request->response);
-	enum MHD_Result result = MHD_queue_response(request->mhd, request->status, response);
-
-	MHD_destroy_response(response);
-	return result;
-}
-
-static enum MHD_Result http_request_dispatch(struct http_request *request)
-{
-	if (!request->is_dispatched) {
-		request->is_dispatched = true;
-		connection_is_served(request->connection);
-		request->server->on_request(request, request->server->userdata);
-	}
-	if (request->response)
-		return http_request_queue(request);
-	if (request->status)
-		return MHD_NO; /* no memory for an answer */
-	request->is_suspended = true;
-	MHD_suspend_connection(request->mhd);
-	return MHD_YES;
 }
 
 static enum MHD_Result http_on_access(void *userdata, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,

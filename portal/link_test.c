@@ -31,9 +31,10 @@ struct link_test {
 static const struct {
 	const char *name, *text;
 } STEPS[] = {
-	{ "tcp", "Address found, port open" },
-	{ "host_key", "SSH answers" },
-	{ "login", "Host key as pinned, this Pi's key accepted" },
+	{ "address", "Address found" },
+	{ "tcp", "Port open" },
+	{ "host_key", "SSH answers, host key as pinned" },
+	{ "login", "This Pi's key accepted" },
 	{ "handler", "usbpush is installed on the VM" },
 	{ "sync", "Handler ready, vhci_hcd loaded" },
 };
@@ -66,22 +67,39 @@ static bool link_is(const json_t *link, const char *state)
 	return is && strcmp(is, state) == 0;
 }
 
-json_t *link_test_steps(const json_t *link)
+/* In other states the error is that of an earlier try. */
+static bool link_is_stopped(const json_t *link)
+{
+	return link_is(link, "DOWN") || link_is(link, "REFUSED");
+}
+
+/* The exporter has no time for the address: a try that stopped before the port names the address that it tried last, if there was one. */
+static bool link_test_is_done(const json_t *link, const char *step)
 {
 	const json_t *times = json_object_get(link, "steps_ms");
-	/* In other states the error is that of an earlier try. */
-	bool is_stopped = link_is(link, "DOWN") || link_is(link, "REFUSED"), is_open = false;
-	json_t *steps = json_array();
+	const char *address = json_string_value(json_object_get(link, "address"));
+
+	if (strcmp(step, "address") != 0)
+		return json_is_number(json_object_get(times, step));
+	return json_is_number(json_object_get(times, "tcp")) || (link_is_stopped(link) && address && *address);
+}
+
+json_t *link_test_steps(const json_t *link)
+{
+	_cleanup_json_ json_t *steps = json_array();
+	bool is_open = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(STEPS); i++) {
-		const json_t *time = json_object_get(times, STEPS[i].name);
-		const char *state = json_is_number(time) ? "done" : is_stopped && !is_open ? "failed" : "open";
+		json_t *time = json_object_get(json_object_get(link, "steps_ms"), STEPS[i].name);
+		bool is_done = link_test_is_done(link, STEPS[i].name);
+		const char *state = is_done ? "done" : link_is_stopped(link) && !is_open ? "failed" : "open";
 
-		is_open |= !json_is_number(time);
-		json_array_append_new(steps, json_pack("{s:s, s:s, s:s, s:o}", "name", STEPS[i].name, "text", STEPS[i].text, "state", state,
-						       "ms", json_is_number(time) ? json_copy((json_t *)(uintptr_t)time) : json_null()));
+		is_open |= !is_done;
+		if (json_array_append_new(steps, json_pack("{s:s, s:s, s:s, s:O}", "name", STEPS[i].name, "text", STEPS[i].text, "state",
+							   state, "ms", json_is_number(time) ? time : json_null())) < 0)
+			return NULL;
 	}
-	return steps;
+	return TAKE_PTR(steps);
 }
 
 static json_t *link_test_result(const json_t *link)

@@ -101,6 +101,12 @@ static void put_devices(FILE *stream, const json_t *devices)
 	put_device_counts(stream, devices, "usbpush_device_failed_total", "failed_count", "How often attaching it failed.");
 }
 
+static void put_blocked(FILE *stream, const json_t *blocked)
+{
+	put_head(stream, "usbpush_blocked_writes", "gauge", "Writes from which the Pi's kernel has not returned.");
+	fprintf(stream, "usbpush_blocked_writes %zu\n", json_array_size(blocked));
+}
+
 static void put_portal(FILE *stream, const struct portal_numbers *numbers)
 {
 	put_head(stream, "usbpush_portal_requests_total", "counter", "Requests that the portal answered.");
@@ -129,6 +135,7 @@ char *metrics_format(const json_t *status, const struct portal_numbers *numbers)
 		fputs("} 1\n", stream);
 		put_link(stream, json_object_get(status, "link"));
 		put_devices(stream, json_object_get(status, "devices"));
+		put_blocked(stream, json_object_get(status, "blocked"));
 	}
 	put_portal(stream, numbers);
 	is_broken = ferror(stream) != 0;

@@ -178,13 +178,18 @@ struct model *model_free(struct model *model)
 	return NULL;
 }
 
+/* While it is being asked for something has happened, or it is old. */
+static bool model_is_fresh(const struct model *model)
+{
+	return model->refreshed_usec && clock_now_usec() - model->refreshed_usec < MODEL_FRESH_USEC && !model->is_asking;
+}
+
 int model_when_fresh(struct model *model, model_fresh_fn on_fresh, void *userdata)
 {
 	uint64_t now = clock_now_usec();
 	struct model_waiter *waiter;
 
-	/* While it is being asked for something has happened, or it is old. */
-	if (model->refreshed_usec && now - model->refreshed_usec < MODEL_FRESH_USEC && !model->is_asking) {
+	if (model_is_fresh(model)) {
 		on_fresh(userdata);
 		return 0;
 	}
@@ -212,8 +217,11 @@ static int model_on_look(sd_event_source *source, uint64_t usec, void *userdata)
 
 void model_set_watched(struct model *model, bool is_watched)
 {
-	if (is_watched && !model->is_watched)
+	if (is_watched && !model->is_watched) {
 		timer_arm(model->event, &model->look_timer, MODEL_LOOK_USEC, model_on_look, model);
+		if (!model_is_fresh(model))
+			model_refresh(model);
+	}
 	model->is_watched = is_watched;
 }
 
@@ -239,11 +247,7 @@ const json_t *model_events(const struct model *model)
 
 json_t *model_snapshot(const struct model *model)
 {
-	json_t *object = json_pack("{s:O}", "events", model->events);
-
-	if (!object)
-		return NULL;
-	json_object_set_new(object, "exporter", model->status ? json_null() : failure_to_json(&model->failure));
-	json_object_set(object, "status", model->status ? model->status : json_null());
-	return object;
+	return json_pack("{s:O, s:o, s:O}", "events", model->events, "exporter",
+			 model->status ? json_null() : failure_to_json(&model->failure), "status",
+			 model->status ? model->status : json_null());
 }

@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "http.h"
+#include "http_request.h"
 #include "model.h"
 #include "owner.h"
 #include "portal.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "http.h"
+#include "http_listen.h"
 #include "log.h"
 #include "portal.h"
 #include "secret.h"

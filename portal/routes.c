@@ -5,19 +5,14 @@
 
 #include "api_action.h"
 #include "api_asset.h"
+#include "api_page.h"
 #include "api_pairing.h"
 #include "api_session.h"
 #include "api_state.h"
 #include "cleanup.h"
 
 static const struct route ROUTES[] = {
-	{ "GET", "/", ROUTE_OPEN, api_get_asset },
-	{ "GET", "/api.js", ROUTE_OPEN, api_get_asset },
-	{ "GET", "/app.js", ROUTE_OPEN, api_get_asset },
-	{ "GET", "/device.js", ROUTE_OPEN, api_get_asset },
-	{ "GET", "/dialogs.js", ROUTE_OPEN, api_get_asset },
-	{ "GET", "/dom.js", ROUTE_OPEN, api_get_asset },
-	{ "GET", "/style.css", ROUTE_OPEN, api_get_asset },
+	{ "GET", "/", ROUTE_OPEN, api_get_page },
 	{ "GET", "/icon.svg", ROUTE_OPEN, api_get_asset },
 	{ "GET", "/api/v1/openapi.json", ROUTE_OPEN, api_get_asset },
 	{ "GET", "/api/v1/session", ROUTE_OPEN, api_get_session },

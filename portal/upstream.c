@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "json_text.h"
 
 #define UPSTREAM_MAX_REQUESTS 24 /* the exporter takes 64 in all, and others ask it, too */
 #define UPSTREAM_MAX_ANSWER   ((size_t)1024 * 1024)
@@ -265,7 +266,7 @@ static int upstream_start(struct upstream *upstream, const json_t *object, uint6
 
 	LIST_INSERT_HEAD(&upstream->requests, request, entry);
 	upstream->n_requests++;
-	request->output = json_dumps(object, JSON_COMPACT);
+	request->output = json_text(object, 0);
 	if (!request->output)
 		return -ENOMEM;
 	request->output_size = strlen(request->output) + 1;

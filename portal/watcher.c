@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "http_stream.h"
 #include "session.h"
 
 #define WATCHER_MAX       32

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <stdbool.h>
-
-#include "http.h"
+#include <systemd/sd-event.h>
 
 /* The pages that are open: each gets the newest snapshot by server-sent events. One that reads slowly misses those in between, never the last. */
 struct watcher_list;
+struct http_request;
 
 /* Whether a watcher may go on watching; token is its session's, or "". */
 typedef bool (*watcher_allowed_fn)(const char *token, void *userdata);

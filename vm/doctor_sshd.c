@@ -13,7 +13,7 @@
 #define LOGIN       "usbpush"
 #define CONNECTION  "user=usbpush,host=localhost,addr=127.0.0.1" /* as sshd -C wants it */
 #define DROP_IN     "/etc/ssh/sshd_config.d/usbpush.conf"
-#define BANNER_MS   3000
+#define BANNER_MS   15000 /* a busy sshd starts a process first */
 #define RELOAD      "then: sudo systemctl reload ssh"
 #define MIN_SESSION 64
 

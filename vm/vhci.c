@@ -371,7 +371,7 @@ int vhci_detach(struct vhci *vhci, uint32_t port)
 bool vhci_find_port(const struct vhci *vhci, const char *syspath, uint32_t *ret_port, struct busid *ret_busid)
 {
 	uint32_t index, bus, bus_again, socket;
-	const char *rest = syspath;
+	const char *rest = syspath, *path;
 	bool is_super_speed;
 	char name[BUSID_SIZE];
 	size_t length;
@@ -390,7 +390,8 @@ bool vhci_find_port(const struct vhci *vhci, const char *syspath, uint32_t *ret_
 		return false;
 	memcpy(name, rest, length);
 	name[length] = '\0';
-	if (!name_take_number(strchr(name, '-'), "-", '\0', &socket, NULL) || socket == 0 || socket > vhci->n_ports_each / 2)
+	path = strchr(name, '-');
+	if (!path || !name_take_number(path, "-", '\0', &socket, NULL) || socket == 0 || socket > vhci->n_ports_each / 2)
 		return false;
 	if (busid_parse(name, ret_busid) < 0)
 		return false;

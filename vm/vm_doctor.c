@@ -12,10 +12,11 @@ static void check_firewall(struct doctor *doctor)
 }
 
 static const struct doctor_check CHECKS[] = {
-	{ "kernel", doctor_check_kernel }, { "vhci", vm_doctor_check_vhci },       { "disk", doctor_check_disk },
-	{ "clock", doctor_check_clock },   { "handler", vm_doctor_check_handler }, { "login", vm_doctor_check_login },
-	{ "keys", vm_doctor_check_keys },  { "sshd", vm_doctor_check_sshd },       { "relay", vm_doctor_check_relay },
-	{ "pis", vm_doctor_check_pis },    { "mdns", doctor_check_mdns },          { "firewall", check_firewall },
+	{ "kernel", doctor_check_kernel },    { "vhci", vm_doctor_check_vhci },       { "disk", doctor_check_disk },
+	{ "clock", doctor_check_clock },      { "handler", vm_doctor_check_handler }, { "login", vm_doctor_check_login },
+	{ "keys", vm_doctor_check_keys },     { "sshd", vm_doctor_check_sshd },       { "relay", vm_doctor_check_relay },
+	{ "unpair", vm_doctor_check_unpair }, { "pis", vm_doctor_check_pis },         { "mdns", doctor_check_mdns },
+	{ "firewall", check_firewall },
 };
 
 #define COMMAND(...)              \
@@ -37,7 +38,8 @@ static const struct doctor_part PARTS[] = {
 	{ "packages", DOCTOR_PART_COMMAND,
 	  COMMAND("/usr/bin/dpkg-query", "-W", "usbpush-*", "openssh-server", "libcurl*", "linux-image-*") },
 	{ "units", DOCTOR_PART_COMMAND,
-	  COMMAND("/usr/bin/systemctl", "--no-pager", "status", "usbpush-handler", "usbpush-boot-attach", "usbpush-mdns", "ssh") },
+	  COMMAND("/usr/bin/systemctl", "--no-pager", "status", "usbpush-handler", "usbpush-boot-attach", "usbpush-unpair.path",
+		  "usbpush-mdns", "ssh") },
 	{ "log", DOCTOR_PART_COMMAND,
 	  COMMAND("/usr/bin/journalctl", "--no-pager", "-o", "short-iso-precise", "-n", "3000", "-u", "usbpush-*", "-u", "ssh") },
 	{ "kernel-log", DOCTOR_PART_COMMAND, COMMAND("/usr/bin/journalctl", "--no-pager", "-k", "-o", "short-monotonic", "-n", "2000") },

@@ -20,6 +20,9 @@ void vm_doctor_check_sshd(struct doctor *doctor);
 void vm_doctor_check_login(struct doctor *doctor);
 void vm_doctor_check_keys(struct doctor *doctor);
 
+/* What takes the keys out of Pis that end their pairing. (doctor_unpair.c) */
+void vm_doctor_check_unpair(struct doctor *doctor);
+
 /* What the handler says: of itself, of the Pis, of their devices; and the relay, up to an answer. (doctor_handler.c) */
 void vm_doctor_check_handler(struct doctor *doctor);
 void vm_doctor_check_pis(struct doctor *doctor);

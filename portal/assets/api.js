@@ -28,9 +28,12 @@ async function ask(method, path, body) {
 	if (!response.ok)
 		throw new ApiError(response.status, answer.error);
 	if ('csrf' in answer)
-		csrf = answer.csrf;
+		keep(answer);
 	return answer;
 }
+
+/** Changes carry this session's secret from now on. */
+export const keep = (session) => { csrf = session.csrf; };
 
 export const get = (path) => ask('GET', path);
 export const post = (path, body) => ask('POST', path, body);

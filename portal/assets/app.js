@@ -1,8 +1,8 @@
 // The page: who is here, what is shown, and the stream that keeps it true.
 
 import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
-import { get, post } from '/api.js';
-import { changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
+import { get, keep, post } from '/api.js';
+import { blockedText, changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
 const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0 });
@@ -15,6 +15,7 @@ const mayChange = () => page.session?.authenticated === true;
 // ---- the headline: does it work? ----
 
 const SERIAL_PENDING = ['SEEN', 'BINDING', 'READY', 'OFFERED'];
+const blockedOf = (status) => status?.blocked ?? [];
 const plural = (n, word) => `${n} ${word}${n === 1 ? '' : 's'}`;
 
 function troubleOf(snapshot) {
@@ -41,6 +42,8 @@ function headlineOf(snapshot) {
 	const { devices, link } = snapshot.status, vm = link.vm || link.host;
 	const n = (test) => devices.filter(test).length;
 	const attached = n((d) => d.state === 'ATTACHED'), failed = n((d) => d.state === 'FAILED'), pending = n((d) => SERIAL_PENDING.includes(d.state));
+	if (blockedOf(snapshot.status).length)
+		return { color: 'red', text: `The Pi's kernel does not answer for ${plural(blockedOf(snapshot.status).length, 'device')}`, more: 'Below it says since when. The others do not wait.' };
 	if (failed)
 		return { color: 'red', text: `${plural(failed, 'device')} could not be attached`, more: attached ? `${plural(attached, 'other')} on ${vm}.` : 'Its card below says why.' };
 	if (pending)
@@ -77,14 +80,26 @@ function showHeadline() {
 
 // ---- devices, VMs, events ----
 
-const byPlace = (a, b) => a.busid.localeCompare(b.busid, 'en', { numeric: true });
+const numbersOf = (device) => device.busid.split(/\D/).map(Number);
+
+/** In the order of the sockets: 1-1.2 before 1-1.10. */
+function byPlace(a, b) {
+	const is = numbersOf(a), other = numbersOf(b);
+	for (let i = 0; i < is.length && i < other.length; i++)
+		if (is[i] !== other[i])
+			return is[i] - other[i];
+	return is.length - other.length;
+}
 
 function showDevices() {
 	const devices = page.snapshot.status?.devices ?? [];
 	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d) || d.is_asking;
 	const shared = devices.filter(isShared).sort(byPlace);
 	const staying = devices.filter((d) => !isShared(d)).sort(byPlace);
-	const change = (element, device) => changeCard(element, device, mayChange());
+	const blocked = blockedOf(page.snapshot.status), gone = blocked.filter((b) => !devices.some((d) => d.busid === b.name));
+	const change = (element, device) => changeCard(element, device, mayChange(), blocked.find((b) => b.name === device.busid));
+	reconcile(parts.blocked, gone, (b) => gone.indexOf(b), () => h('p'), (element, b) => setText(element, `${b.name} is unplugged. ${blockedText(b)}`));
+	parts.blocked.hidden = gone.length === 0;
 	reconcile(parts.cards, shared, (d) => d.busid, makeCard, change);
 	reconcile(parts.staying, staying, (d) => d.busid, makeCard, change);
 	parts.empty.hidden = shared.length > 0;
@@ -104,12 +119,18 @@ function showVms() {
 		});
 }
 
+/** The time of day, and the whole of it; without Intl, which takes a browser longer to wake than the page to build. */
+function timeOf(text) {
+	const date = new Date(text), time = date.toTimeString().slice(0, 8);
+	return h('time', { datetime: text, title: `${date.toDateString()} ${time}` }, time);
+}
+
 const EVENT_COLORS = { UP: 'green', DOWN: 'red', REFUSED: 'red', PAIRED: 'green', UNPAIRED: 'grey' };
 
 function showEvents() {
 	const events = [...page.snapshot.events].reverse().slice(0, 12);
 	parts.events.hidden = events.length === 0;
-	reconcile(parts.eventList, events, (e) => String(e.seq), (e) => h('li', { class: 'event' }, h('time', { datetime: e.time, title: new Date(e.time).toLocaleString() }, new Date(e.time).toLocaleTimeString([], { hour12: false })),
+	reconcile(parts.eventList, events, (e) => String(e.seq), (e) => h('li', { class: 'event' }, timeOf(e.time),
 		h('i', { 'aria-hidden': 'true' }), h('span', { class: 'event-what' }, e.kind === 'device' ? e.busid : e.kind), h('span', { class: 'event-text' }, sentence(e.text) || e.state)),
 	(row, e) => { row.dataset.color = e.kind === 'device' ? stateOf(e).color : EVENT_COLORS[e.state] ?? 'yellow'; });
 }
@@ -157,7 +178,8 @@ function section(title, ...content) {
 
 function buildStatus() {
 	const p = { headline: h('h1', { 'aria-live': 'polite' }), more: h('p', { class: 'more-line' }), cure: h('p', { class: 'cure' }), link: h('p', { class: 'link-line' }),
-		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }) };
+		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }),
+		blocked: h('div', { class: 'stale' }) };
 	p.cable = h('div', { class: 'cable', 'aria-hidden': 'true' }, h('span', { class: 'end' }, icon('board'), h('span', {}, page.session.name)), h('span', { class: 'wire' }, h('i'), h('i'), h('i')),
 		h('span', { class: 'end' }, icon('server'), p.vm));
 	p.pair = button('Set up pairing', () => openPairing(page), { class: 'button primary' });
@@ -171,7 +193,7 @@ function buildStatus() {
 	p.events = section('Last events', p.eventList);
 	const devices = section('Devices', p.empty, p.cards);
 	devices.querySelector('h2').append(p.count);
-	setView(p.hero, h('div', { class: 'stale', role: 'status', hidden: true }, 'The portal does not answer. What you see may be old; trying again …'), devices, p.stayingSection, p.vmsSection, p.events);
+	setView(p.hero, h('div', { class: 'stale', role: 'status', hidden: true }, 'The portal does not answer. What you see may be old; trying again …'), p.blocked, devices, p.stayingSection, p.vmsSection, p.events);
 	parts = p;
 }
 
@@ -215,12 +237,17 @@ function showStale(isStale) {
 		element.hidden = !isStale;
 }
 
+/** What is so now, or was so age_ms ago. */
+function take(snapshot, age_ms = 0) {
+	page.snapshot = snapshot;
+	page.received = Date.now() - age_ms;
+	show();
+}
+
 function onMessage(message) {
 	const last = page.snapshot?.events.at(-1)?.seq;
-	page.snapshot = JSON.parse(message.data);
-	page.received = Date.now();
 	clearTimeout(staleTimer);
-	show();
+	take(JSON.parse(message.data));
 	showStale(false);
 	page.dispatchEvent(new Event('change'));
 	const newest = page.snapshot.events.at(-1);
@@ -249,6 +276,10 @@ async function start() {
 		setTimeout(start, 1500);
 		return;
 	}
+	enter();
+}
+
+function enter() {
 	showAccount();
 	if (page.session.authenticated || (page.session.claimed && page.session.public_status))
 		openStream();
@@ -258,5 +289,17 @@ async function start() {
 		showClaim();
 }
 
+/** With what came with the page. Who came by a link of another site has not shown his cookie yet: he asks again before he is asked for a password. */
+function begin(first) {
+	page.session = first.session;
+	keep(first.session);
+	if (first.snapshot)
+		take(first.snapshot, first.age_ms);
+	if (first.session.authenticated || !first.session.claimed)
+		enter();
+	else
+		start();
+}
+
 setInterval(() => parts && page.snapshot && showHeadline(), 1000);
-start();
+begin(JSON.parse(document.getElementById('state').textContent));

@@ -1,6 +1,6 @@
 // One device as a card that moves through its states.
 
-import { button, h, icon, reconcile, sentence, setText, toast } from '/dom.js';
+import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
 import { post } from '/api.js';
 import { openNaming } from '/dialogs.js';
 
@@ -16,6 +16,8 @@ const STATES = {
 };
 
 const UNPAIRED = { word: 'Waits for a VM', color: 'grey', step: 0 };
+const BLOCKED = { word: 'Does not answer', color: 'red', step: 0 };
+const BLOCKED_CURE = 'Other devices do not wait for it. If it stays so, unplug it; dmesg on the Pi says more.';
 const ASKING = { word: 'Waits for your yes', color: 'yellow', step: 0 };
 
 /** Whether it would be shared, were there a VM. */
@@ -72,7 +74,12 @@ function changeNodes(element, device) {
 	reconcile(element, nodes, (node) => node, (node) => h('div', { class: 'node' }, h('code', {}, node), copyButton(node, `Copy ${node}`)), () => {});
 }
 
-function reasonOf(device) {
+/** What the kernel does not return from, in words. */
+export const blockedText = (blocked) => `The Pi's kernel has not answered for ${span(blocked.since_ms)} (${blocked.step}).`;
+
+function reasonOf(device, blocked) {
+	if (blocked)
+		return blockedText(blocked);
 	if (device.state === 'FAILED')
 		return sentence(device.error?.text ?? device.reason);
 	if (device.state === 'ATTACHED')
@@ -155,9 +162,9 @@ export function makeCard() {
 	return element;
 }
 
-/** Brings a card into line with its device. */
-export function changeCard(element, device, mayChange) {
-	const { card } = element, state = stateOf(device), was = card.device?.state;
+/** Brings a card into line with its device. blocked: the write for it from which the Pi's kernel has not returned, if there is one. */
+export function changeCard(element, device, mayChange, blocked) {
+	const { card } = element, state = blocked ? BLOCKED : stateOf(device), was = card.device?.state;
 	card.device = device;
 	element.dataset.color = state.color;
 	if (was && was !== device.state) {
@@ -174,8 +181,8 @@ export function changeCard(element, device, mayChange) {
 	setText(card.state, state.word);
 	reconcile(card.identity, [`${device.vid}:${device.pid}`, device.serial, `socket ${device.busid}`].filter(Boolean), (text) => text, (text) => h('span', {}, text), () => {});
 	changeNodes(card.nodes, device);
-	setText(card.reason, reasonOf(device));
-	setText(card.cure, device.state === 'FAILED' ? sentence(device.error?.cure) : '');
+	setText(card.reason, reasonOf(device, blocked));
+	setText(card.cure, blocked ? BLOCKED_CURE : device.state === 'FAILED' ? sentence(device.error?.cure) : '');
 	card.track.hidden = state.step === 0 || state.step === 4;
 	[...card.track.children].forEach((bar, i) => { bar.className = i < state.step ? 'on' : i === state.step ? 'next' : ''; });
 	changeDetails(card, mayChange);

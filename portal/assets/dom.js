@@ -58,7 +58,7 @@ export function reconcile(parent, items, keyOf, make, change) {
 			child.remove(); // first: so that what stays need not be moved, which would take the focus from it
 	let before = parent.firstElementChild;
 	for (const item of items) {
-		const key = keyOf(item);
+		const key = String(keyOf(item));
 		let child = old.get(key);
 		if (!child) {
 			child = make(item);

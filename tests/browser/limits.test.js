@@ -9,7 +9,7 @@ import { Bed, CODE, PASSWORD, until } from './bed.js';
 
 const program = process.env.USBPUSH_PORTAL;
 const isRelease = program !== undefined && fs.existsSync(program);
-const MEMORY_MB = 20, SERVED_MS = 5000;
+const MEMORY_MB = 20, SERVED_MS = 2000;
 
 let bed, headers, sockets;
 
@@ -74,22 +74,33 @@ describe('limits', () => {
 	});
 
 	it('serves others beside 200 connections that say nothing, and beside 200 that say half a request', async () => {
+		const before = bed.exporter.asked.length;
 		await Promise.all(Array.from({ length: 200 }, connect));
 		await checkServed();
 		for (const socket of await Promise.all(Array.from({ length: 200 }, connect)))
 			socket.write('GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-');
 		await checkServed();
 		checkMemory();
+		assert.ok(bed.exporter.asked.length - before <= 10, `the exporter was asked ${bed.exporter.asked.length - before} times`);
 	});
 
-	it('closes who sends a byte a second', async () => {
-		const socket = await connect();
-		let isClosed = false;
-		socket.on('close', () => { isClosed = true; });
-		const timer = setInterval(() => socket.write('X'), 1000);
-		await until(() => isClosed, 'the slow one is closed', 20000);
+	it('serves others beside 60 that send their headers a byte a second, and closes those', async () => {
+		const slow = await Promise.all(Array.from({ length: 60 }, connect)), before = bed.exporter.asked.length;
+		let closed = 0;
+		for (const socket of slow) {
+			socket.on('close', () => { closed++; });
+			socket.write('GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ');
+		}
+		const start = performance.now(), timer = setInterval(() => slow.forEach((socket) => socket.destroyed || socket.write('x')), 1000);
+		await until(async () => {
+			await checkServed();
+			await new Promise((resolve) => { setTimeout(resolve, 500); });
+			return closed === slow.length;
+		}, 'the slow ones are closed', 20000);
 		clearInterval(timer);
-		await checkServed();
+		checkMemory();
+		const asked = bed.exporter.asked.length - before, seconds = (performance.now() - start) / 1000;
+		assert.ok(asked < 2 * seconds + 10, `the exporter was asked ${asked} times in ${seconds.toFixed(1)} s`);
 	});
 
 	it('takes no body of 10 MB, announced or not', async () => {

@@ -292,29 +292,87 @@ describe('live', () => {
 		await close(page);
 	});
 
-	it('is small and quick', async () => {
+	it('is small and quick: what it says stands there within 100 ms', async () => {
 		const program = process.env.USBPUSH_PORTAL, isRelease = program !== undefined && fs.existsSync(program);
-		const quick = await Bed.start(isRelease ? { program } : {}), floor = await Floor.open(browser, 1);
+		const quick = await Bed.start(isRelease ? { program } : {});
+		const least = http.createServer((request, answer) => { // no page on this machine is there sooner
+			answer.writeHead(200, { 'Content-Type': 'text/html' });
+			answer.end('<h1>It works</h1>');
+		});
+		await new Promise((resolve) => least.listen(0, '127.0.0.1', resolve));
 		await quick.claim();
 		plugAll(quick.exporter);
-		const load = () => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd;
-		const ours = [], least = [];
-		let bytes;
+		await until(async () => (await fetch(`${quick.origin}/api/v1/status`, { headers: { Cookie: quick.cookie } })).json().then((s) => s.devices?.length === 4), 'the portal knows of all');
+		const init = () => new MutationObserver((_, observer) => {
+			if (!document.querySelector('h1')?.textContent.startsWith('It works'))
+				return;
+			observer.disconnect();
+			window.shownAt = performance.now();
+		}).observe(document, { subtree: true, childList: true, characterData: true });
+		const load = async (bed) => {
+			const opened = await openPage(browser, bed, { ...DESKTOP, init });
+			await opened.getByText('It works').waitFor();
+			const is = await opened.evaluate(() => ({ ms: window.shownAt, requests: performance.getEntriesByType('resource').map((e) => e.name),
+				bytes: performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0) }));
+			if (bed === quick)
+				checkComplaints(opened);
+			await close(opened);
+			return is;
+		};
+		const ours = [], floor = [];
 		for (let i = 0; i < 9; i++) { // in turn, so that both see the same machine
-			page = await openPage(browser, quick);
-			await page.getByText('It works: 2 devices').waitFor();
-			bytes = await page.evaluate(() => performance.getEntriesByType('resource').concat(performance.getEntriesByType('navigation')).reduce((n, e) => n + e.transferSize, 0));
-			ours.push(await page.evaluate(load));
-			checkComplaints(page);
-			await close(page);
-			await floor.pages[0].reload();
-			least.push(await floor.pages[0].evaluate(load));
+			ours.push(await load(quick));
+			floor.push((await load({ origin: `http://127.0.0.1:${least.address().port}` })).ms);
 		}
-		console.log(`page: ${bytes} bytes, loaded after ${median(ours).toFixed(0)} ms; a page that does nothing else after ${median(least).toFixed(0)} ms`);
+		const times = ours.map((o) => o.ms), bytes = Math.max(...ours.map((o) => o.bytes));
+		const say = (values) => `${median(values).toFixed(0)} ms, ${Math.min(...values).toFixed(0)} at best`;
+		console.log(`page: ${bytes} bytes, shown after ${say(times)}; a page of one heading after ${say(floor)}`);
 		assert.ok(bytes < 60000, `${bytes} bytes over the wire`);
-		assert.ok(median(ours) < Math.max(100, 5 * median(least)), `loaded after ${ours.map((ms) => ms.toFixed(0))} ms, the floor after ${least.map((ms) => ms.toFixed(0))} ms`);
-		await floor.close();
+		assert.ok(ours.every((o) => o.requests.every((url) => /icon\.svg$|stream$/.test(url))), 'it waits for nothing but the page itself');
+		const said = `shown after ${times.map((t) => t.toFixed(0))} ms, the floor after ${floor.map((f) => f.toFixed(0))} ms`;
+		assert.ok(Math.min(...times) < Math.max(100, 2 * Math.min(...floor)), said); // what others do on this machine disturbs the quickest load least
+		assert.ok(median(times) < Math.max(100, 3 * median(floor)), said);
+		least.closeAllConnections();
+		await new Promise((resolve) => least.close(resolve));
 		await quick.stop();
+	});
+
+	it('knows its owner also when he comes by a link of another site', async () => {
+		plugAll(bed.exporter);
+		const site = http.createServer((request, answer) => {
+			answer.writeHead(200, { 'Content-Type': 'text/html' });
+			answer.end(`<a href="${bed.origin}/">the Pi</a>`);
+		});
+		await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve));
+		page = await openPage(browser, bed);
+		await page.context().addCookies([{ ...(await page.context().cookies())[0], sameSite: 'Strict' }]); // as the portal sets it
+		await page.goto(`http://evil.example:${site.address().port}`); // another site: the cookie stays at home
+		await page.getByText('the Pi').click();
+		await page.getByText('It works: 2 devices').waitFor();
+		await page.getByRole('button', { name: 'Log out' }).waitFor();
+		assert.equal(await page.evaluate(() => JSON.parse(document.getElementById('state').textContent).session.authenticated), false);
+		await close(page);
+		site.closeAllConnections();
+		await new Promise((resolve) => site.close(resolve));
+	});
+
+	it('runs and wears nothing but its own, whatever stands in the page', async () => {
+		page = await openPage(browser, bed);
+		await page.getByText('Not paired with a VM yet').waitFor();
+		const is = await page.evaluate(async () => {
+			const add = (tag, text, attributes = {}) => document.head.append(Object.assign(document.createElement(tag), { textContent: text, ...attributes }));
+			add('script', 'window.ran = 1');
+			add('script', 'window.ran = 2', { type: 'module' });
+			add('script', '', { src: '/api/v1/openapi.json' });
+			add('style', 'body { opacity: .5 }');
+			document.body.insertAdjacentHTML('beforeend', '<p onclick="window.ran = 3" style="color: red" id="bad"></p><img src="x" onerror="window.ran = 4">');
+			document.getElementById('bad').click();
+			await new Promise((resolve) => { setTimeout(resolve, 200); });
+			return [window.ran, getComputedStyle(document.body).opacity, getComputedStyle(document.getElementById('bad')).color === 'rgb(255, 0, 0)'];
+		});
+		assert.deepEqual(is, [undefined, '1', false]);
+		assert.ok(page.complaints.length >= 5, page.complaints); // the browser says what it refused
+		await close(page);
 	});
 });
 
@@ -327,14 +385,14 @@ describe('dialogs', () => {
 		bed.exporter.answers.test = () => {
 			bed.exporter.setLink({ ...UP, state: 'CONNECTING', rtt_ms: null, steps_ms: {} });
 			setTimeout(() => bed.exporter.setLink({ ...UP, state: 'AUTHENTICATING', rtt_ms: null, steps_ms: { tcp: 11.2, host_key: 40 } }), 150);
-			setTimeout(() => bed.exporter.setLink({ ...DOWN, steps_ms: { tcp: 11.2, host_key: 40 }, error: { code: 'login', text: 'the VM does not accept this Pi\'s key', cure: 'Let it in there: usbpush-vm authorize.' } }), 400);
 			return { ok: true };
 		};
 		await page.getByRole('button', { name: 'Test connection' }).click();
 		await page.locator('.steps [data-state=running]').waitFor();
 		await shoot(page, 'test-running');
+		bed.exporter.setLink({ ...DOWN, steps_ms: { tcp: 11.2, host_key: 40 }, error: { code: 'login', text: 'the VM does not accept this Pi\'s key', cure: 'Let it in there: usbpush-vm authorize.' } });
 		await page.getByRole('dialog').getByText('The VM does not accept').waitFor();
-		assert.deepEqual(await page.locator('.steps li').evaluateAll((rows) => rows.map((r) => r.dataset.state)), ['done', 'done', 'failed', 'open', 'open']);
+		assert.deepEqual(await page.locator('.steps li').evaluateAll((rows) => rows.map((r) => r.dataset.state)), ['done', 'done', 'done', 'failed', 'open', 'open']);
 		await shoot(page, 'test-failed');
 		assert.deepEqual(await violations(page), []);
 		checkComplaints(page);
@@ -516,7 +574,7 @@ describe('foreign hands', () => {
 		const answer = await page.goto(`http://evil.example:${bed.port}/`);
 		assert.equal(answer.status(), 421);
 		assert.equal((await answer.json()).error.code, 'wrong-host');
-		for (const where of ['/api/v1/status', '/metrics', '/app.js', '/nothing'])
+		for (const where of ['/api/v1/status', '/metrics', '/icon.svg', '/nothing'])
 			assert.equal((await page.goto(`http://evil.example:${bed.port}${where}`)).status(), 421);
 		await close(page);
 	});

@@ -28,6 +28,12 @@ describe('every state', () => {
 			bed.exporter.status.vms = [{ id: '1', name: 'bench-vm', host: 'bench-vm.local', address: '192.0.2.7', port: 22, fingerprint: 'SHA256:nThbg6kXUpJWGl7E1IGOCspRomTxdCARLviKw6E5SY8', is_paired: true },
 				{ id: '2', name: 'rack-vm', host: 'rack-vm.local', address: '192.0.2.9', port: 2222, fingerprint: 'SHA256:br9IjFspm1vxR3iA35FWE+4VTyz1hYVLIE2t1/CeyWQ', is_paired: false }];
 		} },
+		blocked: { text: 'The Pi\'s kernel does not answer for 2 devices', make: () => {
+			plugAll(bed.exporter);
+			bed.exporter.setDevice({ ...ESP32, state: 'BINDING', reason: 'being bound' });
+			bed.exporter.status.blocked = [{ name: ESP32.busid, step: 'write bus/usb/drivers/usbip-host/bind', since_ms: 12400 }, { name: '1-1.7', step: 'write bus/usb/drivers/usb/unbind', since_ms: 240000 }];
+			bed.exporter.tell('device', ESP32.busid, 'BINDING', 'being bound');
+		}, more: ['The Pi\'s kernel has not answered for 12 s (write bus/usb/drivers/usbip-host/bind).', '1-1.7 is unplugged. The Pi\'s kernel has not answered for 4 min (write bus/usb/drivers/usb/unbind).'] },
 		connecting: { text: 'Connecting to bench-vm', make: () => bed.exporter.setLink({ ...UP, state: 'AUTHENTICATING', rtt_ms: null, steps_ms: { tcp: 11 } }) },
 		down: { text: 'No connection to bench-vm.example', make: () => bed.exporter.setLink(DOWN) },
 		refused: { text: 'The link waits for you', make: () => bed.exporter.setLink(REFUSED) },
@@ -48,6 +54,8 @@ describe('every state', () => {
 			for (const [look, options] of Object.entries(name === 'failed' ? { ...LOOKS, ...MORE_LOOKS } : LOOKS)) {
 				page = await openPage(browser, bed, options);
 				await page.getByRole('heading', { level: 1, name: state.text }).waitFor();
+				for (const text of state.more ?? [])
+					await page.getByText(text).waitFor();
 				await shoot(page, `${name}-${look}`, { fullPage: true });
 				assert.deepEqual(await violations(page), [], `${name} ${look}`);
 				assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} ${look} scrolls sideways`);

@@ -12,7 +12,8 @@
 
 #include "check_program.h"
 #include "cleanup.h"
-#include "http.h"
+#include "http_listen.h"
+#include "inject.h"
 #include "setup_code.h"
 
 #define HEADERS "Host: 127.0.0.1\r\n"
@@ -24,9 +25,12 @@ static size_t answer_size;
 
 static void bed_change(struct portal_bed *bed, struct local_client *client, json_t *arguments)
 {
-	_cleanup_free_ char *text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
+	_cleanup_free_ char *text = NULL;
 	struct failure failure;
 
+	inject_pause();
+	text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
+	inject_resume();
 	snprintf(bed->last, sizeof(bed->last), "%s", text);
 	if (bed->is_silent)
 		return;

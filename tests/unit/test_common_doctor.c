@@ -227,6 +227,21 @@ static const struct {
 	{ "table inet f {\n chain output {\n  type filter hook output priority 0; policy drop;\n }\n}", DOCTOR_OK },
 };
 
+START_TEST(an_avahi_that_does_not_listen_does_not_run)
+{
+	doctor_bed_run_one(&bed, "mdns", doctor_check_mdns);
+	doctor_bed_expect(&bed, DOCTOR_NOTE, "avahi-daemon is not installed");
+	temp_tree_put(&bed.tree, "usr/sbin/avahi-daemon", "");
+	temp_tree_put(&bed.tree, "run/avahi-daemon/socket", ""); /* left by one that ended */
+	doctor_bed_run_one(&bed, "mdns", doctor_check_mdns);
+	doctor_bed_expect(&bed, DOCTOR_NOTE, "avahi-daemon does not run");
+	temp_tree_remove(&bed.tree, "run/avahi-daemon/socket");
+	doctor_bed_serve(&bed, "/run/avahi-daemon/socket", "");
+	doctor_bed_run_one(&bed, "mdns", doctor_check_mdns);
+	doctor_bed_expect(&bed, DOCTOR_OK, "avahi-daemon runs");
+}
+END_TEST
+
 START_TEST(a_firewall_that_names_no_such_port_is_noted)
 {
 	doctor_bed_put_program(&bed, "/usr/sbin/nft", FIREWALLS[_i].rules, 0);
@@ -440,6 +455,7 @@ int main(void)
 	tcase_add_test(tests, what_can_not_be_read_is_skipped);
 	tcase_add_test(tests, a_module_is_there_or_not_loaded_or_not_to_be_had);
 	tcase_add_loop_test(tests, a_full_or_read_only_disk_is_told, 0, ARRAY_SIZE(DISKS));
+	tcase_add_test(tests, an_avahi_that_does_not_listen_does_not_run);
 	tcase_add_loop_test(tests, a_firewall_that_names_no_such_port_is_noted, 0, ARRAY_SIZE(FIREWALLS));
 	tcase_add_test(tests, a_firewall_that_can_not_be_read_is_skipped);
 	tcase_add_test(tests, a_daemon_of_another_version_is_told);

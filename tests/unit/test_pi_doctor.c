@@ -166,6 +166,18 @@ START_TEST(a_port_that_is_something_elses_is_told)
 }
 END_TEST
 
+START_TEST(a_port_that_says_nothing_is_told)
+{
+	uint16_t port;
+	_cleanup_close_ int listener = listen_somewhere(&port);
+
+	put_vm("127.0.0.1", port);
+	ck_assert_int_eq(listen(listener, 1), 0); /* the kernel takes the connection, and nobody else */
+	doctor_bed_run_one(&bed, "network", pi_doctor_check_network);
+	doctor_bed_expect(&bed, DOCTOR_WRONG, "takes connections, and says nothing");
+}
+END_TEST
+
 START_TEST(a_port_that_refuses_is_told)
 {
 	uint16_t port;
@@ -279,6 +291,7 @@ int main(void)
 	tcase_add_test(tests, a_key_that_others_can_read_or_that_is_none_is_told);
 	tcase_add_test(tests, an_sshd_that_answers_is_good);
 	tcase_add_test(tests, a_port_that_is_something_elses_is_told);
+	tcase_add_test(tests, a_port_that_says_nothing_is_told);
 	tcase_add_test(tests, a_port_that_refuses_is_told);
 	tcase_add_test(tests, a_name_without_an_address_is_told_with_what_mdns_lacks);
 	tcase_add_test(tests, a_link_that_is_up_is_good);

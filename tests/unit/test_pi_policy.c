@@ -218,6 +218,25 @@ START_TEST(without_a_module_index_only_what_its_class_tells_is_shared)
 }
 END_TEST
 
+START_TEST(a_module_index_that_is_there_later_is_found_later)
+{
+	static const struct fake_module ftdi[] = {
+		{ "drivers/usb/serial/ftdi_sio.ko", { "usb:v0403p6001d*dc*dsc*dp*ic*isc*ip*in*" } },
+		{ 0 },
+	};
+	struct temp_tree late;
+	struct policy *own;
+
+	temp_tree_new(&late);
+	own = policy_of(temp_tree_path(&late, "lib/modules/1.0"));
+	ck_assert(!decide_by(own, &FT232R, ON_THE_PI).is_shared);
+	(void)fake_modules_make(&late, ftdi, NULL);
+	ck_assert_str_eq(decide_by(own, &FT232R, ON_THE_PI).reason, "serial driver ftdi_sio");
+	policy_free(own);
+	temp_tree_free(&late);
+}
+END_TEST
+
 /* ---- rules ---- */
 
 static void rules(const char *content)
@@ -570,6 +589,7 @@ int main(void)
 	tcase_add_test(tests, a_device_without_interfaces_is_not_shared);
 	tcase_add_test(tests, a_driver_built_into_the_kernel_counts_as_one);
 	tcase_add_test(tests, without_a_module_index_only_what_its_class_tells_is_shared);
+	tcase_add_test(tests, a_module_index_that_is_there_later_is_found_later);
 	tcase_add_test(tests, the_owners_rule_comes_before_the_default);
 	tcase_add_test(tests, default_in_a_rule_means_what_it_is);
 	tcase_add_loop_test(tests, no_rule_shares_what_the_pi_stands_on, 0, ARRAY_SIZE(NEVER));

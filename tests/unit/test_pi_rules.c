@@ -106,6 +106,23 @@ START_TEST(a_rule_takes_a_device_from_the_vm_and_brings_it_back)
 }
 END_TEST
 
+/* Nothing in its directory changes: it is read again because it could not be. */
+START_TEST(rules_that_can_not_be_read_at_the_start_are_read_again)
+{
+	control = control_free(control);
+	pi_bed_kill(&bed);
+	temp_tree_make_dir(&bed.vm.tree, "elsewhere/rules"); /* EISDIR */
+	temp_tree_link(&bed.vm.tree, "devices.conf", "elsewhere/rules");
+	pi_bed_start(&bed);
+	plug("1-1", &FT232R, "IGNORED");
+	wait_policy("it waits for your yes");
+	temp_tree_remove(&bed.vm.tree, "elsewhere/rules");
+	temp_tree_put(&bed.vm.tree, "elsewhere/rules", "share 0403:6001\n");
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	wait_policy("a rule shares it");
+}
+END_TEST
+
 START_TEST(what_was_detached_by_hand_stays_here_whatever_the_rules_say)
 {
 	plug("1-1", &FT232R, "ATTACHED");
@@ -434,6 +451,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_rule_takes_a_device_from_the_vm_and_brings_it_back);
+	tcase_add_test(tests, rules_that_can_not_be_read_at_the_start_are_read_again);
 	tcase_add_test(tests, what_was_detached_by_hand_stays_here_whatever_the_rules_say);
 	tcase_add_test(tests, a_line_that_makes_no_sense_takes_nothing_away);
 	tcase_add_test(tests, rules_that_come_and_go_fast_leave_it_as_the_last_one_says);

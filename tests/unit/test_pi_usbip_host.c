@@ -222,12 +222,41 @@ START_TEST(a_device_that_was_unplugged_leaves_no_entry)
 }
 END_TEST
 
+/* `rebind` on it would take the entry that its disconnect needs. */
+START_TEST(a_device_whose_state_can_not_be_read_keeps_its_entry_and_is_tried_again)
+{
+	bind_it();
+	temp_tree_remove(&kernel.tree, "sys/devices/pci0000:00/usb1/1-1.2/usbip_status");
+	ck_assert_int_eq(usbip_host_release(host, &SOCKET, &hold, &failure), -EIO);
+	ck_assert_int_eq(failure.code, FAILURE_KERNEL);
+	ck_assert_str_eq(fake_kernel_writes(&kernel), "");
+	ck_assert_int_ge(hold.device_fd, 0);
+	fake_kernel_set(&kernel, "1-1.2", "usbip_status", "1\n");
+	ck_assert_int_eq(usbip_host_release(host, &SOCKET, &hold, &failure), 0);
+	ck_assert_uint_eq(fake_kernel_count_table(&kernel), 0);
+}
+END_TEST
+
 START_TEST(a_device_is_forgotten_after_its_unplug)
 {
 	bind_it();
 	fake_kernel_unplug(&kernel, "1-1.2");
-	usbip_host_forget(host, &SOCKET, &hold);
+	ck_assert_int_eq(usbip_host_forget(host, &SOCKET, &hold), 0);
 	ck_assert_str_eq(fake_kernel_writes(&kernel), "usbip-host/rebind 1-1.2");
+	ck_assert_uint_eq(fake_kernel_count_table(&kernel), 0);
+	ck_assert_int_lt(hold.device_fd, 0);
+}
+END_TEST
+
+START_TEST(an_entry_that_can_not_be_cleared_keeps_the_references_for_the_next_try)
+{
+	bind_it();
+	fake_kernel_unplug(&kernel, "1-1.2");
+	temp_tree_remove(&kernel.tree, "sys/bus/usb/drivers/usbip-host/rebind");
+	ck_assert_int_eq(usbip_host_forget(host, &SOCKET, &hold), -ENOENT);
+	ck_assert_int_ge(hold.device_fd, 0);
+	temp_tree_put(&kernel.tree, "sys/bus/usb/drivers/usbip-host/rebind", "");
+	ck_assert_int_eq(usbip_host_forget(host, &SOCKET, &hold), 0);
 	ck_assert_uint_eq(fake_kernel_count_table(&kernel), 0);
 	ck_assert_int_lt(hold.device_fd, 0);
 }
@@ -238,7 +267,7 @@ START_TEST(an_entry_is_not_taken_from_the_next_device_in_the_socket_that_is_boun
 	bind_it();
 	fake_kernel_unplug(&kernel, "1-1.2");
 	fake_kernel_have(&kernel, "1-1.2", &CP2102, "usbip-host");
-	usbip_host_forget(host, &SOCKET, &hold);
+	ck_assert_int_eq(usbip_host_forget(host, &SOCKET, &hold), 0);
 	ck_assert_str_eq(fake_kernel_writes(&kernel), "");
 	ck_assert_uint_eq(fake_kernel_count_table(&kernel), 1);
 }
@@ -249,7 +278,7 @@ START_TEST(nothing_is_forgotten_without_the_references)
 	bind_it();
 	fake_kernel_unplug(&kernel, "1-1.2");
 	usbip_hold_done(&hold);
-	usbip_host_forget(host, &SOCKET, &hold);
+	ck_assert_int_eq(usbip_host_forget(host, &SOCKET, &hold), 0);
 	ck_assert_str_eq(fake_kernel_writes(&kernel), "");
 }
 END_TEST
@@ -360,7 +389,7 @@ START_TEST(twenty_rounds_leave_no_entry_and_no_file_descriptor)
 			continue;
 		}
 		fake_kernel_unplug(&kernel, "1-1.2");
-		usbip_host_forget(host, &SOCKET, &hold);
+		ck_assert_int_eq(usbip_host_forget(host, &SOCKET, &hold), 0);
 		fake_kernel_have(&kernel, "1-1.2", &FT232R, "usb");
 	}
 	ck_assert_uint_eq(fake_kernel_count_table(&kernel), 0);
@@ -388,7 +417,9 @@ int main(void)
 	tcase_add_test(back, a_device_is_unbound_first_and_its_entry_cleared_after);
 	tcase_add_test(back, a_device_with_a_session_is_not_unbound);
 	tcase_add_test(back, a_device_that_was_unplugged_leaves_no_entry);
+	tcase_add_test(back, a_device_whose_state_can_not_be_read_keeps_its_entry_and_is_tried_again);
 	tcase_add_test(back, a_device_is_forgotten_after_its_unplug);
+	tcase_add_test(back, an_entry_that_can_not_be_cleared_keeps_the_references_for_the_next_try);
 	tcase_add_test(back, an_entry_is_not_taken_from_the_next_device_in_the_socket_that_is_bound_by_it);
 	tcase_add_test(back, nothing_is_forgotten_without_the_references);
 	tcase_add_test(back, a_predecessors_device_is_adopted_and_any_other_is_not);

@@ -8,6 +8,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
+#include "inject.h"
 #include "portal_bed.h"
 #include "routes.h"
 
@@ -40,7 +41,7 @@ static void expect(int status, int is, const char *code)
 
 static void expect_answer(const char *part)
 {
-	ck_assert_msg(strstr(portal_bed_answer(), part) != NULL, "\"%s\" is not in: %s", part, portal_bed_answer());
+	ck_assert_msg(strstr(portal_bed_answer(), part) != NULL, "\"%s\" is not in: %.2000s", part, portal_bed_answer());
 }
 
 /* ---- who gets in ---- */
@@ -440,23 +441,211 @@ START_TEST(whoever_waits_is_answered_at_the_end)
 }
 END_TEST
 
-START_TEST(the_page_comes_packed_or_plain_and_once)
+START_TEST(a_file_comes_packed_or_plain_and_once)
 {
 	char tag[64], headers[256];
 	const char *found;
 
-	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", HOST, NULL), 200);
-	expect_answer("<!doctype html>");
-	expect_answer("text/html; charset=utf-8");
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/icon.svg", HOST, NULL), 200);
+	expect_answer("<svg ");
+	expect_answer("image/svg+xml");
 	found = strstr(portal_bed_answer(), "ETag: ");
 	ck_assert_ptr_nonnull(found);
 	snprintf(tag, sizeof(tag), "%.*s", (int)strcspn(found + 6, "\r"), found + 6);
-	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", HOST "Accept-Encoding: br, gzip\r\n", NULL), 200);
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/icon.svg", HOST "Accept-Encoding: br, gzip\r\n", NULL), 200);
 	expect_answer("Content-Encoding: gzip\r\n");
 	ck_assert_int_eq(memcmp(portal_bed_body(), "\x1f\x8b", 2), 0);
 	snprintf(headers, sizeof(headers), HOST "If-None-Match: %s\r\n", tag);
-	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", headers, NULL), 304);
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/icon.svg", headers, NULL), 304);
 	ck_assert_str_eq(portal_bed_body(), "");
+}
+END_TEST
+
+/* ---- the page, and what it shows first ---- */
+
+/* The state in the page that was answered last. */
+static json_t *page_state(void)
+{
+	static const char mark[] = "<script id=\"state\" type=\"application/json\">";
+	const char *start = strstr(portal_bed_body(), mark);
+	json_t *state;
+
+	ck_assert_ptr_nonnull(start);
+	start += strlen(mark);
+	state = json_loadb(start, (size_t)(strstr(start, "</script>") - start), 0, NULL);
+	ck_assert_msg(state != NULL, "no JSON: %.500s", start);
+	return state;
+}
+
+static json_t *ask_page(const char *cookie)
+{
+	char headers[512];
+
+	snprintf(headers, sizeof(headers), HOST "Cookie: %s\r\n", cookie);
+	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", headers, NULL), 200);
+	expect_answer("Content-Type: text/html; charset=utf-8\r\n");
+	expect_answer("Cache-Control: no-store\r\n");
+	expect_answer("<!doctype html>");
+	ck_assert_str_eq(portal_bed_body() + strlen(portal_bed_body()) - 8, "</html>\n");
+	return page_state();
+}
+
+START_TEST(the_page_comes_with_what_its_owner_may_see)
+{
+	_cleanup_json_ json_t *state = NULL;
+	const json_t *session, *link;
+
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	state = ask_page(bed.cookie);
+	session = json_object_get(state, "session");
+	link = json_object_get(json_object_get(json_object_get(state, "snapshot"), "status"), "link");
+	ck_assert(json_is_true(json_object_get(session, "authenticated")));
+	ck_assert_str_eq(json_string_value(json_object_get(session, "csrf")), bed.csrf);
+	ck_assert_str_eq(json_string_value(json_object_get(link, "state")), "UP");
+	ck_assert_int_lt(json_integer_value(json_object_get(state, "age_ms")), 60000);
+}
+END_TEST
+
+START_TEST(the_page_of_a_stranger_says_nothing_about_this_pi)
+{
+	static const char *const cookies[] = { "", "x=1",
+					       "usbpush=", "usbpush=0000000000000000000000000000000000000000000000000000000000000000" };
+
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	for (size_t i = 0; i < ARRAY_SIZE(cookies); i++) {
+		_cleanup_json_ json_t *state = ask_page(cookies[i]);
+
+		ck_assert(json_is_null(json_object_get(state, "snapshot")));
+		ck_assert(json_is_null(json_object_get(json_object_get(state, "session"), "csrf")));
+		ck_assert_ptr_null(strstr(portal_bed_answer(), "bench-vm"));
+		ck_assert_ptr_null(strstr(portal_bed_answer(), bed.csrf));
+	}
+}
+END_TEST
+
+START_TEST(what_a_device_calls_itself_does_not_end_the_state)
+{
+	static const char bad[] = "</script><script>alert(1)</script><!--<script>\xe2\x80\xa8\\\"";
+	_cleanup_json_ json_t *state = NULL;
+	const json_t *device;
+
+	json_array_append_new(json_object_get(bed.status, "devices"), json_pack("{s:s, s:s}", "busid", "1-1", "product", bad));
+	portal_bed_tell(&bed, "UP");
+	loop_for(bed.event, 200000);
+	state = ask_page(bed.cookie);
+	device = json_array_get(json_object_get(json_object_get(json_object_get(state, "snapshot"), "status"), "devices"), 0);
+	ck_assert_str_eq(json_string_value(json_object_get(device, "product")), bad);
+	ck_assert_ptr_null(strstr(portal_bed_answer(), "<script>alert"));
+}
+END_TEST
+
+/* Runs a file through gzip; the text, until the next call. */
+static const char *unpack(const char *data, size_t size)
+{
+	static char text[512 * 1024];
+	_cleanup_free_ char *command = NULL;
+	FILE *file = fopen(temp_tree_path(&bed.tree, "page.gz"), "we");
+	size_t n;
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(fwrite(data, 1, size, file), size);
+	ck_assert_int_eq(fclose(file), 0);
+	ck_assert_int_gt(asprintf(&command, "gzip -dc %s", temp_tree_path(&bed.tree, "page.gz")), 0);
+	file = popen(command, "re");
+	ck_assert_ptr_nonnull(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	ck_assert_int_eq(pclose(file), 0); /* gzip has checked length and CRC */
+	text[n] = '\0';
+	return text;
+}
+
+START_TEST(the_page_is_the_same_packed_and_plain)
+{
+	_cleanup_free_ char *plain = NULL, *filler = malloc(70001);
+	size_t size;
+
+	memset(filler, 'x', 70000); /* more than one stored block */
+	filler[70000] = '\0';
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", HOST, NULL), 200);
+		free(plain);
+		plain = strdup(strstr(portal_bed_body(), "</script>"));
+		ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/", HOST "Accept-Encoding: gzip, deflate\r\n", NULL), 200);
+		expect_answer("Content-Encoding: gzip\r\n");
+		size = strtoul(strstr(portal_bed_answer(), "Content-Length: ") + 16, NULL, 10);
+		ck_assert_uint_lt(size, i == 0 ? 30000 : 110000);
+		ck_assert_str_eq(strstr(unpack(portal_bed_body(), size), "</script>"), plain);
+		json_object_set_new(json_object_get(bed.status, "link"), "filler", json_string(filler));
+		bed.config.is_public = true;
+		portal_bed_restart(&bed);
+		loop_for(bed.event, 300000);
+	}
+	ck_assert_ptr_nonnull(strstr(unpack(portal_bed_body(), size), filler));
+}
+END_TEST
+
+/* ---- out of memory ---- */
+
+/* Asks with the nth allocation from here on failing. False when there were not so many. */
+static bool ask_short_of_memory(const char *request, unsigned nth)
+{
+	_cleanup_close_ int fd = portal_bed_connect(&bed);
+
+	inject_arm(INJECT_MEMORY, nth, 1, 0);
+	portal_bed_talk(&bed, fd, request);
+	inject_disarm();
+	return *inject_failed_call() != '\0';
+}
+
+static bool is_refusal(void)
+{
+	return strncmp(portal_bed_answer(), "HTTP/1.1 5", 10) == 0 || strcmp(portal_bed_answer(), "") == 0;
+}
+
+START_TEST(short_of_memory_the_page_is_whole_or_not_there)
+{
+	char request[512];
+	unsigned nth = 0;
+
+	snprintf(request, sizeof(request), "GET / HTTP/1.1\r\n" HOST "Cookie: %s\r\n\r\n", bed.cookie);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	while (ask_short_of_memory(request, ++nth)) {
+		_cleanup_json_ json_t *state = NULL;
+
+		if (is_refusal())
+			continue;
+		expect_answer("\r\nContent-Security-Policy: default-src 'self'; ");
+		expect_answer("\r\nX-Frame-Options: DENY\r\n");
+		expect_answer("\r\nCache-Control: no-store\r\n");
+		expect_answer("</html>\n");
+		state = page_state();
+		ck_assert_ptr_nonnull(json_object_get(state, "session"));
+	}
+	ck_assert_uint_gt(nth, 20);
+}
+END_TEST
+
+START_TEST(short_of_memory_a_change_is_passed_on_in_whole_or_not_at_all)
+{
+	static const char body[] = "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":2222,\"user\":\"u\"}";
+	char request[768];
+	unsigned nth = 0;
+
+	snprintf(request, sizeof(request),
+		 "POST /api/v1/pair HTTP/1.1\r\n" HOST JSON "Cookie: %s\r\nX-Usbpush-Csrf: %s\r\nContent-Length: %zu\r\n\r\n%s", bed.cookie,
+		 bed.csrf, strlen(body), body);
+	do {
+		bed.last[0] = '\0';
+		if (!ask_short_of_memory(request, ++nth))
+			break;
+		if (*bed.last)
+			ck_assert_str_eq(bed.last,
+					 "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":2222,\"request\":\"pair\",\"user\":\"u\"}");
+		else
+			ck_assert_msg(is_refusal() || strncmp(portal_bed_answer(), "HTTP/1.1 4", 10) == 0, "%s", portal_bed_answer());
+	} while (true);
+	ck_assert_uint_gt(nth, 20);
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200);
 }
 END_TEST
 
@@ -492,6 +681,12 @@ int main(void)
 	tcase_add_test(claimed, a_page_hears_of_each_change_until_its_login_ends);
 	tcase_add_test(claimed, a_page_that_closes_makes_no_trouble);
 	tcase_add_test(claimed, whoever_waits_is_answered_at_the_end);
-	tcase_add_test(fresh, the_page_comes_packed_or_plain_and_once);
+	tcase_add_test(fresh, a_file_comes_packed_or_plain_and_once);
+	tcase_add_test(claimed, the_page_comes_with_what_its_owner_may_see);
+	tcase_add_test(claimed, the_page_of_a_stranger_says_nothing_about_this_pi);
+	tcase_add_test(claimed, what_a_device_calls_itself_does_not_end_the_state);
+	tcase_add_test(claimed, the_page_is_the_same_packed_and_plain);
+	tcase_add_test(claimed, short_of_memory_the_page_is_whole_or_not_there);
+	tcase_add_test(claimed, short_of_memory_a_change_is_passed_on_in_whole_or_not_at_all);
 	return check_program_run("portal", fresh, claimed, NULL);
 }

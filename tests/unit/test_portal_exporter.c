@@ -98,6 +98,50 @@ START_TEST(a_test_goes_all_the_way)
 }
 END_TEST
 
+static void expect_test_stops(const char *step, const char *code)
+{
+	_cleanup_json_ json_t *result = NULL;
+	const json_t *each, *stopped = NULL;
+	size_t i;
+
+	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/test", "{}"), 200);
+	result = json_loads(portal_bed_body(), 0, NULL);
+	ck_assert(json_is_false(json_object_get(result, "ok")));
+	json_array_foreach(json_object_get(result, "steps"), i, each)
+		if (!stopped && strcmp(json_string_value(json_object_get(each, "state")), "done") != 0)
+			stopped = each;
+	ck_assert_msg(strcmp(json_string_value(json_object_get(stopped, "name")), step) == 0 &&
+			      strcmp(json_string_value(json_object_get(stopped, "state")), "failed") == 0,
+		      "not at %s: %s", step, portal_bed_body());
+	ck_assert_str_eq(json_string_value(json_object_get(json_object_get(result, "error"), "code")), code);
+	ck_assert_str_ne(json_string_value(json_object_get(json_object_get(result, "error"), "cure")), "");
+}
+
+START_TEST(a_test_stops_where_the_way_ends)
+{
+	struct vm_config right = pi.vm.config;
+
+	snprintf(pi.vm.config.host, sizeof(pi.vm.config.host), "no-such-host.invalid");
+	pi_bed_pair(&pi);
+	exporter_reload(pi.exporter);
+	pi_bed_wait_link(&pi, "DOWN");
+	expect_test_stops("address", "unreachable");
+	pi.vm.config = right;
+	pi.vm.config.port = 1; /* nobody is there */
+	pi_bed_pair(&pi);
+	exporter_reload(pi.exporter);
+	pi_bed_wait_link(&pi, "CONNECTING");
+	pi_bed_wait_link(&pi, "DOWN");
+	expect_test_stops("tcp", "unreachable");
+	pi.vm.config = right;
+	ssh_vm_change_host_key(&pi.vm, "ed25519");
+	pi_bed_pair(&pi);
+	exporter_reload(pi.exporter);
+	pi_bed_wait_link(&pi, "REFUSED");
+	expect_test_stops("host_key", "host-key");
+}
+END_TEST
+
 START_TEST(a_pi_without_a_vm_is_paired_by_host_key_and_unpaired)
 {
 	_cleanup_free_ char *body = NULL;
@@ -145,6 +189,53 @@ START_TEST(a_portal_that_dies_takes_no_device_with_it)
 }
 END_TEST
 
+/* Each key of object stands in the schema of that name. */
+static void expect_described(const json_t *schemas, const char *name, json_t *object)
+{
+	const json_t *properties = json_object_get(json_object_get(schemas, name), "properties");
+	const char *key;
+	json_t *value;
+
+	ck_assert_uint_gt(json_object_size(object), 0);
+	json_object_foreach(object, key, value)
+		ck_assert_msg(json_object_get(properties, key) != NULL, "openapi.json: %s lacks %s", name, key);
+}
+
+static bool is_blocked(struct pi_bed *any)
+{
+	_cleanup_json_ json_t *status = pi_bed_status(any);
+
+	return json_array_size(json_object_get(status, "blocked")) > 0;
+}
+
+START_TEST(what_the_exporter_says_is_described_in_whole)
+{
+	_cleanup_json_ json_t *document = NULL, *status = NULL;
+	const json_t *schemas;
+	json_t *device;
+
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/openapi.json"), 200);
+	document = json_loads(portal_bed_body(), 0, NULL);
+	schemas = json_object_get(json_object_get(document, "components"), "schemas");
+	pair();
+	plug("1-1", &FT232R, "ATTACHED");
+	fake_kernel_hold(&pi.kernel, "usb/unbind 1-2");
+	fake_kernel_plug(&pi.kernel, "1-2", &CP2102);
+	pi_bed_until(&pi, is_blocked, "word of the write that does not return");
+	loop_for(bed.event, 1100000);
+	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
+	status = json_loads(portal_bed_body(), 0, NULL);
+	device = json_array_get(json_object_get(status, "devices"), 0);
+	expect_described(schemas, "Status", status);
+	expect_described(schemas, "Link", json_object_get(status, "link"));
+	expect_described(schemas, "Device", device);
+	expect_described(schemas, "DeviceOnVm", json_object_get(device, "vm"));
+	expect_described(schemas, "Blocked", json_array_get(json_object_get(status, "blocked"), 0));
+	fake_kernel_release(&pi.kernel);
+	pi_bed_wait(&pi, "1-2", "ATTACHED");
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *test_case = tcase_create("the portal on a real exporter");
@@ -155,8 +246,10 @@ int main(int argc, char **argv)
 	tcase_add_test(test_case, the_page_sees_a_device_from_plug_to_unplug);
 	tcase_add_test(test_case, a_device_is_detached_and_attached_by_its_bus_id);
 	tcase_add_test(test_case, a_test_goes_all_the_way);
+	tcase_add_test(test_case, a_test_stops_where_the_way_ends);
 	tcase_add_test(test_case, a_pi_without_a_vm_is_paired_by_host_key_and_unpaired);
 	tcase_add_test(test_case, the_key_and_the_metrics_are_there);
 	tcase_add_test(test_case, a_portal_that_dies_takes_no_device_with_it);
+	tcase_add_test(test_case, what_the_exporter_says_is_described_in_whole);
 	return check_program_run("portal_exporter", test_case, NULL);
 }

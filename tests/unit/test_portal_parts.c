@@ -13,6 +13,7 @@
 #include "check_program.h"
 #include "cleanup.h"
 #include "connection_table.h"
+#include "gzip_join.h"
 #include "link_test.h"
 #include "metrics.h"
 #include "portal_config.h"
@@ -180,7 +181,8 @@ START_TEST(prometheus_reads_link_and_devices)
 {
 	_cleanup_json_ json_t *status = json_loads(
 		"{\"software\":\"0.1.0\",\"link\":{\"state\":\"UP\",\"rtt_ms\":1.5,\"attempts\":3},\"devices\":[{\"busid\":\"1-1\","
-		"\"vid\":\"0403\",\"pid\":\"6001\",\"serial\":\"A1\",\"state\":\"ATTACHED\",\"attached_count\":2,\"failed_count\":1}]}",
+		"\"vid\":\"0403\",\"pid\":\"6001\",\"serial\":\"A1\",\"state\":\"ATTACHED\",\"attached_count\":2,\"failed_count\":1}],"
+		"\"blocked\":[{\"name\":\"1-2\",\"step\":\"write x\",\"since_ms\":2100}]}",
 		0, NULL);
 	struct portal_numbers numbers = { .n_connections = 4, .n_watchers = 2, .n_requests = 99 };
 	_cleanup_free_ char *text = metrics_format(status, &numbers);
@@ -191,6 +193,7 @@ START_TEST(prometheus_reads_link_and_devices)
 	expect_line(text, "\nusbpush_link_round_trip_seconds 0.001500\n");
 	expect_line(text, "\nusbpush_devices{state=\"ATTACHED\"} 1\n");
 	expect_line(text, "\nusbpush_device_attached_total{busid=\"1-1\",vid=\"0403\",pid=\"6001\",serial=\"A1\"} 2\n");
+	expect_line(text, "\nusbpush_blocked_writes 1\n");
 	expect_line(text, "\nusbpush_portal_requests_total 99\n");
 }
 END_TEST
@@ -230,8 +233,48 @@ START_TEST(a_status_of_another_shape_breaks_nothing)
 		_cleanup_free_ char *text = metrics_format(status, &numbers);
 
 		expect_line(text, "\nusbpush_exporter_up 1\n");
-		ck_assert_uint_eq(json_array_size(steps), 5);
+		ck_assert_uint_eq(json_array_size(steps), 6);
 	}
+}
+END_TEST
+
+/* ---- text before a gzip file ---- */
+
+/* `printf 'abc\n' | gzip -9n` */
+static const unsigned char ABC[] = { 0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x4b, 0x4c,
+				     0x4a, 0xe6, 0x02, 0x00, 0x4e, 0x81, 0x88, 0x47, 0x04, 0x00, 0x00, 0x00 };
+
+START_TEST(text_stands_before_what_was_packed)
+{
+	/* the same header; a stored block of two bytes; the packed block; the CRC32 of "x\nabc\n" and its size */
+	static const unsigned char expected[] = { 0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x00,
+						  0x02, 0x00, 0xfd, 0xff, 'x',  '\n', 0x4b, 0x4c, 0x4a, 0xe6, 0x02,
+						  0x00, 0xfc, 0x68, 0xcf, 0x7a, 0x06, 0x00, 0x00, 0x00 };
+	size_t size;
+	_cleanup_free_ char *joined = gzip_join("x\n", 2, ABC, sizeof(ABC), (const unsigned char *)"abc\n", &size);
+	_cleanup_free_ char *same = NULL;
+
+	ck_assert_uint_eq(size, sizeof(expected));
+	ck_assert_mem_eq(joined, expected, size);
+	same = gzip_join("", 0, ABC, sizeof(ABC), (const unsigned char *)"abc\n", &size);
+	ck_assert_uint_eq(size, sizeof(ABC));
+	ck_assert_mem_eq(same, ABC, size);
+}
+END_TEST
+
+START_TEST(what_is_no_gzip_file_of_the_plain_kind_is_not_joined)
+{
+	unsigned char bad[sizeof(ABC)];
+	size_t size = 7;
+
+	for (size_t n = 0; n < 18; n++)
+		ck_assert_ptr_null(gzip_join("x", 1, ABC, n, (const unsigned char *)"abc\n", &size));
+	for (size_t i = 0; i < 4; i++) {
+		memcpy(bad, ABC, sizeof(bad));
+		bad[i] ^= 8; /* no magic, another method, or there is a name in it */
+		ck_assert_ptr_null(gzip_join("x", 1, bad, sizeof(bad), (const unsigned char *)"abc\n", &size));
+	}
+	ck_assert_uint_eq(size, 7);
 }
 END_TEST
 
@@ -251,15 +294,19 @@ static void expect_steps(const char *link_text, const char *expected)
 
 START_TEST(the_steps_tell_how_far_it_came_and_where_it_stopped)
 {
-	expect_steps("{}", "open open open open open ");
-	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":null}", "done done open open open ");
+	expect_steps("{}", "open open open open open open ");
+	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":null}", "done done done open open open ");
 	expect_steps("{\"state\":\"REFUSED\",\"steps_ms\":{\"tcp\":1,\"host_key\":2},\"error\":{\"code\":\"login\"}}",
-		     "done done failed open open ");
+		     "done done done failed open open ");
 	/* what was wrong at the last try is no verdict on this one */
-	expect_steps("{\"state\":\"CONNECTING\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "open open open open open ");
-	expect_steps("{\"state\":\"DOWN\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}", "failed open open open open ");
+	expect_steps("{\"state\":\"CONNECTING\",\"address\":\"192.0.2.7\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}",
+		     "open open open open open open ");
+	expect_steps("{\"state\":\"DOWN\",\"address\":\"\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}",
+		     "failed open open open open open ");
+	expect_steps("{\"state\":\"DOWN\",\"address\":\"192.0.2.7\",\"steps_ms\":{},\"error\":{\"code\":\"unreachable\"}}",
+		     "done failed open open open open ");
 	expect_steps("{\"steps_ms\":{\"tcp\":1,\"host_key\":2,\"login\":3,\"handler\":4,\"sync\":5},\"error\":null}",
-		     "done done done done done ");
+		     "done done done done done done ");
 }
 END_TEST
 
@@ -387,7 +434,7 @@ END_TEST
 int main(void)
 {
 	TCase *config = tcase_create("portal.conf"), *code = tcase_create("the setup code"), *metrics = tcase_create("metrics"),
-	      *test = tcase_create("the test of the link"), *connections = tcase_create("connections");
+	      *test = tcase_create("the test of the link"), *connections = tcase_create("connections"), *gzip = tcase_create("gzip");
 
 	tcase_add_checked_fixture(config, setup, teardown);
 	tcase_add_test(config, without_a_file_all_is_default);
@@ -408,5 +455,7 @@ int main(void)
 	tcase_add_test(connections, an_address_that_has_its_share_pushes_out_its_own);
 	tcase_add_test(connections, a_network_of_ipv6_counts_as_one_address);
 	tcase_add_test(connections, who_takes_too_long_is_shut_out);
-	return check_program_run("portal parts", config, code, metrics, test, connections, NULL);
+	tcase_add_test(gzip, text_stands_before_what_was_packed);
+	tcase_add_test(gzip, what_is_no_gzip_file_of_the_plain_kind_is_not_joined);
+	return check_program_run("portal parts", config, code, metrics, test, connections, gzip, NULL);
 }

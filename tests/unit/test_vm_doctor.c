@@ -335,6 +335,31 @@ START_TEST(an_answer_that_makes_no_sense_breaks_nothing)
 }
 END_TEST
 
+/* ---- unpairing ---- */
+
+START_TEST(what_takes_keys_out_is_looked_for)
+{
+	doctor_bed_run_one(&bed, "unpair", vm_doctor_check_unpair);
+	doctor_bed_expect(&bed, DOCTOR_SKIPPED, "no systemd");
+	doctor_bed_put_program(&bed, "/usr/bin/systemctl", "active", 0);
+	doctor_bed_run_one(&bed, "unpair", vm_doctor_check_unpair);
+	doctor_bed_expect_worst(&bed, DOCTOR_OK);
+}
+END_TEST
+
+/* systemctl says these with exit statuses of 3 and 4; one that said nothing would be no reason to be content. */
+static const char *const UNIT_STATES[] = { "inactive", "failed", "unknown", "deactivating", "" };
+
+START_TEST(keys_that_nobody_takes_out_are_told)
+{
+	doctor_bed_put_program(&bed, "/usr/bin/systemctl", UNIT_STATES[_i], 3);
+	doctor_bed_run_one(&bed, "unpair", vm_doctor_check_unpair);
+	doctor_bed_expect(&bed, DOCTOR_WRONG, "usbpush-unpair.path is not active");
+	doctor_bed_expect(&bed, DOCTOR_WRONG, UNIT_STATES[_i]);
+	ck_assert_ptr_nonnull(strstr(bed.doctor.findings[0].cure, "systemctl enable --now usbpush-unpair.path"));
+}
+END_TEST
+
 START_TEST(an_empty_machine_is_told_all_that_it_lacks)
 {
 	size_t n;
@@ -377,6 +402,8 @@ int main(void)
 	tcase_add_test(tests, a_pi_that_is_away_is_noted_and_failed_devices_are_told);
 	tcase_add_test(tests, a_line_of_pi_conf_that_makes_no_sense_is_told);
 	tcase_add_test(tests, an_answer_that_makes_no_sense_breaks_nothing);
+	tcase_add_test(tests, what_takes_keys_out_is_looked_for);
+	tcase_add_loop_test(tests, keys_that_nobody_takes_out_are_told, 0, ARRAY_SIZE(UNIT_STATES));
 	tcase_add_test(tests, an_empty_machine_is_told_all_that_it_lacks);
 	return check_program_run("vm_doctor", tests, NULL);
 }
