@@ -39,6 +39,7 @@ int descriptors_parse(const uint8_t *data, size_t size, struct descriptors *ret)
 	found.vid = le16(data + 8);
 	found.pid = le16(data + 10);
 	found.bcd_device = le16(data + 12);
+	found.n_configurations = data[17];
 	for (size_t at = DEVICE_DESCRIPTOR_SIZE; at < size; at += data[at]) {
 		if (size - at < 2 || data[at] < 2 || data[at] > size - at)
 			return -EBADMSG;

@@ -13,7 +13,7 @@ struct usb_interface {
 
 struct descriptors {
 	uint16_t vid, pid, bcd_device;
-	uint8_t class, subclass, protocol;
+	uint8_t class, subclass, protocol, n_configurations;
 	size_t n_interfaces;
 	struct usb_interface interfaces[DESCRIPTOR_MAX_INTERFACES]; /* of all configurations and alternate settings */
 };

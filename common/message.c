@@ -116,9 +116,19 @@ static int read_hello(const json_t *object, struct hello *hello, struct failure 
 		return r;
 	if (hello->patience_ms < 1000 || hello->patience_ms > 600000)
 		return field_error(failure, "hello", "patience_ms", "from 1000 to 600000");
+	hello->can_direct = json_is_true(json_object_get(object, "direct"));
 	if (json_object_get(object, "ports"))
 		return read_uint32(object, "hello", "ports", &hello->ports, failure);
 	return 0;
+}
+
+static int read_direct_port(const json_t *object, uint16_t *ret_port, struct failure *failure)
+{
+	uint64_t port = 0;
+	int r = json_object_get(object, "direct_port") ? read_number(object, "connect", "direct_port", UINT16_MAX, &port, failure) : 0;
+
+	*ret_port = (uint16_t)port;
+	return r;
 }
 
 int offer_from_json(const json_t *object, struct offer *ret_offer, struct failure *ret_failure)
@@ -145,6 +155,8 @@ int offer_from_json(const json_t *object, struct offer *ret_offer, struct failur
 				   "numbers and strings in their range");
 	if (json_object_get(object, "name"))
 		r = read_string(object, "connect", "name", offer.name, sizeof(offer.name), ret_failure);
+	if (r == 0)
+		r = read_direct_port(object, &offer.direct_port, ret_failure);
 	if (r < 0)
 		return r;
 	*ret_offer = offer;
@@ -359,23 +371,23 @@ struct message *message_free(struct message *message)
 
 /* ---- writing ---- */
 
-json_t *offer_to_json(const struct offer *offer)
-{
-	json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:s}", "id", offer->id, "busid", offer->busid.text, "devid",
-				   (json_int_t)offer->devid, "speed", (json_int_t)offer->speed, "name", offer->name);
-
-	if (object && identity_to_json(&offer->identity, object) < 0) {
-		json_decref(object);
-		return NULL;
-	}
-	return object;
-}
-
 /* What could not be composed in whole. */
 static json_t *json_drop(json_t *json)
 {
 	json_decref(json);
 	return NULL;
+}
+
+json_t *offer_to_json(const struct offer *offer)
+{
+	json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:s}", "id", offer->id, "busid", offer->busid.text, "devid",
+				   (json_int_t)offer->devid, "speed", (json_int_t)offer->speed, "name", offer->name);
+
+	if (object && offer->direct_port && json_object_set_new(object, "direct_port", json_integer(offer->direct_port)) < 0)
+		return json_drop(object);
+	if (object && identity_to_json(&offer->identity, object) < 0)
+		return json_drop(object);
+	return object;
 }
 
 static json_t *names_to_json(const char names[][MESSAGE_NODE_SIZE], size_t n)
@@ -410,6 +422,8 @@ static json_t *hello_to_json(const struct hello *hello)
 				   "patience_ms", (json_int_t)hello->patience_ms);
 
 	if (hello->ports && json_object_set_new(object, "ports", json_integer(hello->ports)) < 0)
+		return json_drop(object);
+	if (hello->can_direct && json_object_set_new(object, "direct", json_true()) < 0)
 		return json_drop(object);
 	return object;
 }

@@ -64,6 +64,7 @@ struct offer {
 	uint32_t speed;     /* Mbit/s as sysfs says; 1 stands for low speed's 1.5 */
 	struct identity identity;
 	char name[MESSAGE_NAME_SIZE]; /* the owner's; empty without one */
+	uint16_t direct_port;         /* of the Pi, where the VM is to import it from; 0: its stream comes through the tunnel */
 };
 
 struct hello {
@@ -74,7 +75,8 @@ struct hello {
 	char name[MESSAGE_NAME_SIZE];
 	char boot_id[MESSAGE_ID_SIZE];
 	uint32_t patience_ms;
-	uint32_t ports; /* of the VM, in all; 0 from a Pi */
+	uint32_t ports;  /* of the VM, in all; 0 from a Pi */
+	bool can_direct; /* from a VM: it can import devices by TCP */
 };
 
 /* One list for `sync` (with is_streaming) and for `synced`'s keep (without). */

@@ -226,6 +226,17 @@ static int parse_reset(struct parser *parser, char *value)
 	return 0;
 }
 
+static int parse_transport(struct parser *parser, char *value)
+{
+	if (strcmp(value, "tunnel") == 0)
+		parser->rule->transport = RULE_TRANSPORT_TUNNEL;
+	else if (strcmp(value, "direct") == 0)
+		parser->rule->transport = RULE_TRANSPORT_DIRECT;
+	else
+		return parser_fail(parser, "transport=%.40s is not known; expected transport=tunnel or transport=direct", value);
+	return 0;
+}
+
 /* ---- a line ---- */
 
 static const struct {
@@ -243,6 +254,7 @@ static const struct {
 	{ "also=", RULE_KEY_NAME, true, parse_also },
 	{ "reset-before-share", RULE_KEY_RESET, false, parse_reset },
 	{ "recover=", RULE_KEY_RESET, false, parse_recover },
+	{ "transport=", RULE_KEY_TRANSPORT, false, parse_transport },
 };
 
 static int parse_action(struct parser *parser, const char *word)
@@ -456,6 +468,8 @@ int rule_format(const struct rule_syntax *syntax, const struct rule *rule, char 
 		writer_add(&writer, " reset-before-share");
 	if (rule->recover != RULE_RECOVER_NONE)
 		writer_add(&writer, " recover=%s", rule->recover == RULE_RECOVER_POWER ? "power" : "reset");
+	if (rule->transport != RULE_TRANSPORT_DEFAULT)
+		writer_add(&writer, " transport=%s", rule->transport == RULE_TRANSPORT_DIRECT ? "direct" : "tunnel");
 	return writer.error;
 }
 

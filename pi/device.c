@@ -310,7 +310,7 @@ void device_offer_now(struct device *device)
 {
 	if (device->goal != GOAL_SHARE || link_get_state(device->context->link) != LINK_UP)
 		return;
-	if (device->state == DEVICE_READY && !device->next_try_usec)
+	if (device->state == DEVICE_READY && !device->next_try_usec && !device->is_lent)
 		device_enter_state(device, DEVICE_OFFERED);
 	else if (device->state == DEVICE_FAILED && !device->job)
 		device_try_again(device);
@@ -318,6 +318,8 @@ void device_offer_now(struct device *device)
 
 void device_lose_stream(struct device *device, const char *why)
 {
+	if (device->is_lent)
+		return; /* the VM never had it */
 	if (!device->is_announced || device->state == DEVICE_BINDING)
 		device_drop_stream(device); /* one that was opened, or even offered, ahead */
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)

@@ -12,6 +12,7 @@
 #include "policy.h"
 #include "spare.h"
 #include "usbip_host.h"
+#include "usbip_wire.h"
 
 /* One plugged-in USB device on the Pi, from its enumeration to its unplug: a state machine (DESIGN section 5). */
 struct device;
@@ -27,6 +28,8 @@ enum device_state {
 	DEVICE_GONE,     /* unplugged; freed when nothing in the kernel needs it any more */
 };
 
+struct direct_road;
+
 /* What devices stand on; all borrowed and outliving them. */
 struct device_context {
 	sd_event *event;
@@ -36,6 +39,7 @@ struct device_context {
 	struct link *link;
 	struct spare *spare;
 	struct flap_list *flaps;
+	struct direct_road *road;
 	void (*on_change)(struct device *device, void *userdata);   /* state or details changed */
 	void (*on_finished)(struct device *device, void *userdata); /* GONE, and nothing under way: free it */
 	void (*make_offer_id)(char *buffer, size_t size, void *userdata);
@@ -122,6 +126,13 @@ bool device_is_held(const struct device *device);
 
 /* Whether something is under way in the kernel for it. */
 bool device_is_busy(const struct device *device);
+
+/* What a machine on the direct road is told of it. False while it can't be imported. */
+bool device_to_usbip(const struct device *device, struct usbip_device *ret_usbip);
+
+/* Gives it to peer (an address), whose connection fd (borrowed) is: the kernel's on return. is_vm: it is the VM to which devices are offered; any other gets only
+ * what nobody has. USBIP_OK with ret_usbip, or why not. */
+enum usbip_status device_import(struct device *device, int fd, const char *peer, bool is_vm, struct usbip_device *ret_usbip);
 
 /* One of `status --json`'s devices; a new reference. */
 json_t *device_to_json(const struct device *device);

@@ -132,7 +132,7 @@ static void device_take_over(struct device *device)
 
 void device_enter_binding(struct device *device)
 {
-	if (device->is_announced)
+	if (device->is_announced || device->is_lent)
 		device_drop_stream(device);
 	device->refusal = (struct failure){ 0 };
 	device->settle_since_usec = clock_now_usec();

@@ -1,13 +1,14 @@
 #pragma once
 
 /* Shared by device.c (the states), device_look.c (what it is), device_policy.c (whether it is shared), device_binding.c (to usbip-host and back), device_offer.c (what passes between a
- * device and the VM), device_recovery.c (a stuck one) and device_view.c (what people see). */
+ * device and the VM), device_direct.c (its imports by TCP), device_recovery.c (a stuck one) and device_view.c (what people see). */
 
 #include <stdint.h>
 
 #include "backoff.h"
 #include "device.h"
 #include "device_job.h"
+#include "direct_session.h"
 #include "stream.h"
 
 enum device_goal { GOAL_SHARE, GOAL_RELEASE };
@@ -30,14 +31,17 @@ struct device {
 	struct descriptors descriptors;
 	char reason[192]; /* of IGNORED, or why it waits */
 	struct failure failure;
-	struct usbip_hold hold; /* owned */
-	struct job *job;        /* under way while not NULL */
-	struct stream *stream;  /* owned: of the offer, or opened ahead of it */
-	int kernel_fd;          /* owned: the stream's end for usbip-host, while the bind is still going */
-	struct failure refusal; /* what the VM said of an offer that was made while the bind was still going */
-	bool is_found;          /* a predecessor bound it, and we have not taken hold of it yet */
-	bool is_announced;      /* the stream has been told which offer it is for */
-	bool is_streaming;      /* the kernel has the stream's socket */
+	struct usbip_hold hold;         /* owned */
+	struct job *job;                /* under way while not NULL */
+	struct stream *stream;          /* owned: of the offer, or opened ahead of it */
+	int kernel_fd;                  /* owned: the stream's end for usbip-host, while the bind is still going */
+	struct failure refusal;         /* what the VM said of an offer that was made while the bind was still going */
+	bool is_found;                  /* a predecessor bound it, and we have not taken hold of it yet */
+	bool is_announced;              /* the stream has been told which offer it is for */
+	bool is_streaming;              /* the kernel has the stream's socket */
+	bool on_direct;                 /* the offer is one to import by TCP */
+	bool is_lent;                   /* READY, and another machine than the VM has it */
+	struct direct_session *session; /* owned: of the direct road */
 	char offer_id[MESSAGE_ID_SIZE];
 	struct attached *attached; /* owned: what the VM said last; NULL unless ATTACHED */
 	sd_event_source *timer;    /* owned: settling, the offer's limit, or the next try */
@@ -111,6 +115,12 @@ void device_offer_ahead(struct device *device);
 
 /* Entry action of OFFERED: makes an offer unless that was done ahead, and starts the session if the VM waits for it. */
 void device_enter_offered(struct device *device);
+
+/* Its stream has ended, on whichever road. */
+void device_end_stream(struct device *device, const struct failure *failure);
+
+/* The rules, or vm.conf, have it take the other road from now on. */
+void device_change_road(struct device *device);
 
 /* Tells the VM another name for what is offered to it. */
 void device_send_name(const struct device *device);

@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "device_internal.h"
+#include "direct_road.h"
 #include "log.h"
 
 #define OFFER_LIMIT_USEC (30 * USEC_PER_SEC) /* from the offer to `attached` */
@@ -17,7 +18,9 @@ void device_drop_stream(struct device *device)
 	if (!device->is_announced)
 		spare_give(device->context->spare, TAKE_PTR(device->stream)); /* as good as new */
 	device->stream = stream_free(device->stream);
+	device->session = direct_session_free(device->session);
 	device->kernel_fd = close_fd(device->kernel_fd);
+	device->is_lent = false;
 	device->is_announced = device->is_streaming = false;
 	if (device->attached)
 		json_decref(device->attached->steps_ms);
@@ -54,9 +57,8 @@ static bool device_was_steady(const struct device *device)
 	return device->state == DEVICE_ATTACHED && clock_now_usec() - device->attached_usec > STEADY_USEC;
 }
 
-static void device_on_stream_ended(const struct failure *failure, void *userdata)
+void device_end_stream(struct device *device, const struct failure *failure)
 {
-	struct device *device = userdata;
 	bool was_steady = device_was_steady(device), was_announced = device->is_announced;
 
 	log_info("%s: stream ended: %s", device->busid.text, failure->text);
@@ -76,6 +78,11 @@ static void device_on_stream_ended(const struct failure *failure, void *userdata
 	device_enter_state(device, DEVICE_BINDING);
 }
 
+static void device_on_stream_ended(const struct failure *failure, void *userdata)
+{
+	device_end_stream(userdata, failure);
+}
+
 static void device_send_connect(const struct device *device)
 {
 	struct message message = { .type = MESSAGE_CONNECT };
@@ -87,6 +94,7 @@ static void device_send_connect(const struct device *device)
 	offer->speed = device->speed;
 	offer->identity = device->identity;
 	memcpy(offer->name, device->decision.name, sizeof(device->decision.name));
+	offer->direct_port = device->on_direct ? direct_road_get_port(device->context->road) : 0;
 	link_send(device->context->link, &message);
 }
 
@@ -123,31 +131,47 @@ static int device_open_stream(struct device *device)
 
 void device_prepare(struct device *device)
 {
-	bool is_soon_offered = device->state == DEVICE_SEEN || device->state == DEVICE_READY;
+	bool is_soon_offered = device->state == DEVICE_SEEN || (device->state == DEVICE_READY && !device->decision.is_direct);
 
 	if (is_soon_offered && link_get_transport(device->context->link))
 		(void)device_open_stream(device); /* if it fails: it is opened with the offer */
 }
 
-static int device_make_offer(struct device *device)
+static int device_open_road(struct device *device, struct failure *ret_failure)
+{
+	if (device->decision.is_direct) {
+		spare_give(device->context->spare, TAKE_PTR(device->stream)); /* opened before anybody knew that */
+		return direct_road_check(device->context->road, ret_failure);
+	}
+	if (device_open_stream(device) < 0)
+		return failure_set(ret_failure, FAILURE_STREAM, NULL, "no stream to the VM could be opened");
+	return 0;
+}
+
+static int device_make_offer(struct device *device, struct failure *ret_failure)
 {
 	const struct device_context *context = device->context;
-	int r = device_open_stream(device);
+	int r = device_open_road(device, ret_failure);
 
 	if (r < 0)
 		return r;
+	device->on_direct = device->decision.is_direct;
 	device->offered_usec = clock_now_usec();
 	context->make_offer_id(device->offer_id, sizeof(device->offer_id), context->userdata);
 	device_send_connect(device);
-	stream_announce(device->stream, device->offer_id);
+	if (device->stream)
+		stream_announce(device->stream, device->offer_id);
 	device->is_announced = true;
 	return 0;
 }
 
 void device_offer_ahead(struct device *device)
 {
-	if (link_get_state(device->context->link) == LINK_UP)
-		(void)device_make_offer(device); /* else it is made when the bind is done */
+	struct failure failure;
+
+	/* On the direct road the VM fetches it itself, and there is nothing to be fetched yet. */
+	if (link_get_state(device->context->link) == LINK_UP && !device->decision.is_direct)
+		(void)device_make_offer(device, &failure); /* else it is made when the bind is done */
 }
 
 void device_enter_offered(struct device *device)
@@ -155,8 +179,8 @@ void device_enter_offered(struct device *device)
 	_cleanup_close_ int kernel_fd = TAKE_FD(device->kernel_fd);
 	struct failure failure;
 
-	if (!device->is_announced && device_make_offer(device) < 0) {
-		device_fail_with(device, FAILURE_STREAM, "no stream to the VM could be opened");
+	if (!device->is_announced && device_make_offer(device, &failure) < 0) {
+		device_fail(device, &failure);
 		return;
 	}
 	if (kernel_fd >= 0 && device_start_session(device, kernel_fd, &failure) < 0) {

@@ -40,6 +40,8 @@ void device_reconsider(struct device *device)
 	else if (device->state == DEVICE_IGNORED || device->goal == GOAL_RELEASE) {
 		if (link_get_state(device->context->link) != LINK_UNPAIRED && !device_is_foreign(device))
 			device_share(device);
+	} else if (old.is_direct != device->decision.is_direct) {
+		device_change_road(device);
 	} else if (strcmp(old.name, device->decision.name) != 0) {
 		device_send_name(device);
 		device->context->on_change(device, device->context->userdata);

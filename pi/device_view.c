@@ -38,7 +38,10 @@ void device_describe(const struct device *device, char *buffer, size_t size)
 		snprintf(buffer, size, device->hold.device_fd >= 0 ? "waiting for the kernel" : "taking it from its driver");
 		return;
 	case DEVICE_READY:
-		snprintf(buffer, size, "waiting for the VM");
+		if (device->is_lent)
+			snprintf(buffer, size, "in use by %s, which imported it", direct_session_get_peer(device->session));
+		else
+			snprintf(buffer, size, "waiting for the VM");
 		return;
 	case DEVICE_OFFERED:
 		snprintf(buffer, size, "being attached");
@@ -110,6 +113,7 @@ json_t *device_to_json(const struct device *device)
 	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "busid", device->busid.text, "vid", vid, "pid", pid,
 			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name",
 			   device->decision.name, "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
+	json_object_set_new(object, "transport", json_string(device->decision.is_direct ? "direct" : "tunnel"));
 	json_object_set_new(object, "rule", json_string(device->decision.rule));
 	json_object_set_new(object, "is_asking", json_boolean(device->decision.is_asking && device->state == DEVICE_IGNORED));
 	json_object_set_new(object, "vm", device_vm_to_json(device));

@@ -8,6 +8,7 @@
 #include "blocked.h"
 #include "cleanup.h"
 #include "device_list.h"
+#include "direct_road.h"
 #include "follow.h"
 #include "inventory.h"
 #include "log.h"
@@ -45,6 +46,7 @@ struct exporter {
 	struct flap_list *flaps;     /* owned */
 	struct device_list *devices; /* owned */
 	struct offers *offers;       /* owned */
+	struct direct_road *road;    /* owned */
 	struct inventory *inventory; /* owned */
 	sd_event_source *stop_timer; /* owned */
 	bool is_stopping;
@@ -106,6 +108,7 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 	_cleanup_json_ json_t *link = link_to_json(exporter->link);
 	const char *why = json_string_value(json_object_get(json_object_get(link, "error"), "text"));
 
+	direct_road_update(exporter->road);
 	if (state == LINK_SYNCING)
 		offers_prepare(exporter->offers);
 	if (state == LINK_UP)
@@ -174,12 +177,22 @@ static void exporter_release_all(void *userdata)
 		device_release(device, "not paired with a VM");
 }
 
+static void exporter_reconsider_all(struct exporter *exporter)
+{
+	DEVICE_LIST_FOREACH(exporter->devices, device)
+		device_reconsider(device);
+}
+
 static void exporter_on_config(const struct vm_config *config, void *userdata)
 {
 	struct exporter *exporter = userdata;
+	bool is_other_road = direct_road_configure(exporter->road, config);
 
-	if (vm_config_equal(config, &exporter->config))
+	if (vm_config_equal(config, &exporter->config)) {
+		if (is_other_road)
+			exporter_reconsider_all(exporter);
 		return;
+	}
 	exporter->config = *config;
 	pairing_cancel(exporter->pairing);
 	/* Devices are let go while the link can still tell the VM. */
@@ -196,8 +209,8 @@ static void exporter_on_rules(void *userdata)
 
 	if (exporter->is_stopping)
 		return;
-	DEVICE_LIST_FOREACH(exporter->devices, device)
-		device_reconsider(device);
+	direct_road_update(exporter->road);
+	exporter_reconsider_all(exporter);
 }
 
 void exporter_reload(struct exporter *exporter)
@@ -251,6 +264,9 @@ static int exporter_init_devices(struct exporter *exporter)
 
 	if (r == 0)
 		r = flap_list_new(&exporter->flaps);
+	if (r == 0)
+		r = direct_road_new(event, exporter->policy, exporter->link, exporter->options.is_any_port ? 0 : USBIP_PORT,
+				    &exporter->road);
 	if (r < 0)
 		return r;
 	exporter->context = (struct device_context){
@@ -261,6 +277,7 @@ static int exporter_init_devices(struct exporter *exporter)
 		.link = exporter->link,
 		.spare = exporter->spare,
 		.flaps = exporter->flaps,
+		.road = exporter->road,
 		.on_change = exporter_on_device_change,
 		.on_finished = exporter_on_device_finished,
 		.make_offer_id = exporter_make_offer_id,
@@ -268,6 +285,8 @@ static int exporter_init_devices(struct exporter *exporter)
 	};
 	snprintf(held_path, sizeof(held_path), "%s/held", exporter->options.run_dir);
 	r = device_list_new(&exporter->context, &exporter->devices);
+	if (r == 0)
+		direct_road_set_devices(exporter->road, exporter->devices);
 	if (r == 0)
 		r = offers_new(exporter->link, exporter->devices, &exporter->offers);
 	if (r == 0)
@@ -345,12 +364,14 @@ struct exporter *exporter_free(struct exporter *exporter)
 	pair_desk_free(exporter->desk); /* a try that ends goes back over the link */
 	inventory_free(exporter->inventory);
 	offers_free(exporter->offers);
+	direct_road_set_devices(exporter->road, NULL);
 	device_list_free(exporter->devices);
 	spare_free(exporter->spare);
 	flap_list_free(exporter->flaps);
 	follow_free(exporter->follow);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
+	direct_road_free(exporter->road);
 	job_runner_free(exporter->jobs);
 	usbip_host_unref(exporter->host); /* a thread that is stuck in the kernel has its own reference */
 	rulebook_free(exporter->rulebook);
@@ -476,6 +497,7 @@ json_t *exporter_to_json(struct exporter *exporter)
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
 	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
+	json_object_set_new(object, "direct_port", direct_road_to_json(exporter->road));
 	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
 	return object;
 }

@@ -26,6 +26,7 @@ struct exporter_options {
 	const char *modules_dir;               /* NULL: the running kernel's */
 	const char *rules_path, *proc_root;    /* NULL: /etc/usbpush/devices.conf, /proc */
 	const struct pair_limits *pair_limits; /* NULL: as in PROTOCOL.md */
+	bool is_any_port;                      /* for tests: the direct road is on any free port */
 };
 
 /* Reads the configuration, finds what is plugged in, starts the link. Problems of the configuration are logged. The object is the caller's. */

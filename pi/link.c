@@ -570,6 +570,16 @@ const char *link_vm_id(const struct link *link)
 	return link->vm.id;
 }
 
+const char *link_get_address(const struct link *link)
+{
+	return link->address;
+}
+
+bool link_can_direct(const struct link *link)
+{
+	return link->vm.can_direct;
+}
+
 void link_set_carrying(struct link *link, bool is_carrying)
 {
 	link->is_carrying = is_carrying;

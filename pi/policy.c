@@ -16,7 +16,7 @@ static const char *const ACTIONS[] = {
 	[POLICY_SHARE] = "share", [POLICY_IGNORE] = "ignore", [POLICY_ASK] = "ask", [POLICY_DEFAULT] = "default", NULL
 };
 
-const struct rule_syntax POLICY_SYNTAX = { ACTIONS, RULE_KEY_SOCKET | RULE_KEY_NAME | RULE_KEY_RESET };
+const struct rule_syntax POLICY_SYNTAX = { ACTIONS, RULE_KEY_SOCKET | RULE_KEY_NAME | RULE_KEY_RESET | RULE_KEY_TRANSPORT };
 
 /* The first look-up reads the module index from the disk: better now than when a device waits for it. */
 static void policy_warm_up(struct policy *policy)
@@ -104,6 +104,19 @@ const struct config_problem *policy_get_problem(const struct policy *policy, boo
 {
 	*ret_is_in_force = policy->rules.broken_line != 0;
 	return policy->problem.text[0] ? &policy->problem : NULL;
+}
+
+void policy_set_direct(struct policy *policy, bool is_direct)
+{
+	policy->is_direct = is_direct;
+}
+
+bool policy_may_be_direct(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy->rules.n; i++)
+		if (policy->rules.rules[i].transport == RULE_TRANSPORT_DIRECT)
+			return true;
+	return policy->is_direct;
 }
 
 /* ---- what is known of devices ---- */
@@ -289,6 +302,8 @@ static void policy_apply(struct policy *policy, const struct rule *rule, const s
 	memcpy(decision->name, rule->name, sizeof(decision->name));
 	decision->is_reset = rule->is_reset;
 	decision->recover = rule->recover;
+	if (rule->transport != RULE_TRANSPORT_DEFAULT)
+		decision->is_direct = rule->transport == RULE_TRANSPORT_DIRECT;
 	switch ((enum policy_action)rule->action) {
 	case POLICY_SHARE:
 		decision->is_shared = true;
@@ -308,7 +323,7 @@ static void policy_apply(struct policy *policy, const struct rule *rule, const s
 
 void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision)
 {
-	struct policy_decision decision = { 0 };
+	struct policy_decision decision = { .is_direct = policy->is_direct };
 	struct rule_subject subject;
 	const struct rule *rule;
 

@@ -35,6 +35,7 @@ struct policy_decision {
 	bool is_never;             /* no rule can share it */
 	bool is_reset;             /* by the rule: reset it before it is shared */
 	enum rule_recover recover; /* by the rule: how far to go where attaching fails again and again */
+	bool is_direct;            /* its bytes take the direct road */
 	char reason[192];          /* "serial driver ftdi_sio", "a hub", "a rule shares it" ... */
 	char rule[256];            /* "/etc/usbpush/devices.conf:3: share 0403:*"; empty where none decided */
 	char name[RULE_NAME_SIZE]; /* the owner's; empty without */
@@ -55,6 +56,12 @@ bool policy_is_unread(const struct policy *policy);
 /* The problem of the rules as they lie in the file, or NULL; borrowed. is_in_force: what is below that line decides nothing now (else the rules are those
  * from before). */
 const struct config_problem *policy_get_problem(const struct policy *policy, bool *ret_is_in_force);
+
+/* Which road is taken where no rule says it: TRANSPORT= of vm.conf. The tunnel until then. */
+void policy_set_direct(struct policy *policy, bool is_direct);
+
+/* Whether any device may take the direct road: by default or by a rule that is in force. */
+bool policy_may_be_direct(const struct policy *policy);
 
 /* Decides. */
 void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision);

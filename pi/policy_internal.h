@@ -31,6 +31,7 @@ struct policy {
 	size_t n_places, next_place; /* a ring once it is full */
 	struct policy_reply answers[POLICY_MAX_ANSWERS];
 	size_t n_answers, next_answer;
+	bool is_direct; /* where no rule says it */
 };
 
 extern const struct rule_syntax POLICY_SYNTAX;

@@ -97,8 +97,12 @@ static int config_on_setting(const char *key, const char *value, unsigned line, 
 			return config_expect(expected, size, "milliseconds from 1000 to 600000");
 		config->patience_ms = (uint32_t)number;
 	} else if (strcmp(key, "TRANSPORT") == 0) {
-		if (strcmp(value, "tunnel") != 0)
-			return config_expect(expected, size, "tunnel (the direct road is not in this version)");
+		if (strcmp(value, "tunnel") != 0 && strcmp(value, "direct") != 0)
+			return config_expect(expected, size, "tunnel or direct");
+		config->is_direct = strcmp(value, "direct") == 0;
+	} else if (strcmp(key, "ALLOW") == 0) {
+		if (allow_list_parse(value, &config->allow) < 0)
+			return config_expect(expected, size, "addresses and prefixes, at most 32: 192.168.1.7, 10.0.0.0/8, 2001:db8::/32");
 	} else {
 		return -ENOENT;
 	}

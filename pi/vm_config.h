@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "allow_list.h"
 #include "config.h"
 #include "failure.h"
 
@@ -15,7 +16,9 @@ struct vm_config {
 	char user[64];       /* usbpush */
 	char host_key[4096]; /* "ssh-ed25519 AAAA...", without comment */
 	uint32_t patience_ms;
-	char id[33]; /* of the VM, as it calls itself; empty where the pairing did not say it */
+	char id[33];             /* of the VM, as it calls itself; empty where the pairing did not say it */
+	bool is_direct;          /* TRANSPORT=direct: the devices' bytes go by TCP, not in the link */
+	struct allow_list allow; /* who may import devices on the direct road, beside the VM */
 };
 
 /* Without a file all is default: not paired. Each line that makes no sense is passed to on_problem and leaves its default; a host without a usable host
@@ -28,7 +31,7 @@ bool vm_config_is_paired(const struct vm_config *config);
 /* Whether text can be a VM's id: 32 hex digits. */
 bool vm_config_is_id(const char *text);
 
-/* Whether the two mean the same link. */
+/* Whether the two mean the same link; which road the devices take is not part of it. */
 bool vm_config_equal(const struct vm_config *a, const struct vm_config *b);
 
 /* Checks host, port and user alone, what is needed before there is a host key. FAILURE_BAD_REQUEST with the cure otherwise. */

@@ -307,12 +307,12 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 
 /* ---- attaching ---- */
 
-/* "OK\n" must be out before the kernel writes its first URB on the same socket. */
-static int stream_accept(int fd)
+/* On the tunnel "OK\n" must be out before the kernel writes its first URB on the same socket. */
+static int stream_accept(int fd, bool is_import)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	if (send(fd, "OK\n", 3, MSG_NOSIGNAL | MSG_DONTWAIT) != 3)
+	if (!is_import && send(fd, "OK\n", 3, MSG_NOSIGNAL | MSG_DONTWAIT) != 3)
 		return -EPIPE;
 	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
@@ -330,7 +330,7 @@ static int attachment_attach_port(struct attachment *attachment)
 			return err;
 		attachment->info.has_port = true;
 		services->on_change(attachment, ATTACHMENT_STATE_ATTACHING, services->userdata);
-		err = i == 0 ? stream_accept(attachment->stream_fd) : 0;
+		err = i == 0 ? stream_accept(attachment->stream_fd, offer->direct_port != 0) : 0;
 		if (err < 0)
 			failure_set(&attachment->info.failure, FAILURE_STREAM, NULL, "the stream ended before it was attached");
 		else
@@ -357,6 +357,12 @@ void attachment_take_stream(struct attachment *attachment, int fd)
 		attachment_fail(attachment);
 	else
 		attachment_enter_state(attachment, ATTACHMENT_STATE_ENUMERATING);
+}
+
+void attachment_refuse_stream(struct attachment *attachment, const struct failure *failure)
+{
+	attachment->info.failure = *failure;
+	attachment_fail(attachment);
 }
 
 /* ---- verifying and authorizing: in jobs ---- */

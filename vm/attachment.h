@@ -69,8 +69,11 @@ struct attachment *attachment_adopt(const struct attachment_services *services, 
 /* Releases the object, whatever its state, without touching the kernel. Takes NULL, returns NULL. Not from on_change. */
 struct attachment *attachment_free(struct attachment *attachment);
 
-/* Gives it the stream it WAITs for. The fd (its first line read, nothing written) is taken over. */
+/* Gives it the stream it WAITs for. The fd (its first line read, nothing written; of an import, the reply read) is taken over. */
 void attachment_take_stream(struct attachment *attachment, int fd);
+
+/* The stream it WAITs for can't be had: it fails. */
+void attachment_refuse_stream(struct attachment *attachment, const struct failure *failure);
 
 /* The offer is withdrawn: ends in GONE, at once or when the kernel has freed the port. reason is told to the Pi. Does nothing when it is
  * on that way. */

@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "handler_request.h"
+#include "imports.h"
 #include "job.h"
 #include "local_server.h"
 #include "log.h"
@@ -268,7 +269,7 @@ static void refuse_unpaired(const char *pi_id, int fd)
 		(void)send(taken, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
+void handler_accept_relay(struct handler *handler, const char *pi_id, const char *address, int fd)
 {
 	struct peer *peer = roster_find_peer(&handler->roster, pi_id);
 
@@ -277,7 +278,7 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, int fd)
 		peer = roster_find_peer(&handler->roster, pi_id);
 	}
 	if (peer && !peer_is_ended(peer)) {
-		peer_accept(peer, fd);
+		peer_accept(peer, address, fd);
 		return;
 	}
 	refuse_unpaired(pi_id, fd);
@@ -390,6 +391,7 @@ static void handler_fill_services(struct handler *handler)
 	handler->peer_services.on_change = handler_on_peer;
 	handler->peer_services.userdata = handler;
 	hello->protocol = PROTOCOL_VERSION;
+	hello->can_direct = imports_are_possible();
 	snprintf(hello->software, sizeof(hello->software), "%s", USBPUSH_VERSION);
 	snprintf(hello->role, sizeof(hello->role), "vm");
 	(void)machine_id(hello->id, sizeof(hello->id));

@@ -32,8 +32,8 @@ int handler_listen(struct handler *handler);
 /* Takes NULL, returns NULL. */
 struct handler *handler_free(struct handler *handler);
 
-/* A connection that the relay made for a Pi: fd is non-blocking and taken over. An unknown Pi is refused. */
-void handler_accept_relay(struct handler *handler, const char *pi_id, int fd);
+/* A connection that the relay made for a Pi, which sshd sees at address ("" if it does not say): fd is non-blocking and taken over. An unknown Pi is refused. */
+void handler_accept_relay(struct handler *handler, const char *pi_id, const char *address, int fd);
 
 /* What the monitors call; the seam for tests. */
 void handler_on_uevent(const struct uevent *uevent, void *handler);

@@ -22,12 +22,13 @@ static void refuse(struct local_client *client, enum failure_code code, const ch
 static void on_relay(struct local_client *client, json_t *arguments, struct handler *handler)
 {
 	const char *pi_id = json_string_value(json_object_get(arguments, "pi"));
+	const char *address = json_string_value(json_object_get(arguments, "from"));
 
 	if (!pi_id || !piconf_is_id(pi_id)) {
 		refuse(client, FAILURE_BAD_REQUEST, NULL, "relay: \"pi\" must be a Pi's id");
 		return;
 	}
-	handler_accept_relay(handler, pi_id, local_client_take_fd(client));
+	handler_accept_relay(handler, pi_id, address ? address : "", local_client_take_fd(client));
 }
 
 static void on_status(struct local_client *client, json_t *arguments, struct handler *handler)

@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "imports.h"
 #include "lobby.h"
 #include "log.h"
 #include "offer_ids.h"
@@ -31,6 +32,8 @@ struct peer {
 	sd_event_source *deadline; /* owned: the end of our patience */
 	sd_event_source *reaper;   /* owned: frees what is GONE in the loop's next turn */
 	struct lobby *lobby;       /* owned */
+	struct imports *imports;   /* owned */
+	char address[64];          /* of the Pi, as its last connection had it; empty before */
 	struct attachment_set attachments;
 	struct offer_ids awaited; /* synced, not kept, not yet connected */
 };
@@ -138,6 +141,8 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 {
 	const struct attachment_info *info = attachment_get_info(attachment);
 
+	if (info->state != ATTACHMENT_STATE_WAITING)
+		imports_cancel(peer->imports, info->offer.id);
 	switch (info->state) {
 	case ATTACHMENT_STATE_ATTACHED:
 		peer_report_attached(peer->channel, attachment);
@@ -193,7 +198,7 @@ static int peer_on_stream(const char *offer_id, struct failure *ret_failure, voi
 
 	if (!attachment)
 		return 0;
-	if (attachment_get_info(attachment)->state == ATTACHMENT_STATE_WAITING)
+	if (attachment_get_info(attachment)->state == ATTACHMENT_STATE_WAITING && !attachment_get_info(attachment)->offer.direct_port)
 		return 1;
 	return failure_set(ret_failure, FAILURE_BUSY, NULL, "offer %s has a stream already", offer_id);
 }
@@ -236,6 +241,10 @@ static int peer_on_connect(struct peer *peer, const struct offer *offer, struct 
 		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "out of memory");
 	attachment_set_add(&peer->attachments, attachment);
 	offer_ids_remove(&peer->awaited, offer->id);
+	if (offer->direct_port) {
+		imports_start(peer->imports, attachment, peer->address, peer->patience_ms);
+		return 0;
+	}
 	stream_fd = lobby_take_stream(peer->lobby, offer->id);
 	if (stream_fd >= 0)
 		attachment_take_stream(attachment, stream_fd);
@@ -497,8 +506,10 @@ void peer_resync(struct peer *peer)
 	peer_enter_state(peer, PEER_STATE_SYNCING);
 }
 
-void peer_accept(struct peer *peer, int fd)
+void peer_accept(struct peer *peer, const char *address, int fd)
 {
+	if (*address)
+		snprintf(peer->address, sizeof(peer->address), "%s", address);
 	if (peer_is_ended(peer))
 		close_fd(fd);
 	else
@@ -540,13 +551,15 @@ struct peer *peer_new(const struct peer_services *services, const char *id, cons
 	snprintf(peer->id, sizeof(peer->id), "%s", id);
 	peer_rename(peer, name);
 	peer->lobby = lobby_new(services->attachment->event, peer->name, &callbacks, peer);
-	return peer->lobby && peer_make_sources(peer) >= 0 ? peer : peer_free(peer);
+	peer->imports = imports_new(services->attachment->event, &peer->attachments);
+	return peer->lobby && peer->imports && peer_make_sources(peer) >= 0 ? peer : peer_free(peer);
 }
 
 struct peer *peer_free(struct peer *peer)
 {
 	if (!peer)
 		return NULL;
+	peer->imports = imports_free(peer->imports);
 	attachment_set_done(&peer->attachments);
 	peer->lobby = lobby_free(peer->lobby);
 	peer->channel = pi_channel_free(peer->channel);

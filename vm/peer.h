@@ -39,8 +39,9 @@ struct peer *peer_new(const struct peer_services *services, const char *id, cons
 /* Closes all its connections and releases it, without touching the kernel. Takes NULL, returns NULL. */
 struct peer *peer_free(struct peer *peer);
 
-/* A connection of this Pi, just made by the relay: fd is non-blocking and taken over; the Pi's first line is still to be read from it. */
-void peer_accept(struct peer *peer, int fd);
+/* A connection of this Pi, just made by the relay: fd is non-blocking and taken over; the Pi's first line is still to be read from it. address: of the Pi, as
+ * sshd sees it; "" if it did not say. */
+void peer_accept(struct peer *peer, const char *address, int fd);
 
 /* Takes a port over that a predecessor of this process attached for this Pi; the Pi has until the end of its patience to claim it by
  * `sync`. */

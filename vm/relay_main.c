@@ -14,15 +14,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SOCKET_PATH     "/run/usbpush/handler.sock"
-#define ID_MAX_LENGTH   32
-#define SPLICE_MAX      (1024 * 1024)
-#define COPY_SIZE       4096 /* POLLOUT on a pipe promises room for this much, pipe(7) */
-#define CONNECT_LIMIT_S 10
-#define RETRIES         30
-#define RETRY_MS        100
-#define DRAIN_LIMIT_MS  5000  /* for the last bytes, once the handler's side is dead */
-#define LINGER_LIMIT_MS 30000 /* for an answer, once the Pi's side has ended */
+#define SOCKET_PATH        "/run/usbpush/handler.sock"
+#define ID_MAX_LENGTH      32
+#define ADDRESS_MAX_SIZE   64
+#define FIELD_MAX_SIZE     (ADDRESS_MAX_SIZE + 16)
+#define ADDRESS_CHARACTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.:%-_" /* "fe80::1%eth0": none that JSON minds */
+#define SPLICE_MAX         (1024 * 1024)
+#define COPY_SIZE          4096 /* POLLOUT on a pipe promises room for this much, pipe(7) */
+#define CONNECT_LIMIT_S    10
+#define RETRIES            30
+#define RETRY_MS           100
+#define DRAIN_LIMIT_MS     5000  /* for the last bytes, once the handler's side is dead */
+#define LINGER_LIMIT_MS    30000 /* for an answer, once the Pi's side has ended */
 
 /* What one direction waits for. */
 enum pump_state { PUMP_READING, PUMP_WRITING, PUMP_ENDED };
@@ -78,10 +81,24 @@ static int relay_connect(const char *path)
 	return fd;
 }
 
+/* The Pi's address as sshd sees it: the first word of SSH_CONNECTION, which the Pi can't set. As a field of the first line; "" without it. */
+static void relay_format_address(char field[FIELD_MAX_SIZE])
+{
+	const char *connection = getenv("SSH_CONNECTION");
+	size_t length = connection ? strcspn(connection, " ") : 0;
+
+	field[0] = '\0';
+	if (length > 0 && length < ADDRESS_MAX_SIZE && strspn(connection, ADDRESS_CHARACTERS) >= length)
+		snprintf(field, FIELD_MAX_SIZE, ",\"from\":\"%.*s\"", (int)length, connection);
+}
+
 static int relay_introduce(int fd, const char *id)
 {
-	char line[96];
-	int length = snprintf(line, sizeof(line), "{\"request\":\"relay\",\"pi\":\"%s\"}\n", id);
+	char line[192], address[FIELD_MAX_SIZE];
+	int length;
+
+	relay_format_address(address);
+	length = snprintf(line, sizeof(line), "{\"request\":\"relay\",\"pi\":\"%s\"%s}\n", id, address);
 
 	if (send(fd, line, (size_t)length, MSG_NOSIGNAL) != length)
 		return -1;

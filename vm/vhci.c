@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "sysfs.h"
+#include "usbip_wire.h"
 
 #define VHCI_PLATFORM        "devices/platform"
 #define VHCI_MAX_CONTROLLERS 128 /* Kconfig, USBIP_VHCI_NR_HCS */
@@ -289,21 +290,6 @@ int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
 	return -ENOENT;
 }
 
-/* enum usb_device_speed as attach_store() takes it, from sysfs' Mbit/s; 1 stands for 1.5. 6.1 knows no SuperSpeed Plus. */
-static uint32_t speed_to_vhci(uint32_t speed)
-{
-	switch (speed) {
-	case 1:
-		return 1;
-	case 12:
-		return 2;
-	case 480:
-		return 3;
-	default:
-		return speed >= 5000 ? 5 : 0;
-	}
-}
-
 /* A port's place in the ring of its speed's ports: neighbours belong to different controllers, for a hub reads its devices one after the other
  * and two hubs do so side by side. */
 static uint32_t port_rank(const struct vhci *vhci, uint32_t port)
@@ -340,7 +326,7 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	size_t n;
 	int err;
 
-	if (!speed_to_vhci(speed))
+	if (!usbip_speed_from_mbit(speed))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "USB has no speed of %u Mbit/s", speed);
 	if (vhci->n_controllers == 0)
 		vhci_scan(vhci); /* whatever kept the last one from seeing them */
@@ -365,7 +351,7 @@ int vhci_attach(struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32
 	char value[64];
 	int err;
 
-	snprintf(value, sizeof(value), "%u %d %u %u", port, fd, devid, speed_to_vhci(speed));
+	snprintf(value, sizeof(value), "%u %d %u %u", port, fd, devid, usbip_speed_from_mbit(speed));
 	err = sysfs_write(vhci->root_fd, path, value);
 	if (err == -EBUSY)
 		return err;

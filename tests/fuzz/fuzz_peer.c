@@ -52,7 +52,7 @@ static int connect_pi(struct fuzz_handler *bed)
 	int fds[2];
 
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
-	handler_accept_relay(bed->handler, FUZZ_PI, fds[1]);
+	handler_accept_relay(bed->handler, FUZZ_PI, "", fds[1]);
 	return fds[0];
 }
 

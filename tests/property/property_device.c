@@ -13,6 +13,8 @@
 #include "daemon.h"
 #include "device_job.h"
 #include "device_list.h"
+#include "direct_road.h"
+#include "direct_session.h"
 #include "inventory.h"
 #include "offers.h"
 #include "property.h"
@@ -682,6 +684,50 @@ void link_send(struct link *link, const struct message *message)
 	default:
 		PROPERTY(!"a device sends what it should not");
 	}
+}
+
+/* ---- the direct road: no device of this model takes it ---- */
+
+int direct_road_check(const struct direct_road *road, struct failure *ret_failure)
+{
+	(void)road;
+	return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "there is no direct road here");
+}
+
+uint16_t direct_road_get_port(const struct direct_road *road)
+{
+	(void)road;
+	return 0;
+}
+
+uint32_t direct_road_get_patience(const struct direct_road *road)
+{
+	(void)road;
+	return 8000;
+}
+
+int direct_session_new(sd_event *event, int fd, const char *peer, uint32_t patience_ms, direct_session_fn on_ended, void *userdata,
+		       struct direct_session **ret_session)
+{
+	(void)event;
+	(void)fd;
+	(void)peer;
+	(void)patience_ms;
+	(void)on_ended;
+	(void)userdata;
+	(void)ret_session;
+	return -ENOTSUP;
+}
+
+struct direct_session *direct_session_free(struct direct_session *session)
+{
+	return session;
+}
+
+const char *direct_session_get_peer(const struct direct_session *session)
+{
+	(void)session;
+	return "";
 }
 
 enum link_state link_get_state(const struct link *link)

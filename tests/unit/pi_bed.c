@@ -54,7 +54,8 @@ void pi_bed_setup(struct pi_bed *bed)
 						  .proc_root = bed->kernel.sysfs,
 						  .state_dir = bed->state_dir,
 						  .run_dir = bed->run_dir,
-						  .modules_dir = bed->modules_dir };
+						  .modules_dir = bed->modules_dir,
+						  .is_any_port = true };
 	inject_resume();
 }
 

@@ -24,6 +24,10 @@
 
 static const char HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
+	"\"patience_ms\":8000,\"ports\":16,\"direct\":true}";
+
+static const char OLD_HELLO[] =
+	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
 	"\"patience_ms\":8000,\"ports\":16}";
 
 /* ---- the part that sshd starts: plays a script on stdin and stdout ---- */
@@ -170,7 +174,7 @@ static void play_answer_connect(const json_t *connect)
 		play_say_when_due(answer, offer);
 }
 
-static bool play_keeps = true;
+static bool play_keeps = true, play_is_old = false;
 
 static void play_answer_sync(const json_t *sync)
 {
@@ -212,7 +216,7 @@ static void play_serve(const char *line)
 		_cleanup_json_ json_t *object = json_loads(line, 0, NULL);
 
 		if (play_is(line, "hello"))
-			play_say(HELLO);
+			play_say(play_is_old ? OLD_HELLO : HELLO);
 		else if (play_is(line, "sync"))
 			play_answer_sync(object);
 		else if (play_is(line, "connect"))
@@ -315,6 +319,8 @@ static void play_line(const char *command, const char *argument, const char *fir
 		play_echo();
 	else if (strcmp(command, "forget") == 0)
 		play_keeps = false;
+	else if (strcmp(command, "old") == 0)
+		play_is_old = true;
 	else if (strcmp(command, "serve") == 0)
 		play_serve(first);
 	else if (strcmp(command, "session") == 0)
@@ -378,6 +384,14 @@ const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
 
 	snprintf(path, sizeof(path), "%s.heard", kind);
 	return faccessat(vm->tree.fd, path, F_OK, 0) == 0 ? temp_tree_get(&vm->tree, path) : "";
+}
+
+void ssh_vm_note_session(struct ssh_vm *vm, const char *offer_id)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "up.%s", offer_id);
+	temp_tree_put(&vm->tree, path, "");
 }
 
 unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text)

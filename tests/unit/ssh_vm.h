@@ -51,6 +51,7 @@ void ssh_vm_free(struct ssh_vm *vm);
  *   echo          send back every byte
  *   serve         answer hello, sync (keeping all that stream), ping, and connect as ssh_vm_answer_connect() says
  *   forget        from here on serve keeps nothing at a sync
+ *   old           from here on serve is a VM that knows no direct road
  *   session       OK, then be the VM's kernel: a URB, its answer, and reading to the end
  *   wait          read on, answer nothing, until the channel ends
  *   sleep         read nothing
@@ -68,6 +69,9 @@ void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer);
 
 /* All lines that came on channels of that kind, so far. */
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind);
+
+/* The session of an offer is up: SSH_VM_ATTACHED may be said. For what the test itself imports. */
+void ssh_vm_note_session(struct ssh_vm *vm, const char *offer_id);
 
 /* How often text stands in what came on control channels. */
 unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text);

@@ -46,7 +46,8 @@ START_TEST(hello_tells_who_speaks)
 			   .name = "wohnzimmer-ü",
 			   .boot_id = "fedcba9876543210fedcba9876543210",
 			   .patience_ms = 8000,
-			   .ports = 240 },
+			   .ports = 240,
+			   .can_direct = true },
 	};
 	_cleanup_(message_freep) struct message *arrived = travel(&hello);
 
@@ -80,6 +81,20 @@ START_TEST(another_versions_hello_is_read_as_far_as_its_version)
 
 	ck_assert_int_eq(message->type, MESSAGE_HELLO);
 	ck_assert_uint_eq(message->hello.protocol, 2);
+}
+END_TEST
+
+START_TEST(a_hello_without_the_direct_road_does_not_speak_of_it)
+{
+	const struct message hello = {
+		.type = MESSAGE_HELLO,
+		.hello = { .protocol = PROTOCOL_VERSION, .role = "vm", .id = "a", .boot_id = "b", .patience_ms = 8000 }
+	};
+	_cleanup_free_ char *line = message_format(&hello);
+	_cleanup_(message_freep) struct message *arrived = travel(&hello);
+
+	ck_assert_ptr_null(strstr(line, "direct"));
+	ck_assert(!arrived->hello.can_direct);
 }
 END_TEST
 
@@ -139,6 +154,21 @@ static const struct offer OFFER = {
 		      .product = "USB \"JTAG\"/serial" },
 	.name = "printer",
 };
+
+START_TEST(an_offer_on_the_direct_road_has_its_port)
+{
+	struct message connect = { .type = MESSAGE_CONNECT, .offer = OFFER };
+	_cleanup_free_ char *tunnelled = message_format(&connect), *direct = NULL;
+	_cleanup_(message_freep) struct message *arrived = NULL;
+
+	ck_assert_ptr_null(strstr(tunnelled, "direct_port"));
+	connect.offer.direct_port = 3240;
+	direct = message_format(&connect);
+	ck_assert_ptr_nonnull(strstr(direct, "\"direct_port\":3240"));
+	arrived = travel(&connect);
+	ck_assert_uint_eq(arrived->offer.direct_port, 3240);
+}
+END_TEST
 
 START_TEST(connect_carries_the_whole_offer)
 {
@@ -415,6 +445,9 @@ static const char *const BAD_LINES[] = {
 	OFFER_WITH("\"a\"", "\"1-1\"", "65538", "12", "65536", "\"\""),
 	OFFER_WITH("\"a\"", "\"1-1\"", "65538", "12", "1", "null"),
 	OFFER_WITH("\"a\"", "\"1-1\"", "65538", "12", "1", "\"\",\"name\":17"),
+	OFFER_WITH("\"a\"", "\"1-1\"", "65538", "12", "1", "\"\",\"direct_port\":65536"),
+	OFFER_WITH("\"a\"", "\"1-1\"", "65538", "12", "1", "\"\",\"direct_port\":-1"),
+	OFFER_WITH("\"a\"", "\"1-1\"", "65538", "12", "1", "\"\",\"direct_port\":\"3240\""),
 	/* disconnect, detached, ping, pong */
 	"{\"type\":\"disconnect\"}",
 	"{\"type\":\"disconnect\",\"id\":\"a\"}",
@@ -596,6 +629,8 @@ int main(void)
 
 	tcase_add_test(travelling, hello_tells_who_speaks);
 	tcase_add_test(travelling, a_pis_hello_has_no_ports);
+	tcase_add_test(travelling, a_hello_without_the_direct_road_does_not_speak_of_it);
+	tcase_add_test(travelling, an_offer_on_the_direct_road_has_its_port);
 	tcase_add_test(travelling, another_versions_hello_is_read_as_far_as_its_version);
 	tcase_add_test(travelling, sync_lists_offers_and_which_of_them_stream);
 	tcase_add_test(travelling, the_largest_sync_fits_a_line);

@@ -15,7 +15,7 @@
 #include "usb_sample.h"
 
 static const char *const ACTIONS[] = { "share", "ignore", "ask", "default", NULL };
-static const struct rule_syntax SYNTAX = { ACTIONS, RULE_KEY_SOCKET | RULE_KEY_NAME | RULE_KEY_RESET };
+static const struct rule_syntax SYNTAX = { ACTIONS, RULE_KEY_SOCKET | RULE_KEY_NAME | RULE_KEY_RESET | RULE_KEY_TRANSPORT };
 static const struct rule_syntax VM_SYNTAX = { ACTIONS, RULE_KEY_PI };
 
 static struct temp_tree tree;
@@ -242,6 +242,8 @@ static const struct {
 	{ "share 0403:6001 reset-before-share=yes", "takes no value" },
 	{ "share 0403:6001 reset-before-share reset-before-share", "twice" },
 	{ "share 0403:6001 recover=", "expected recover=reset or" },
+	{ "share 0403:6001 transport=", "expected transport=tunnel or" },
+	{ "share 0403:6001 transport=udp", "expected transport=tunnel or" },
 	{ "share 0403:6001 recover=pray", "expected recover=reset or" },
 	{ "share 0403:6001 pi=x", "\"pi=\" is not known" },
 	{ "share 0403:6001 serial=\x1b[2J", "control characters" },
@@ -312,7 +314,9 @@ START_TEST(a_rule_that_is_written_reads_the_same)
 {
 	static const char *const lines[] = {
 		"share 0403:6001",
-		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share recover=reset",
+		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share recover=reset "
+		"transport=direct",
+		"share 0403:6001 transport=tunnel",
 		"ignore serial=\"a b\"",
 		"ask serial=\"a \\\" b\\\\\"",
 		"ask serial=#1",

@@ -120,7 +120,9 @@ static const struct {
 	  ":1: VM_HOST_KEY=ssh-ed25519 nonsense makes no sense; expected the VM's public host key, \"ssh-ed25519 AAAA...\"\n" },
 	{ "PATIENCE_MS=999", ":1: PATIENCE_MS=999 makes no sense; expected milliseconds from 1000 to 600000\n" },
 	{ "PATIENCE_MS=8s", ":1: PATIENCE_MS=8s makes no sense; expected milliseconds from 1000 to 600000\n" },
-	{ "TRANSPORT=direct", ":1: TRANSPORT=direct makes no sense; expected tunnel (the direct road is not in this version)\n" },
+	{ "TRANSPORT=udp", ":1: TRANSPORT=udp makes no sense; expected tunnel or direct\n" },
+	{ "ALLOW=desk.local",
+	  ":1: ALLOW=desk.local makes no sense; expected addresses and prefixes, at most 32: 192.168.1.7, 10.0.0.0/8, 2001:db8::/32\n" },
 	{ "VMHOST=vm", ":1: unknown setting \"VMHOST\"; known are those that the comments of this file and its man page list\n" },
 	{ "vm.example", ":1: \"vm.example\" is no setting; expected KEY=VALUE\n" },
 };
@@ -132,6 +134,26 @@ START_TEST(a_line_that_makes_no_sense_is_told_and_leaves_its_default)
 	load_text(BAD_LINES[_i].line);
 	ck_assert_str_eq(problems, BAD_LINES[_i].problem);
 	ck_assert(vm_config_equal(&config, &defaults));
+}
+END_TEST
+
+START_TEST(the_roads_are_read_and_are_not_part_of_the_link)
+{
+	struct vm_config tunnel;
+
+	load_text("VM_HOST=vm\nVM_HOST_KEY=" KEY "\n");
+	tunnel = config;
+	ck_assert(!tunnel.is_direct);
+	ck_assert_uint_eq(tunnel.allow.n, 0);
+	load_text("VM_HOST=vm\nVM_HOST_KEY=" KEY "\nTRANSPORT=direct\nALLOW=192.168.1.7, 10.0.0.0/8\n");
+	ck_assert_uint_eq(n_problems, 0);
+	ck_assert(config.is_direct);
+	ck_assert_uint_eq(config.allow.n, 2);
+	ck_assert(vm_config_equal(&config, &tunnel));
+	load_text("TRANSPORT=tunnel\nALLOW=\n");
+	ck_assert_uint_eq(n_problems, 0);
+	ck_assert(!config.is_direct);
+	ck_assert_uint_eq(config.allow.n, 0);
 }
 END_TEST
 
@@ -324,6 +346,7 @@ int main(void)
 	tcase_add_test(vm_conf, without_a_file_the_pi_is_not_paired);
 	tcase_add_test(vm_conf, every_setting_is_read);
 	tcase_add_loop_test(vm_conf, a_line_that_makes_no_sense_is_told_and_leaves_its_default, 0, ARRAY_SIZE(BAD_LINES));
+	tcase_add_test(vm_conf, the_roads_are_read_and_are_not_part_of_the_link);
 	tcase_add_test(vm_conf, the_rest_of_a_file_with_a_bad_line_is_used);
 	tcase_add_test(vm_conf, a_host_without_a_key_is_no_pairing_and_that_is_told);
 	tcase_add_test(vm_conf, a_host_with_a_broken_key_is_told_twice);

@@ -123,7 +123,7 @@ START_TEST(bytes_behind_the_first_line_are_left_for_the_kernel)
 	{
 		int kept = dup(ends[1]); /* the kernel's reference */
 
-		handler_accept_relay(bed.handler, BED_PI, ends[1]);
+		handler_accept_relay(bed.handler, BED_PI, "127.0.0.1", ends[1]);
 		vm_pi_say(&stream, "{\"type\":\"stream\",\"offer\":\"o-1\"}\nURB");
 		vm_pi_expect_text(&stream, "OK");
 		ck_assert_int_eq(read(kept, rest, sizeof(rest)), 4);

@@ -33,6 +33,7 @@ static void setup(void)
 	const char *build = getenv("USBPUSH_BUILD_DIR");
 
 	signal(SIGPIPE, SIG_IGN);
+	unsetenv("SSH_CONNECTION"); /* of who runs this */
 	snprintf(program, sizeof(program), "%s/usbpush-relay", build ? build : ".");
 	snprintf(dir, sizeof(dir), "/tmp/vm-relay.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -308,6 +309,35 @@ START_TEST(an_id_that_is_none_is_refused)
 }
 END_TEST
 
+/* What sshd says of the connection, and what of it the first line has. */
+static const struct {
+	const char *connection, *field;
+} CONNECTIONS[] = {
+	{ "192.168.1.7 40000 192.168.1.2 22", ",\"from\":\"192.168.1.7\"" },
+	{ "fe80::1%eth0 40000 fe80::2%eth0 22", ",\"from\":\"fe80::1%eth0\"" },
+	{ "2001:db8::7 1 2001:db8::1 22", ",\"from\":\"2001:db8::7\"" },
+	{ "", "" },
+	{ " 40000", "" },
+	{ "1.2.3.4\",\"pi\":\"x 1 2 3", "" },
+	{ "1.2.3.4\\ 1 2 3", "" },
+	{ "1.2.3.4\n 1 2 3", "" },
+	{ "11111111111111111111111111111111111111111111111111111111111111111111111111111111 1 2 3", "" },
+};
+
+START_TEST(says_from_which_address_the_pi_came)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line), "{\"request\":\"relay\",\"pi\":\"" PI_ID "\"%s}\n", CONNECTIONS[_i].field);
+	ck_assert_int_eq(setenv("SSH_CONNECTION", CONNECTIONS[_i].connection, 1), 0);
+	start_relay(PI_ID, socket_path);
+	wait_readable(listener);
+	handler = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	expect_bytes(handler, line, strlen(line));
+	ck_assert_int_eq(unsetenv("SSH_CONNECTION"), 0);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("relay");
@@ -315,6 +345,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, says_which_pi_speaks_before_anything_else);
+	tcase_add_loop_test(tests, says_from_which_address_the_pi_came, 0, sizeof(CONNECTIONS) / sizeof(CONNECTIONS[0]));
 	tcase_add_test(tests, bytes_pass_in_both_directions);
 	tcase_add_test(tests, a_megabyte_passes_unchanged_towards_the_handler);
 	tcase_add_test(tests, a_megabyte_passes_unchanged_towards_the_pi);

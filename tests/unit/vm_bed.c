@@ -349,7 +349,7 @@ void vm_pi_connect(struct vm_pi *pi, struct vm_bed *bed, const char *id)
 	pi->bed = bed;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
 	pi->fd = ends[0];
-	handler_accept_relay(bed->handler, id, ends[1]);
+	handler_accept_relay(bed->handler, id, "127.0.0.1", ends[1]);
 }
 
 void vm_pi_close(struct vm_pi *pi)
