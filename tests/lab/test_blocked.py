@@ -37,11 +37,11 @@ def a_write_that_does_not_return(product, path, busid):
     pi.write("/run/blocked.py", FIFO)
     holder = pi.spawn("exec python3 /run/blocked.py")
     wait_until(lambda: b"full" in holder.out, 30, "the FIFO to be full", lab=product.lab)
-    pi.sh(f"nsenter -t {pid} -m mount --bind /run/blocked {path}")
+    pi.sh(f"mount -N {pid} --bind /run/blocked {path}")
     try:
         yield pid
     finally:
-        pi.sh(f"nsenter -t {pid} -m umount -l {path}", check=False)
+        pi.sh(f"umount -N {pid} -l {path}", check=False)
         pi.sh(f"echo {busid} > {path}")
         holder.end_input()
         holder.wait(30)
