@@ -314,8 +314,8 @@ START_TEST(a_rule_that_is_written_reads_the_same)
 {
 	static const char *const lines[] = {
 		"share 0403:6001",
-		"default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share recover=reset "
-		"transport=direct",
+		("default 0403:* serial=A* socket=1-1.* driver=ftdi_sio class=03:01:01 name=x also=2e8a:0003 reset-before-share recover=reset "
+		 "transport=direct"),
 		"share 0403:6001 transport=tunnel",
 		"ignore serial=\"a b\"",
 		"ask serial=\"a \\\" b\\\\\"",

@@ -373,6 +373,7 @@ START_TEST(a_successor_offers_it_anew)
 {
 	_cleanup_close_ int fd = attach("1-1"), again = -EBADF;
 
+	ck_assert_int_ge(fd, 0);
 	bed.exporter = exporter_free(bed.exporter);
 	ssh_vm_kill(&bed.vm);
 	pi_bed_start(&bed);
