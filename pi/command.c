@@ -338,6 +338,18 @@ static int test_wait(int fd, json_t **ret_status, struct failure *ret_failure)
 	}
 }
 
+/* The direct road, where it is in use; and what is wrong with the exporter as a whole. */
+static void print_direct(const json_t *status)
+{
+	const json_t *port = json_object_get(status, "direct_port"), *problem = json_object_get(status, "problem");
+
+	if (json_is_integer(port))
+		printf("  ok    direct road: port %d is open for the VM\n", (int)json_integer_value(port));
+	else if (json_is_object(problem))
+		printf("  --    %s. %s\n", json_string_value(json_object_get(problem, "text")),
+		       json_string_value(json_object_get(problem, "cure")));
+}
+
 int command_test(int argc, char **argv)
 {
 	_cleanup_json_ json_t *watch = json_pack("{s:s}", "request", "watch"), *watching = NULL, *answer = NULL, *status = NULL;
@@ -360,6 +372,7 @@ int command_test(int argc, char **argv)
 	print_test(json_object_get(status, "link"));
 	if (strcmp(state, "UP") != 0)
 		return FAILED;
+	print_direct(status);
 	printf("The link works: round trip %.1f ms.\n", json_number_value(json_object_get(json_object_get(status, "link"), "rtt_ms")));
 	return DONE;
 }

@@ -484,7 +484,7 @@ static json_t *exporter_problem_to_json(struct exporter *exporter)
 	json_t *problem =
 		usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : rulebook_problem_to_json(exporter->rulebook);
 
-	return problem ? problem : json_null();
+	return problem ? problem : direct_road_problem_to_json(exporter->road);
 }
 
 json_t *exporter_to_json(struct exporter *exporter)

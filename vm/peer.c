@@ -515,6 +515,11 @@ const char *peer_get_name(const struct peer *peer)
 	return peer->name;
 }
 
+const char *peer_get_address(const struct peer *peer)
+{
+	return peer->address;
+}
+
 bool peer_is_ended(const struct peer *peer)
 {
 	return peer->state == PEER_STATE_PARTING || peer->state == PEER_STATE_UNPAIRED;

@@ -31,5 +31,8 @@ void vm_doctor_check_handler(struct doctor *doctor);
 /* What it says of the Pis and their devices. (doctor_handler.c) */
 void vm_doctor_check_pis(struct doctor *doctor);
 
+/* The direct road of each Pi that has a device on it: whether this machine reaches the port there. (doctor_direct.c) */
+void vm_doctor_check_direct(struct doctor *doctor);
+
 /* The relay, up to an answer. (doctor_handler.c) */
 void vm_doctor_check_relay(struct doctor *doctor);

@@ -28,6 +28,7 @@ json_t *vm_status_device(const struct attachment *attachment)
 	json_whole_set(&object, "port", info->has_port ? json_integer(info->port) : json_null());
 	json_whole_set(&object, "nodes", node_list_paths_to_json(&info->nodes));
 	json_whole_set(&object, "links", node_list_links_to_json(&info->nodes));
+	json_whole_set(&object, "transport", json_string(info->offer.direct_port ? "direct" : "tunnel"));
 	json_whole_set(&object, "steps_ms", attachment_steps_to_json(attachment));
 	json_whole_set(&object, "error", info->failure.code != FAILURE_NONE ? failure_to_json(&info->failure) : json_null());
 	return object;
@@ -41,9 +42,9 @@ json_t *vm_status_pi(const struct peer *peer)
 	for (size_t i = 0; i < set->n; i++)
 		if (attachment_get_info(set->items[i])->state != ATTACHMENT_STATE_GONE)
 			json_whole_append(&devices, vm_status_device(set->items[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o}", "id", peer_get_id(peer), "name", peer_get_name(peer), "state",
-			 peer_state_to_string(peer_get_state(peer)), "reason", peer_get_reason(peer), "awaited",
-			 (json_int_t)peer_count_awaited(peer), "devices", devices);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o}", "id", peer_get_id(peer), "name", peer_get_name(peer), "address",
+			 peer_get_address(peer), "state", peer_state_to_string(peer_get_state(peer)), "reason", peer_get_reason(peer),
+			 "awaited", (json_int_t)peer_count_awaited(peer), "devices", devices);
 }
 
 json_t *vm_status_vhci(struct vhci *vhci)

@@ -211,6 +211,7 @@ static void run_on_status(const char *status)
 {
 	static const struct doctor_check checks[] = { { "exporter", pi_doctor_check_exporter },
 						      { "link", pi_doctor_check_link },
+						      { "direct", pi_doctor_check_direct },
 						      { "devices", pi_doctor_check_devices } };
 
 	doctor_bed_serve(&bed, "/run/usbpush/control.sock", status);
@@ -240,6 +241,52 @@ START_TEST(what_the_exporter_says_is_wrong_is_said_with_its_cure)
 	expect_finding(&bed, DOCTOR_WRONG, "the module");
 	expect_finding(&bed, DOCTOR_WRONG, "REFUSED: another host key");
 	expect_finding(&bed, DOCTOR_WRONG, "1-1: somebody has it");
+}
+END_TEST
+
+#define UP "\"software\":\"" USBPUSH_VERSION "\",\"link\":{\"state\":\"UP\",\"vm\":\"bench\"}"
+
+START_TEST(a_direct_road_that_answers_is_good_and_says_how_many_take_it)
+{
+	char status[512];
+	uint16_t port;
+	_cleanup_close_ int listener = listen_somewhere(&port);
+
+	ck_assert_int_eq(listen(listener, 4), 0);
+	snprintf(status, sizeof(status),
+		 "{\"ok\":true," UP ",\"direct_port\":%u,\"devices\":[{\"transport\":\"direct\",\"state\":\"ATTACHED\"},"
+		 "{\"transport\":\"direct\",\"state\":\"IGNORED\"},{\"transport\":\"tunnel\",\"state\":\"ATTACHED\"}]}",
+		 port);
+	run_on_status(status);
+	doctor_bed_expect_worst(&bed, DOCTOR_OK);
+	expect_finding(&bed, DOCTOR_OK, "1 devices take it");
+}
+END_TEST
+
+START_TEST(a_direct_road_on_which_nobody_listens_is_told)
+{
+	char status[512];
+	uint16_t port;
+	_cleanup_close_ int listener = listen_somewhere(&port); /* bound, and not listening */
+
+	ck_assert_int_ge(listener, 0);
+	snprintf(status, sizeof(status), "{\"ok\":true," UP ",\"direct_port\":%u,\"devices\":[]}", port);
+	run_on_status(status);
+	expect_finding(&bed, DOCTOR_WRONG, "nothing answers there");
+}
+END_TEST
+
+START_TEST(a_direct_road_that_is_closed_where_a_device_is_to_take_it_is_told)
+{
+	run_on_status("{\"ok\":true," UP ",\"direct_port\":null,\"devices\":[{\"transport\":\"direct\",\"state\":\"FAILED\"}]}");
+	expect_finding(&bed, DOCTOR_WRONG, "1 devices are to take the direct road, and it is closed");
+}
+END_TEST
+
+START_TEST(a_direct_road_that_nobody_wants_is_good_when_it_is_closed)
+{
+	run_on_status("{\"ok\":true," UP ",\"direct_port\":null,\"devices\":[{\"transport\":\"tunnel\",\"state\":\"ATTACHED\"}]}");
+	expect_finding(&bed, DOCTOR_OK, "nothing listens for them");
 }
 END_TEST
 
@@ -296,6 +343,10 @@ int main(void)
 	tcase_add_test(tests, a_name_without_an_address_is_told_with_what_mdns_lacks);
 	tcase_add_test(tests, a_link_that_is_up_is_good);
 	tcase_add_test(tests, what_the_exporter_says_is_wrong_is_said_with_its_cure);
+	tcase_add_test(tests, a_direct_road_that_answers_is_good_and_says_how_many_take_it);
+	tcase_add_test(tests, a_direct_road_on_which_nobody_listens_is_told);
+	tcase_add_test(tests, a_direct_road_that_is_closed_where_a_device_is_to_take_it_is_told);
+	tcase_add_test(tests, a_direct_road_that_nobody_wants_is_good_when_it_is_closed);
 	tcase_add_test(tests, two_versions_are_noted);
 	tcase_add_test(tests, an_answer_that_makes_no_sense_breaks_nothing);
 	tcase_add_test(tests, without_the_exporter_the_rest_is_skipped);

@@ -277,7 +277,8 @@ END_TEST
 
 static const struct doctor_check HANDLER_CHECKS[] = { { "handler", vm_doctor_check_handler },
 						      { "relay", vm_doctor_check_relay },
-						      { "pis", vm_doctor_check_pis } };
+						      { "pis", vm_doctor_check_pis },
+						      { "direct", vm_doctor_check_direct } };
 
 static void run_on_status(const char *status)
 {
@@ -288,6 +289,24 @@ static void run_on_status(const char *status)
 #define GOOD_STATUS                                                                                                                  \
 	"{\"ok\":true,\"version\":\"" USBPUSH_VERSION "\",\"vhci\":{\"ports\":240,\"used\":1,\"error\":null},\"pis\":[{\"id\":\"" PI \
 	"\",\"name\":\"garage\",\"state\":\"up\",\"devices\":[{\"error\":null}]}]}"
+
+#define PI_WITH(transport)                                                        \
+	"{\"ok\":true,\"version\":\"" USBPUSH_VERSION "\",\"pis\":[{\"id\":\"" PI \
+	"\",\"name\":\"garage\",\"address\":\"127.77.0.9\",\"state\":\"up\",\"devices\":[{\"transport\":\"" transport "\"}]}]}"
+
+START_TEST(a_direct_road_that_can_not_be_reached_is_told)
+{
+	run_on_status(PI_WITH("direct")); /* nobody listens there on this machine */
+	expect_finding(&bed, DOCTOR_WRONG, "garage has devices on the direct road, and 127.77.0.9 port 3240 can't be reached");
+}
+END_TEST
+
+START_TEST(without_a_device_on_it_the_direct_road_is_not_tried)
+{
+	run_on_status(PI_WITH("tunnel"));
+	expect_finding(&bed, DOCTOR_OK, "all take the tunnel");
+}
+END_TEST
 
 START_TEST(a_pi_that_is_up_and_a_relay_that_is_answered_are_good)
 {
@@ -397,6 +416,8 @@ int main(void)
 	tcase_add_loop_test(tests, settings_that_let_the_login_in_are_good, 0, ARRAY_SIZE(GOOD_LISTS));
 	tcase_add_test(tests, a_configuration_without_include_or_drop_in_is_told);
 	tcase_add_test(tests, a_missing_or_broken_sshd_is_told);
+	tcase_add_test(tests, a_direct_road_that_can_not_be_reached_is_told);
+	tcase_add_test(tests, without_a_device_on_it_the_direct_road_is_not_tried);
 	tcase_add_test(tests, a_pi_that_is_up_and_a_relay_that_is_answered_are_good);
 	tcase_add_test(tests, a_relay_that_gets_no_answer_is_told);
 	tcase_add_test(tests, a_pi_that_is_away_is_noted_and_failed_devices_are_told);
