@@ -1,10 +1,12 @@
 """One guest: its QEMU, its power, its agent."""
 import asyncio
+import functools
 import os
+import pathlib
 import subprocess
 import time
 
-from . import process, topology
+from . import image, process, topology
 from .agent_link import AgentLink
 from .event_log import EventReader
 from .qmp import Qmp, QmpError
@@ -17,6 +19,13 @@ KERNEL_LINE = ("console=ttyS0 net.ifnames=0 mitigations=off tsc=reliable rcupdat
 
 class MachineError(Exception):
     pass
+
+
+@functools.cache
+def tsc_khz():
+    """The guests' clock, told and not left for them to measure: on a busy host that is wrong at times, and all their time with it."""
+    program = image.compiled(pathlib.Path(__file__).parent.parent / "tsc_khz.c")
+    return int(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
 
 
 class Machine:
@@ -51,7 +60,7 @@ class Machine:
         """QEMU's command line; a snapshot fits only a machine with the same."""
         spec, net = self.spec, self._lab.network
         hosts = ",".join(f"{g.address}={g.name}" for g in self._lab.guests)
-        kernel_line = (f"{KERNEL_LINE} lab.name={spec.name} lab.role={spec.role} "
+        kernel_line = (f"{KERNEL_LINE} tsc_early_khz={tsc_khz()} lab.name={spec.name} lab.role={spec.role} "
                        f"lab.address={spec.address}/24 lab.hosts={hosts}")
         argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU,
                 "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
