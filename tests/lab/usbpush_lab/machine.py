@@ -78,7 +78,7 @@ class Machine:
             argv += ["-chardev", f"socket,id={port},path={self.path(port)},server=on,wait=off",
                      "-device", f"virtserialport,chardev={port},name=usbpush.{port}"]
         if spec.role == "pi":
-            argv += ["-audiodev", "none,id=silence"]
+            argv += ["-audiodev", f"wav,id=sound,path={self.path('wav')}"]  # what a sound device played last
             for letter, slot in topology.PCI_SLOT.items():
                 argv += ["-device", f"qemu-xhci,p2={topology.PORTS},p3={topology.PORTS},id=xhci{letter},addr={slot:#x}"]
         return argv
