@@ -38,6 +38,7 @@ class Machine:
         self.qmp = self._child = None
         self.started_at = None
         self.n_boots = 0
+        self.image = image.ensure_image(spec.suite)
         self.disk = lab.disk_dir / f"{spec.name}.qcow2"
 
     def _new_links(self):
@@ -52,7 +53,7 @@ class Machine:
         return self._child is not None and self._child.returncode is None
 
     def make_disk(self, snapshot=None):
-        base = ["-F", "qcow2", "-b", snapshot.disk(self.name)] if snapshot else ["-F", "raw", "-b", self._lab.image.root]
+        base = ["-F", "qcow2", "-b", snapshot.disk] if snapshot else ["-F", "raw", "-b", self.image.root]
         self.disk.unlink(missing_ok=True)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, self.disk], check=True)
 
@@ -65,7 +66,7 @@ class Machine:
         argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU,
                 "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
                 "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
-                "-kernel", self._lab.image.kernel, "-initrd", self._lab.image.initrd, "-append", kernel_line,
+                "-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", kernel_line,
                 "-blockdev", f"driver=qcow2,node-name=disk,file.driver=file,file.filename={self.disk},discard=unmap",
                 "-device", "virtio-blk-pci,drive=disk,addr=0x3",
                 "-netdev", f"dgram,id=net,local.type=unix,local.path={net.nic_path(self.name)},"
@@ -101,7 +102,7 @@ class Machine:
             await self.agent.connect(self.path("agent"), is_restored=bool(snapshot))
             await self._events.connect(self.path("events"), is_restored=bool(snapshot))
             if snapshot:
-                await self.qmp.command("migrate-incoming", uri=f"exec:cat {snapshot.memory(self.name)}")
+                await self.qmp.command("migrate-incoming", uri=f"exec:cat {snapshot.memory}")
                 await self._wait_migrated()
         except (OSError, TimeoutError) as e:
             text = self.path("qemu").read_text(errors="replace")[-2000:]
@@ -123,7 +124,7 @@ class Machine:
             while (state := (await self.qmp.command("query-migrate")).get("status")) != "completed":
                 if state in ("failed", "cancelled"):
                     raise MachineError(f"{self.name}: its snapshot can't be used ({state}). "
-                                       f"Remove {self._lab.image.path} and say `lab up`.")
+                                       f"Remove {self.image.path} and say `lab up`.")
                 await asyncio.sleep(0.02)
 
     async def stop(self):
