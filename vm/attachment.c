@@ -224,7 +224,7 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_ATTACHING:
-		failure_set(failure, FAILURE_TIMEOUT, "See which write it is: usbpush-vm status. If it does not end, restart the VM",
+		failure_set(failure, FAILURE_TIMEOUT, "See which write it is: usbpush-vm status. If it does not end, reboot the VM",
 			    "the VM's kernel did not take the device within %llu s", (unsigned long long)(JOB_LIMIT_USEC / SECOND_USEC));
 		attachment_fail(attachment);
 		break;
