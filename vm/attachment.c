@@ -184,6 +184,8 @@ void attachment_end(struct attachment *attachment)
 
 void attachment_detach(struct attachment *attachment, const char *reason)
 {
+	if (attachment->info.state == ATTACHMENT_STATE_DETACHING)
+		attachment->info.failure = (struct failure){ 0 }; /* if it failed, nobody needs to read that any more */
 	if (attachment->info.state == ATTACHMENT_STATE_DETACHING || attachment->info.state == ATTACHMENT_STATE_GONE)
 		return;
 	identity_clean_string(reason, attachment->info.reason, sizeof(attachment->info.reason));

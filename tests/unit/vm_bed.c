@@ -168,7 +168,7 @@ const char *vm_bed_take_write(struct vm_bed *bed, const char *name)
 		if (*text || (is_idle && handler_count_jobs(bed->handler) == 0))
 			break;
 		ck_assert_int_ge(sd_event_run(bed->event, TURN_USEC), 0);
-	} while (clock_now_usec() < deadline); /* work that the kernel holds up */
+	} while (clock_now_usec() < deadline); /* not for ever: some tests hold work up */
 	tree_print(bed, path, "%s", "");
 	return text;
 }

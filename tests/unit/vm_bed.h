@@ -63,7 +63,7 @@ void vm_bed_restart_handler(struct vm_bed *bed);
 /* Runs the loop until nothing is left to do at once. */
 void vm_bed_settle(struct vm_bed *bed);
 
-/* What was written last to vhci_hcd's `attach` or `detach`, once the handler has no more work in the kernel; clears it. "" if nothing. */
+/* What was written last to vhci_hcd's `attach` or `detach`, now or by the work that is under way; clears it. "" if nothing. */
 const char *vm_bed_take_write(struct vm_bed *bed, const char *name);
 
 /* The kernel: takes what `attach` was given (the handler must have written it) and enumerates device there. Returns the port. */
