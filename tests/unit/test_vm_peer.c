@@ -544,7 +544,7 @@ static size_t expect_kept(struct vm_pi *from)
 /* A machine that sleeps: its clock goes on, its loop does not. */
 static void sleep_for(unsigned ms)
 {
-	poll(NULL, 0, (int)ms);
+	poll(NULL, 0, (int)(ms * test_slowness()));
 }
 
 START_TEST(a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges)

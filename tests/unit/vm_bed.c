@@ -460,7 +460,7 @@ void vm_pi_say_hello(struct vm_pi *pi, unsigned patience_ms)
 	vm_pi_say(
 		pi,
 		"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"pi\",\"id\":\"aa\",\"name\":\"pi\",\"boot_id\":\"bb\",\"patience_ms\":%u}",
-		patience_ms);
+		(unsigned)(patience_ms * test_slowness()));
 }
 
 void vm_pi_come_up(struct vm_pi *pi, struct vm_bed *bed, const char *id)

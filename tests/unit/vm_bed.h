@@ -115,7 +115,7 @@ void vm_pi_expect_end(struct vm_pi *pi);
 /* hello, and sync with no offers. */
 void vm_pi_come_up(struct vm_pi *pi, struct vm_bed *bed, const char *id);
 
-/* hello only. */
+/* hello only. On a slow machine its patience is longer. */
 void vm_pi_say_hello(struct vm_pi *pi, unsigned patience_ms);
 
 /* `connect` of device in a socket of the Pi, as offer id. */
