@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -388,27 +389,75 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	return 0;
 }
 
-int vhci_attach(struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed, struct failure *ret_failure)
-{
-	const char *path = VHCI_PLATFORM "/vhci_hcd.0/attach";
+struct vhci_write {
+	int root_fd;      /* owned: the job may outlive the vhci */
+	int stream_fd;    /* owned; negative for `detach` */
+	const char *path; /* below /sys */
 	char value[64];
-	int err;
+};
 
-	snprintf(value, sizeof(value), "%u %d %u %u", port, fd, devid, usbip_speed_from_mbit(speed));
-	err = sysfs_write(vhci->root_fd, path, value);
-	if (err == -EBUSY)
-		return err;
-	return err < 0 ? vhci_fail_write(ret_failure, path, err) : 0;
+static struct vhci_write *vhci_write_new(const struct vhci *vhci, const char *path)
+{
+	struct vhci_write *write = calloc(1, sizeof(*write));
+
+	if (!write)
+		return NULL;
+	write->path = path;
+	write->stream_fd = -EBADF;
+	write->root_fd = fcntl(vhci->root_fd, F_DUPFD_CLOEXEC, 3);
+	if (write->root_fd < 0) {
+		vhci_write_free(write);
+		return NULL;
+	}
+	return write;
 }
 
-int vhci_detach(struct vhci *vhci, uint32_t port)
+struct vhci_write *vhci_write_new_attach(const struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed)
 {
-	char value[16];
-	int err;
+	struct vhci_write *write = vhci_write_new(vhci, VHCI_PLATFORM "/vhci_hcd.0/attach");
 
-	snprintf(value, sizeof(value), "%u", port);
-	err = sysfs_write(vhci->root_fd, VHCI_PLATFORM "/vhci_hcd.0/detach", value);
-	return err == -EINVAL ? 0 : err; /* free already */
+	if (!write)
+		return NULL;
+	write->stream_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (write->stream_fd < 0) {
+		vhci_write_free(write);
+		return NULL;
+	}
+	snprintf(write->value, sizeof(write->value), "%u %d %u %u", port, write->stream_fd, devid, usbip_speed_from_mbit(speed));
+	return write;
+}
+
+struct vhci_write *vhci_write_new_detach(const struct vhci *vhci, uint32_t port)
+{
+	struct vhci_write *write = vhci_write_new(vhci, VHCI_PLATFORM "/vhci_hcd.0/detach");
+
+	if (write)
+		snprintf(write->value, sizeof(write->value), "%u", port);
+	return write;
+}
+
+void vhci_write_free(void *arg)
+{
+	struct vhci_write *write = arg;
+
+	if (!write)
+		return;
+	close_fd(write->root_fd);
+	close_fd(write->stream_fd);
+	free(write);
+}
+
+int vhci_write_run(void *arg)
+{
+	const struct vhci_write *write = arg;
+	int err = sysfs_write(write->root_fd, write->path, write->value);
+
+	return err == -EINVAL && write->stream_fd < 0 ? 0 : err; /* free already */
+}
+
+int vhci_write_explain(const struct vhci_write *write, int err, struct failure *ret_failure)
+{
+	return vhci_fail_write(ret_failure, write->path, err);
 }
 
 bool vhci_find_port(const struct vhci *vhci, const char *syspath, uint32_t *ret_port, struct busid *ret_busid)

@@ -1,6 +1,8 @@
 /* vhci_hcd's files as a temporary tree: the layout of Debian's kernel, seen in the lab, in small. */
 
 #include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -231,21 +233,53 @@ START_TEST(a_speed_that_usb_does_not_have_is_refused)
 }
 END_TEST
 
+/* Gives it a socket of its own. */
+static int write_attach(uint32_t port, uint32_t speed, struct failure *ret_failure)
+{
+	struct vhci_write *write;
+	int fds[2], r;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	write = vhci_write_new_attach(vhci, port, fds[0], 0x10004, speed);
+	ck_assert_ptr_nonnull(write);
+	r = vhci_write_run(write);
+	if (r < 0)
+		vhci_write_explain(write, r, ret_failure);
+	vhci_write_free(write);
+	ck_assert_int_eq(send(fds[0], "x", 1, 0), 1); /* it is still ours */
+	close(fds[0]);
+	close(fds[1]);
+	return r;
+}
+
+static void expect_attach(uint32_t port, unsigned speed_code)
+{
+	unsigned written_port, devid, speed;
+	int fd;
+
+	ck_assert_int_eq(sscanf(content_of(PLATFORM "vhci_hcd.0/attach"), "%u %d %u %u", &written_port, &fd, &devid, &speed), 4);
+	ck_assert_uint_eq(written_port, port);
+	ck_assert_int_gt(fd, 2);
+	ck_assert_uint_eq(devid, 65540);
+	ck_assert_uint_eq(speed, speed_code);
+}
+
 START_TEST(attach_writes_port_fd_devid_and_speed_code)
 {
-	struct failure failure;
-
-	ck_assert_int_eq(vhci_attach(vhci, 1, 7, 0x10004, 480, &failure), 0);
-	ck_assert_str_eq(content_of(PLATFORM "vhci_hcd.0/attach"), "1 7 65540 3");
+	ck_assert_int_eq(write_attach(1, 480, NULL), 0);
+	expect_attach(1, 3);
 	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/attach", "");
-	ck_assert_int_eq(vhci_attach(vhci, 3, 7, 0x10004, 10000, &failure), 0);
-	ck_assert_str_eq(content_of(PLATFORM "vhci_hcd.0/attach"), "3 7 65540 5");
+	ck_assert_int_eq(write_attach(3, 10000, NULL), 0);
+	expect_attach(3, 5);
 }
 END_TEST
 
 START_TEST(detach_writes_the_port)
 {
-	ck_assert_int_eq(vhci_detach(vhci, 11), 0);
+	struct vhci_write *write = vhci_write_new_detach(vhci, 11);
+
+	ck_assert_int_eq(vhci_write_run(write), 0);
+	vhci_write_free(write);
 	ck_assert_str_eq(content_of(PLATFORM "vhci_hcd.0/detach"), "11");
 }
 END_TEST
@@ -352,12 +386,12 @@ START_TEST(a_forbidden_write_is_told_as_such)
 		/* root passes every mode; a directory in the file's place fails with another error, which must not be told as permission. */
 		temp_tree_remove(&tree, PLATFORM "vhci_hcd.0/attach");
 		temp_tree_make_dir(&tree, PLATFORM "vhci_hcd.0/attach");
-		ck_assert_int_lt(vhci_attach(vhci, 1, 7, 1, 480, &failure), 0);
+		ck_assert_int_lt(write_attach(1, 480, &failure), 0);
 		ck_assert_int_eq(failure.code, FAILURE_KERNEL);
 		return;
 	}
 	ck_assert_int_eq(chmod(attach, 0444), 0);
-	ck_assert_int_lt(vhci_attach(vhci, 1, 7, 1, 480, &failure), 0);
+	ck_assert_int_lt(write_attach(1, 480, &failure), 0);
 	ck_assert_int_eq(failure.code, FAILURE_NO_PERMISSION);
 }
 END_TEST

@@ -173,7 +173,7 @@ class Machine:
     def console_tail(self, kind="console", n_lines=25):
         try:
             with open(self.path(kind), "rb") as f:
-                f.seek(max(0, os.fstat(f.fileno()).st_size - 8192))
+                f.seek(max(0, os.fstat(f.fileno()).st_size - max(8192, 200 * n_lines)))
                 return "\n".join(f.read().decode(errors="replace").splitlines()[-n_lines:])
         except OSError:
             return "(nothing)"
