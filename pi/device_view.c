@@ -114,6 +114,7 @@ json_t *device_to_json(const struct device *device)
 			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name",
 			   device->decision.name, "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
 	json_object_set_new(object, "transport", json_string(device->decision.is_direct ? "direct" : "tunnel"));
+	json_object_set_new(object, "backend", json_string(device_get_carrier(device)));
 	json_object_set_new(object, "rule", json_string(device->decision.rule));
 	json_object_set_new(object, "is_asking", json_boolean(device->decision.is_asking && device->state == DEVICE_IGNORED));
 	json_object_set_new(object, "vm", device_vm_to_json(device));
