@@ -115,6 +115,7 @@ json_t *device_to_json(const struct device *device)
 			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name",
 			   device->decision.name, "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
 	json_whole_set(&object, "transport", json_string(device->decision.is_direct ? "direct" : "tunnel"));
+	json_whole_set(&object, "backend", json_string(device_get_carrier(device)));
 	json_whole_set(&object, "rule", json_string(device->decision.rule));
 	json_whole_set(&object, "is_asking", json_boolean(device->decision.is_asking && device->state == DEVICE_IGNORED));
 	json_whole_set(&object, "vm", device_vm_to_json(device));

@@ -45,6 +45,7 @@ struct exporter {
 	struct device_context context;
 	struct spare *spare;         /* owned */
 	struct flap_list *flaps;     /* owned */
+	struct usbfs_memory *memory; /* owned */
 	struct device_list *devices; /* owned */
 	struct offers *offers;       /* owned */
 	struct direct_road *road;    /* owned */
@@ -268,6 +269,8 @@ static int exporter_init_devices(struct exporter *exporter)
 	if (r == 0)
 		r = direct_road_new(event, exporter->policy, exporter->link, exporter->options.is_any_port ? 0 : USBIP_PORT,
 				    &exporter->road);
+	if (r == 0)
+		r = usbfs_memory_new(usbfs_memory_get_limit(exporter->options.sysfs_root), &exporter->memory);
 	if (r < 0)
 		return r;
 	exporter->context = (struct device_context){
@@ -279,6 +282,7 @@ static int exporter_init_devices(struct exporter *exporter)
 		.spare = exporter->spare,
 		.flaps = exporter->flaps,
 		.road = exporter->road,
+		.usbfs = { .event = event, .jobs = exporter->jobs, .memory = exporter->memory },
 		.on_change = exporter_on_device_change,
 		.on_finished = exporter_on_device_finished,
 		.make_offer_id = exporter_make_offer_id,
@@ -367,6 +371,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	offers_free(exporter->offers);
 	direct_road_set_devices(exporter->road, NULL);
 	device_list_free(exporter->devices);
+	usbfs_memory_free(exporter->memory);
 	spare_free(exporter->spare);
 	flap_list_free(exporter->flaps);
 	follow_free(exporter->follow);
@@ -390,7 +395,7 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 	(void)source;
 	(void)usec;
-	log_warning("not all devices could be given back in time; they stay with usbip-host");
+	log_warning("not all devices could be given back in time; they stay as they are");
 	daemon_exit(exporter->daemon, 0);
 	return 0;
 }

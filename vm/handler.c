@@ -347,6 +347,11 @@ json_t *handler_status_to_json(struct handler *handler)
 			 handler_problem_to_json(handler), "pis", pis, "blocked", blocked_to_json(handler->jobs));
 }
 
+unsigned handler_count_jobs(const struct handler *handler)
+{
+	return job_runner_count(handler->jobs);
+}
+
 /* ---- life ---- */
 
 static int handler_on_stop_limit(sd_event_source *source, uint64_t usec, void *userdata)
@@ -456,7 +461,8 @@ void handler_start(struct handler *handler)
 		log_error("%s. %s", failure.text, failure.cure);
 	else
 		log_info("vhci_hcd has %u ports", vhci_count_ports(handler->vhci));
-	err = roster_adopt_ports(&handler->roster, handler->vhci, handler->records_path, handler->peer_services.hello.boot_id);
+	err = roster_adopt_ports(&handler->roster, handler->vhci, handler->jobs, handler->records_path,
+				 handler->peer_services.hello.boot_id);
 	if (err < 0)
 		log_warning("%s can't be used (%s): ports of a former handler are not taken over", handler->records_path, strerror(-err));
 	handler_write_ports(handler); /* once all are taken over: until here, a successor needs the file as it was */

@@ -52,14 +52,6 @@ def pytest_configure(config):
         os.environ["USBPUSH_LAB_DIR"] = turns.lab_dir()
 
 
-# In a lab that did nothing else before. After other stories some plugs take the VM's kernel a quarter of a second longer to enumerate (why is not known yet).
-FIRST = "test_speed.py"
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name != FIRST)
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     with turns.turn(item.get_closest_marker("alone") is not None) if turns.is_side_by_side() else contextlib.nullcontext():

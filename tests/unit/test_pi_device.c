@@ -5,6 +5,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
+#include "inject.h"
 #include "pi_bed.h"
 
 static struct pi_bed bed;
@@ -313,6 +314,24 @@ START_TEST(an_unplug_at_any_moment_leaves_nothing_behind)
 }
 END_TEST
 
+/* Its entry of match_busid is one of sixteen. */
+START_TEST(an_unplug_while_there_is_no_memory_leaves_nothing_behind)
+{
+	bed.vm.wire = WIRE_CLOSED;
+	pi_bed_pair(&bed);
+	pi_bed_start(&bed);
+	plug("1-1", &FT232R);
+	expect("1-1", "READY");
+	pi_bed_run(&bed, 20000);
+	inject_arm(INJECT_MEMORY, (unsigned)_i, 1, 0);
+	unplug("1-1");
+	pi_bed_run(&bed, 50000);
+	inject_disarm();
+	pi_bed_wait_gone(&bed, "1-1");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *there = tcase_create("the way there"), *early = tcase_create("before the link"), *away = tcase_create("unplug");
@@ -339,5 +358,6 @@ int main(int argc, char **argv)
 	tcase_add_test(away, a_person_does_not_wait_for_a_device_to_stay);
 	tcase_add_test(away, ten_plugs_leave_no_entry_no_session_no_descriptor);
 	tcase_add_loop_test(away, an_unplug_at_any_moment_leaves_nothing_behind, 0, 6);
+	tcase_add_loop_test(early, an_unplug_while_there_is_no_memory_leaves_nothing_behind, 12, 31);
 	return check_program_run("pi_device", there, early, away, NULL);
 }

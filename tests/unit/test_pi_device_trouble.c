@@ -142,6 +142,8 @@ END_TEST
 
 START_TEST(a_full_table_is_told_and_does_not_make_the_device_flap)
 {
+	temp_tree_put(&bed.vm.tree, "devices.conf", "share *:* backend=usbip-host\n"); /* else it is carried by usbfs */
+	pi_bed_run(&bed, 200000);
 	fake_kernel_refuse(&bed.kernel, "usbip-host/match_busid", ENOMEM, 1000);
 	plug("1-1", &FT232R);
 	expect_device("1-1", "FAILED");

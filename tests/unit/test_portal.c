@@ -338,6 +338,12 @@ static bool exporter_lost_a_client(void *userdata)
 	return bed.n_gone > 0;
 }
 
+static bool exporter_was_asked(void *userdata)
+{
+	(void)userdata;
+	return bed.last[0];
+}
+
 START_TEST(a_vm_that_goes_away_is_not_waited_for)
 {
 	static const char request[] = "POST /api/v1/pairing/exchange HTTP/1.1\r\n" HOST JSON "Content-Length: 2\r\n\r\n{}";
@@ -345,8 +351,7 @@ START_TEST(a_vm_that_goes_away_is_not_waited_for)
 
 	bed.is_silent = true;
 	ck_assert_int_eq(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
-	loop_for(bed.event, 200000);
-	ck_assert_str_ne(bed.last, "");
+	ck_assert(loop_until(bed.event, exporter_was_asked, NULL));
 	bed.n_gone = 0;
 	close(fd);
 	ck_assert(loop_until(bed.event, exporter_lost_a_client, NULL));
@@ -583,7 +588,7 @@ START_TEST(the_page_is_the_same_packed_and_plain)
 		json_object_set_new(json_object_get(bed.status, "link"), "filler", json_string(filler));
 		bed.config.is_public = true;
 		portal_bed_restart(&bed);
-		loop_for(bed.event, 300000);
+		loop_for(bed.event, 300000 * test_slowness());
 	}
 	ck_assert_ptr_nonnull(strstr(unpack(portal_bed_body(), size), filler));
 }

@@ -84,7 +84,7 @@ static void wait_readable(int fd)
 {
 	struct pollfd polled = { .fd = fd, .events = POLLIN };
 
-	ck_assert_int_eq(poll(&polled, 1, LIMIT_MS), 1);
+	ck_assert_int_eq(poll(&polled, 1, LIMIT_MS * (int)test_slowness()), 1);
 }
 
 static void expect_bytes(int fd, const char *data, size_t size)
@@ -168,7 +168,7 @@ static void expect_bulk(int to, int from)
 					    { .fd = from, .events = POLLIN } };
 		ssize_t n;
 
-		ck_assert_int_gt(poll(polled, 2, LIMIT_MS), 0);
+		ck_assert_int_gt(poll(polled, 2, LIMIT_MS * (int)test_slowness()), 0);
 		if (polled[0].revents && (n = write(to, data + n_written, sizeof(data) - n_written)) > 0)
 			n_written += (size_t)n;
 		if (!polled[1].revents)

@@ -28,7 +28,7 @@ SIZE_MB = 2048
 
 PACKAGES = """
     systemd-sysv udev dbus kmod iproute2 iputils-ping openssh-server openssh-client avahi-daemon avahi-utils
-    libnss-mdns usbip usbutils hwdata procps strace socat python3-minimal curl
+    libnss-mdns usbip usbutils hwdata procps strace socat python3-minimal curl alsa-utils
     adduser libssh-4 libudev1 libjansson4 libkmod2 libsystemd0 libsodium23
     libavahi-client3 libavahi-common3 libcrypt1
 """.split()

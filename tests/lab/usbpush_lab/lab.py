@@ -443,8 +443,12 @@ class Lab:
             if wire := self._wires.pop(at):
                 wire.close()
 
+    def sound_file(self, guest="pi"):
+        """The WAV file of what a guest's sound device played since it was last started."""
+        return pathlib.Path(self.dir) / f"{guest}.wav"
+
     def disk_file(self, socket, guest="pi"):
-        """The file of this machine that a disk in that socket stands on, of 16 MB."""
+        """The file of this machine that a disk in that socket stands on: 16 MB, or what the caller wrote to it before the plug."""
         from .supervisor import disk_dir_of
         return disk_dir_of(self.dir) / f"usb-{guest}-{socket}.raw"
 

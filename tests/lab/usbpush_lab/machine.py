@@ -1,6 +1,8 @@
 """One guest: its QEMU, its power, its agent."""
 import asyncio
+import functools
 import os
+import pathlib
 import subprocess
 import time
 
@@ -17,6 +19,13 @@ KERNEL_LINE = ("console=ttyS0 net.ifnames=0 mitigations=off tsc=reliable rcupdat
 
 class MachineError(Exception):
     pass
+
+
+@functools.cache
+def tsc_khz():
+    """The guests' clock, told and not left for them to measure: on a busy host that is wrong at times, and all their time with it."""
+    program = image.compiled(pathlib.Path(__file__).parent.parent / "tsc_khz.c")
+    return int(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
 
 
 class Machine:
@@ -52,7 +61,7 @@ class Machine:
         """QEMU's command line; a snapshot fits only a machine with the same."""
         spec, net = self.spec, self._lab.network
         hosts = ",".join(f"{g.address}={g.name}" for g in self._lab.guests)
-        kernel_line = (f"{KERNEL_LINE} lab.name={spec.name} lab.role={spec.role} "
+        kernel_line = (f"{KERNEL_LINE} tsc_early_khz={tsc_khz()} lab.name={spec.name} lab.role={spec.role} "
                        f"lab.address={spec.address}/24 lab.hosts={hosts}")
         argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU,
                 "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
@@ -70,7 +79,7 @@ class Machine:
             argv += ["-chardev", f"socket,id={port},path={self.path(port)},server=on,wait=off",
                      "-device", f"virtserialport,chardev={port},name=usbpush.{port}"]
         if spec.role == "pi":
-            argv += ["-audiodev", "none,id=silence"]
+            argv += ["-audiodev", f"wav,id=sound,path={self.path('wav')}"]  # what a sound device played last
             for letter, slot in topology.PCI_SLOT.items():
                 argv += ["-device", f"qemu-xhci,p2={topology.PORTS},p3={topology.PORTS},id=xhci{letter},addr={slot:#x}"]
         return argv
@@ -164,7 +173,7 @@ class Machine:
     def console_tail(self, kind="console", n_lines=25):
         try:
             with open(self.path(kind), "rb") as f:
-                f.seek(max(0, os.fstat(f.fileno()).st_size - 8192))
+                f.seek(max(0, os.fstat(f.fileno()).st_size - max(8192, 200 * n_lines)))
                 return "\n".join(f.read().decode(errors="replace").splitlines()[-n_lines:])
         except OSError:
             return "(nothing)"
