@@ -77,17 +77,23 @@ bool device_job_is_stale(struct device *device)
 }
 
 /* An entry that could not be cleared is one of sixteen: so it is tried again, for a while, unless the next device in that socket has taken it up. */
+static bool device_forget_later(struct device *device)
+{
+	uint32_t devnum;
+
+	if (device->n_forgets++ >= FORGET_TRIES || usbip_host_get_devnum(device->context->host, &device->busid, &devnum) != -ENOENT)
+		return false;
+	device_arm_timer(device, FORGET_RETRY_USEC);
+	return true;
+}
+
 static void device_on_forgotten(int result, void *arg, void *userdata)
 {
 	struct device *device = userdata;
-	uint32_t devnum;
 
 	device_end_job(device, result, arg);
-	if (result < 0 && device->n_forgets++ < FORGET_TRIES &&
-	    usbip_host_get_devnum(device->context->host, &device->busid, &devnum) == -ENOENT) {
-		device_arm_timer(device, FORGET_RETRY_USEC);
+	if (result < 0 && device_forget_later(device))
 		return;
-	}
 	usbip_hold_done(&device->hold);
 	device_finish_if_gone(device);
 }
@@ -99,7 +105,7 @@ static void device_finish_if_gone(struct device *device)
 		return;
 	if (device->hold.device_fd >= 0) {
 		device_start_job(device, device_job_forget, device_on_forgotten);
-		if (device->job)
+		if (device->job || device_forget_later(device))
 			return;
 	}
 	device->context->on_finished(device, device->context->userdata);

@@ -11,6 +11,7 @@
 #include "direct_road.h"
 #include "follow.h"
 #include "inventory.h"
+#include "json_whole.h"
 #include "log.h"
 #include "login_pair.h"
 #include "machine.h"
@@ -479,7 +480,7 @@ const char *exporter_key_path(const struct exporter *exporter)
 
 static void exporter_append_device(struct device *device, void *userdata)
 {
-	json_array_append_new(userdata, device_to_json(device));
+	json_whole_append(userdata, device_to_json(device));
 }
 
 static json_t *exporter_problem_to_json(struct exporter *exporter)
@@ -488,7 +489,7 @@ static json_t *exporter_problem_to_json(struct exporter *exporter)
 	json_t *problem =
 		usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : rulebook_problem_to_json(exporter->rulebook);
 
-	return problem ? problem : json_null();
+	return problem ? problem : direct_road_problem_to_json(exporter->road);
 }
 
 json_t *exporter_to_json(struct exporter *exporter)
@@ -498,11 +499,11 @@ json_t *exporter_to_json(struct exporter *exporter)
 
 	(void)machine_id(id, sizeof(id));
 	machine_name(name, sizeof(name));
-	exporter_for_each(exporter, exporter_append_device, devices);
+	exporter_for_each(exporter, exporter_append_device, &devices);
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
-	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
-	json_object_set_new(object, "direct_port", direct_road_to_json(exporter->road));
-	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
+	json_whole_set(&object, "vms", follow_to_json(exporter->follow));
+	json_whole_set(&object, "direct_port", direct_road_to_json(exporter->road));
+	json_whole_set(&object, "problem", exporter_problem_to_json(exporter));
 	return object;
 }

@@ -1,16 +1,16 @@
-#include "attachment.h"
-
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 #include "acceptance.h"
+#include "attachment_internal.h"
 #include "candidate.h"
 #include "cleanup.h"
 #include "daemon.h"
 #include "job.h"
+#include "json_whole.h"
 #include "log.h"
 #include "name_book.h"
 #include "vhci.h"
@@ -20,28 +20,7 @@
 #define ENUMERATION_LIMIT_USEC (20 * SECOND_USEC) /* a hub reads its devices one after the other: many may be before this one */
 #define JOB_LIMIT_USEC         (10 * SECOND_USEC)
 #define SETTLE_LIMIT_USEC      (3 * SECOND_USEC)
-#define DETACH_LIMIT_USEC      (30 * SECOND_USEC)
-#define PORT_POLL_MIN_USEC     UINT64_C(20000)
 #define PORT_POLL_MAX_USEC     (SECOND_USEC / 2)
-#define ATTACH_TRIES           8
-
-#define N_STATES (ATTACHMENT_STATE_GONE + 1)
-
-struct attachment {
-	const struct attachment_services *services; /* borrowed: outlives us */
-	void *owner;                                /* borrowed: outlives us */
-	const char *owner_name;                     /* borrowed: outlives us */
-	struct attachment_info info;
-	struct descriptors descriptors; /* what the kernel read; from AUTHORIZING on */
-	int stream_fd;                  /* owned until the kernel has it */
-	uint64_t entered_usec;
-	uint64_t spent_usec[N_STATES];
-	uint64_t poll_usec;
-	sd_event_source *limit; /* owned: this state's end */
-	sd_event_source *poll;  /* owned: looks at the port where no event tells of it */
-	struct job *job;        /* valid until it is done */
-	bool is_detach_written;
-};
 
 static int attachment_start_job(struct attachment *attachment);
 static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *userdata);
@@ -62,35 +41,25 @@ const char *attachment_state_to_string(enum attachment_state state)
 
 /* ---- the one transition function ---- */
 
-static void attachment_limit(struct attachment *attachment, uint64_t usec)
+void attachment_limit(struct attachment *attachment, uint64_t usec)
 {
 	timer_arm(attachment->services->event, &attachment->limit, usec, attachment_on_limit, attachment);
 }
 
-static void attachment_poll_port(struct attachment *attachment)
+void attachment_poll_port(struct attachment *attachment)
 {
 	timer_arm(attachment->services->event, &attachment->poll, attachment->poll_usec, attachment_on_poll, attachment);
 	attachment->poll_usec = attachment->poll_usec * 2 < PORT_POLL_MAX_USEC ? attachment->poll_usec * 2 : PORT_POLL_MAX_USEC;
 }
 
-static void attachment_write_detach(struct attachment *attachment)
+/* A write to vhci_hcd is waited for, come what may. */
+static void attachment_drop_job(struct attachment *attachment, enum attachment_state from)
 {
-	int err = vhci_detach(attachment->services->vhci, attachment->info.port);
-
-	attachment->is_detach_written = err >= 0;
-	if (err < 0)
-		log_error("%s: %s: port %u could not be detached, it is tried again: %s", attachment->owner_name,
-			  attachment->info.offer.busid.text, attachment->info.port, strerror(-err));
+	if (from != ATTACHMENT_STATE_ATTACHING || attachment->info.state != ATTACHMENT_STATE_DETACHING)
+		attachment->job = job_abandon(attachment->job);
 }
 
-static void attachment_begin_detach(struct attachment *attachment)
-{
-	attachment_write_detach(attachment);
-	attachment->poll_usec = PORT_POLL_MIN_USEC;
-	attachment_poll_port(attachment);
-}
-
-static void attachment_enter_state(struct attachment *attachment, enum attachment_state state)
+void attachment_enter_state(struct attachment *attachment, enum attachment_state state)
 {
 	enum attachment_state from = attachment->info.state;
 	uint64_t now = clock_now_usec();
@@ -101,16 +70,19 @@ static void attachment_enter_state(struct attachment *attachment, enum attachmen
 	attachment->info.state = state;
 	timer_disarm(attachment->limit);
 	timer_disarm(attachment->poll);
-	attachment->job = job_abandon(attachment->job);
+	attachment_drop_job(attachment, from);
 
 	switch (state) {
 	case ATTACHMENT_STATE_WAITING:
 		attachment_limit(attachment, STREAM_LIMIT_USEC);
 		break;
 	case ATTACHMENT_STATE_ATTACHING:
+		attachment_limit(attachment, JOB_LIMIT_USEC);
+		break;
 	case ATTACHMENT_STATE_ATTACHED:
 		break;
 	case ATTACHMENT_STATE_ENUMERATING:
+		attachment->stream_fd = close_fd(attachment->stream_fd); /* the kernel has its own reference */
 		attachment_limit(attachment, ENUMERATION_LIMIT_USEC);
 		attachment->poll_usec = PORT_POLL_MAX_USEC;
 		attachment_poll_port(attachment);
@@ -124,8 +96,7 @@ static void attachment_enter_state(struct attachment *attachment, enum attachmen
 		attachment_limit(attachment, SETTLE_LIMIT_USEC);
 		break;
 	case ATTACHMENT_STATE_DETACHING:
-		attachment_limit(attachment, DETACH_LIMIT_USEC);
-		attachment_begin_detach(attachment);
+		attachment_release_port(attachment);
 		break;
 	case ATTACHMENT_STATE_FAILED:
 	case ATTACHMENT_STATE_GONE:
@@ -199,8 +170,7 @@ struct attachment *attachment_free(struct attachment *attachment)
 
 /* ---- ends ---- */
 
-/* The failure is filled in; what the kernel holds is taken back first. */
-static void attachment_fail(struct attachment *attachment)
+void attachment_fail(struct attachment *attachment)
 {
 	log_warning("%s: %s: %s", attachment->owner_name, attachment->info.offer.busid.text, attachment->info.failure.text);
 	if (!attachment->info.reason[0])
@@ -208,13 +178,15 @@ static void attachment_fail(struct attachment *attachment)
 	attachment_enter_state(attachment, attachment->info.has_port ? ATTACHMENT_STATE_DETACHING : ATTACHMENT_STATE_FAILED);
 }
 
-static void attachment_end(struct attachment *attachment)
+void attachment_end(struct attachment *attachment)
 {
 	attachment_enter_state(attachment, attachment->info.failure.code != FAILURE_NONE ? ATTACHMENT_STATE_FAILED : ATTACHMENT_STATE_GONE);
 }
 
 void attachment_detach(struct attachment *attachment, const char *reason)
 {
+	if (attachment->info.state == ATTACHMENT_STATE_DETACHING)
+		attachment->info.failure = (struct failure){ 0 }; /* if it failed, nobody needs to read that any more */
 	if (attachment->info.state == ATTACHMENT_STATE_DETACHING || attachment->info.state == ATTACHMENT_STATE_GONE)
 		return;
 	identity_clean_string(reason, attachment->info.reason, sizeof(attachment->info.reason));
@@ -230,24 +202,6 @@ static void attachment_lose(struct attachment *attachment)
 	}
 	failure_set(&attachment->info.failure, FAILURE_GONE, NULL, "the device went away while it was being attached");
 	attachment_fail(attachment);
-}
-
-/* Detaching is over when the kernel calls the port free and the device's directory is gone: the one may come without the other. */
-static bool attachment_is_port_free(const struct attachment *attachment)
-{
-	struct vhci_port port;
-	int err = vhci_read_port(attachment->services->vhci, attachment->info.port, &port);
-
-	if (err == -ENOENT)
-		return true; /* the module went, and the port with it */
-	return err >= 0 && port.state == VHCI_PORT_FREE;
-}
-
-static bool attachment_is_device_gone(const struct attachment *attachment)
-{
-	_cleanup_close_ int fd = vhci_open_device(attachment->services->vhci, attachment->info.port, NULL);
-
-	return fd == -ENOENT || fd == -ENODEV;
 }
 
 static int attachment_on_poll(sd_event_source *source, uint64_t usec, void *userdata)
@@ -272,6 +226,11 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 		failure_set(failure, FAILURE_STREAM, NULL, "the Pi opened no stream for the device");
 		attachment_fail(attachment);
 		break;
+	case ATTACHMENT_STATE_ATTACHING:
+		failure_set(failure, FAILURE_TIMEOUT, "See which write it is: usbpush-vm status. If it does not end, reboot the VM",
+			    "the VM's kernel did not take the device within %llu s", (unsigned long long)(JOB_LIMIT_USEC / SECOND_USEC));
+		attachment_fail(attachment);
+		break;
 	case ATTACHMENT_STATE_ENUMERATING:
 		failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
 			    "the VM's kernel could not read the device within %llu s",
@@ -292,11 +251,8 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 		attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHED); /* a device without nodes */
 		break;
 	case ATTACHMENT_STATE_DETACHING:
-		log_error("%s: %s: the kernel did not free port %u; it stays unused", attachment->owner_name,
-			  attachment->info.offer.busid.text, attachment->info.port);
-		attachment_end(attachment);
+		attachment_give_up_release(attachment);
 		break;
-	case ATTACHMENT_STATE_ATTACHING:
 	case ATTACHMENT_STATE_ATTACHED:
 	case ATTACHMENT_STATE_FAILED:
 	case ATTACHMENT_STATE_GONE:
@@ -305,58 +261,13 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 	return 0;
 }
 
-/* ---- attaching ---- */
-
-/* On the tunnel "OK\n" must be out before the kernel writes its first URB on the same socket. */
-static int stream_accept(int fd, bool is_import)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (!is_import && send(fd, "OK\n", 3, MSG_NOSIGNAL | MSG_DONTWAIT) != 3)
-		return -EPIPE;
-	return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static int attachment_attach_port(struct attachment *attachment)
-{
-	const struct attachment_services *services = attachment->services;
-	const struct offer *offer = &attachment->info.offer;
-	int err = -EBUSY;
-
-	for (int i = 0; i < ATTACH_TRIES && err == -EBUSY; i++) {
-		err = vhci_find_free_port(services->vhci, offer->speed, services->is_port_reserved, services->userdata,
-					  &attachment->info.port, &attachment->info.failure);
-		if (err < 0)
-			return err;
-		attachment->info.has_port = true;
-		services->on_change(attachment, ATTACHMENT_STATE_ATTACHING, services->userdata);
-		err = i == 0 ? stream_accept(attachment->stream_fd, offer->direct_port != 0) : 0;
-		if (err < 0)
-			failure_set(&attachment->info.failure, FAILURE_STREAM, NULL, "the stream ended before it was attached");
-		else
-			err = vhci_attach(services->vhci, attachment->info.port, attachment->stream_fd, offer->devid, offer->speed,
-					  &attachment->info.failure);
-		/* A port that somebody else took is not ours to detach. */
-		attachment->info.has_port = err >= 0;
-	}
-	if (err == -EBUSY)
-		failure_set(&attachment->info.failure, FAILURE_BUSY, NULL,
-			    "the VM's free ports are taken by others as fast as we find them");
-	return err;
-}
+/* ---- the stream ---- */
 
 void attachment_take_stream(struct attachment *attachment, int fd)
 {
-	int err;
-
 	attachment->stream_fd = fd;
 	attachment_enter_state(attachment, ATTACHMENT_STATE_ATTACHING);
-	err = attachment_attach_port(attachment);
-	attachment->stream_fd = close_fd(attachment->stream_fd); /* the kernel has its own reference */
-	if (err < 0)
-		attachment_fail(attachment);
-	else
-		attachment_enter_state(attachment, ATTACHMENT_STATE_ENUMERATING);
+	attachment_claim_port(attachment);
 }
 
 void attachment_refuse_stream(struct attachment *attachment, const struct failure *failure)
@@ -542,16 +453,10 @@ void attachment_check(struct attachment *attachment)
 	_cleanup_close_ int fd = -EBADF;
 	struct busid busid;
 
-	if (!attachment->info.has_port)
-		return;
+	if (!attachment->info.has_port || attachment->info.state == ATTACHMENT_STATE_ATTACHING)
+		return; /* nothing is known of a port before the kernel has returned */
 	if (attachment->info.state == ATTACHMENT_STATE_DETACHING) {
-		if (attachment_is_port_free(attachment) && attachment_is_device_gone(attachment)) {
-			attachment_end(attachment);
-			return;
-		}
-		if (!attachment->is_detach_written)
-			attachment_write_detach(attachment);
-		attachment_poll_port(attachment);
+		attachment_check_release(attachment);
 		return;
 	}
 	if (attachment_is_port_free(attachment)) {
@@ -597,7 +502,6 @@ json_t *attachment_steps_to_json(const struct attachment *attachment)
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
-		json_object_set_new(object, steps[i].name,
-				    json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
+		json_whole_set(&object, steps[i].name, json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
 	return object;
 }

@@ -75,8 +75,8 @@ void attachment_take_stream(struct attachment *attachment, int fd);
 /* The stream it WAITs for can't be had: it fails. */
 void attachment_refuse_stream(struct attachment *attachment, const struct failure *failure);
 
-/* The offer is withdrawn: ends in GONE, at once or when the kernel has freed the port. reason is told to the Pi. Does nothing when it is
- * on that way. */
+/* The offer is withdrawn: ends in GONE, at once or when the kernel has freed the port. reason is told to the Pi. One
+ * that has failed and is on its way out ends so, too. */
 void attachment_detach(struct attachment *attachment, const char *reason);
 
 /* A usb_device below a port: the kernel's uevent (or enumerated, as UEVENT_BIND). The caller found the port and its bus id. */

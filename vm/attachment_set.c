@@ -65,11 +65,12 @@ void attachment_set_forget_failed(struct attachment_set *set, const struct offer
 	for (size_t i = set->n; i-- > 0;) {
 		const struct attachment_info *info = attachment_get_info(set->items[i]);
 
-		if (info->state != ATTACHMENT_STATE_FAILED)
-			continue;
-		if (set->n == ATTACHMENT_SET_MAX || busid_equal(&info->offer.busid, &offer->busid) ||
-		    strcmp(info->offer.id, offer->id) == 0)
+		bool is_same = busid_equal(&info->offer.busid, &offer->busid) || strcmp(info->offer.id, offer->id) == 0;
+
+		if (info->state == ATTACHMENT_STATE_FAILED && (is_same || set->n == ATTACHMENT_SET_MAX))
 			attachment_set_forget(set, i);
+		else if (info->state == ATTACHMENT_STATE_DETACHING && is_same)
+			attachment_detach(set->items[i], "it is offered anew");
 	}
 }
 

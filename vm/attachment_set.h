@@ -22,7 +22,7 @@ struct attachment *attachment_set_find_live(const struct attachment_set *set, co
  * otherwise. */
 int attachment_set_check_offer(const struct attachment_set *set, const struct offer *offer, struct failure *ret_failure);
 
-/* Frees the failed attachments of the same offer or socket: a new try replaces what an earlier one left to be read. */
+/* Frees the failed attachments of the same offer or socket, now or when the kernel has freed their ports: a new try replaces what an earlier one left to be read. */
 void attachment_set_forget_failed(struct attachment_set *set, const struct offer *offer);
 
 /* Frees those that are GONE. */

@@ -14,6 +14,7 @@
 #include "handler_request.h"
 #include "imports.h"
 #include "job.h"
+#include "json_whole.h"
 #include "local_server.h"
 #include "log.h"
 #include "machine.h"
@@ -341,9 +342,14 @@ json_t *handler_status_to_json(struct handler *handler)
 	json_t *pis = json_array();
 
 	for (size_t i = 0; i < handler->roster.n; i++)
-		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
+		json_whole_append(&pis, vm_status_pi(handler->roster.peers[i]));
 	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
 			 handler_problem_to_json(handler), "pis", pis, "blocked", blocked_to_json(handler->jobs));
+}
+
+unsigned handler_count_jobs(const struct handler *handler)
+{
+	return job_runner_count(handler->jobs);
 }
 
 /* ---- life ---- */
@@ -455,7 +461,8 @@ void handler_start(struct handler *handler)
 		log_error("%s. %s", failure.text, failure.cure);
 	else
 		log_info("vhci_hcd has %u ports", vhci_count_ports(handler->vhci));
-	err = roster_adopt_ports(&handler->roster, handler->vhci, handler->records_path, handler->peer_services.hello.boot_id);
+	err = roster_adopt_ports(&handler->roster, handler->vhci, handler->jobs, handler->records_path,
+				 handler->peer_services.hello.boot_id);
 	if (err < 0)
 		log_warning("%s can't be used (%s): ports of a former handler are not taken over", handler->records_path, strerror(-err));
 	handler_write_ports(handler); /* once all are taken over: until here, a successor needs the file as it was */

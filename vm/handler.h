@@ -57,5 +57,8 @@ int handler_find(struct handler *handler, const char *selector, json_t **ret_dev
 /* The whole state, as `usbpush-vm status --json` shows it. A new reference. */
 json_t *handler_status_to_json(struct handler *handler);
 
+/* How much of its work in the kernel is under way. */
+unsigned handler_count_jobs(const struct handler *handler);
+
 /* Who, besides root, may speak for a Pi. */
 uid_t handler_get_relay_uid(const struct handler *handler);

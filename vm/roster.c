@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "job.h"
 #include "log.h"
 #include "peer.h"
 #include "port_record.h"
@@ -149,7 +150,27 @@ int roster_write_ports(const struct roster *roster, const char *path, const char
 	return port_records_write(path, boot_id, records, n);
 }
 
-static void roster_adopt_port(const struct roster *roster, struct vhci *vhci, const struct port_record *record)
+static void on_port_detached(int result, void *arg, void *userdata)
+{
+	(void)arg;
+	(void)userdata;
+	if (result < 0)
+		log_error("a port of a former handler could not be detached: %s", strerror(-result));
+}
+
+static void port_detach(const struct vhci *vhci, struct job_runner *jobs, uint32_t port)
+{
+	struct vhci_write *write = vhci_write_new_detach(vhci, port);
+	char name[32];
+
+	snprintf(name, sizeof(name), "port %u", port);
+	if (!write || job_start(jobs, name, vhci_write_run, write, vhci_write_free, on_port_detached, NULL, NULL) < 0) {
+		vhci_write_free(write);
+		log_error("port %u: out of memory, it is not detached", port);
+	}
+}
+
+static void roster_adopt_port(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const struct port_record *record)
 {
 	struct peer *peer = roster_find_peer(roster, record->pi_id);
 	struct vhci_port port;
@@ -162,10 +183,10 @@ static void roster_adopt_port(const struct roster *roster, struct vhci *vhci, co
 	log_info("port %u: taken over from the handler's predecessor (bus id %s on Pi %s)", record->port, record->offer.busid.text,
 		 peer ? peer_get_name(peer) : record->pi_id);
 	if (!peer || port.state != VHCI_PORT_USED || !peer_adopt(peer, &record->offer, record->port))
-		(void)vhci_detach(vhci, record->port);
+		port_detach(vhci, jobs, record->port);
 }
 
-int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const char *path, const char *boot_id)
+int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id)
 {
 	_cleanup_free_ struct port_record *records = NULL;
 	size_t n;
@@ -174,7 +195,7 @@ int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const cha
 	if (err < 0)
 		return err;
 	for (size_t i = 0; i < n; i++)
-		roster_adopt_port(roster, vhci, &records[i]);
+		roster_adopt_port(roster, vhci, jobs, &records[i]);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 /* All Pis that this VM knows, and through them all attachments. */
 
 struct attachment;
+struct job_runner;
 struct peer;
 struct vhci;
 
@@ -45,7 +46,7 @@ int roster_write_ports(const struct roster *roster, const char *path, const char
 
 /* Takes over what a predecessor of this process wrote there: a port that is still its Pi's goes on where it was, one whose Pi is not paired any
  * more is freed, one that somebody else has meanwhile is left alone. 0 or negative errno. */
-int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, const char *path, const char *boot_id);
+int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id);
 
 /* The VM's rules changed: attachment_reconsider() for all. */
 void roster_reconsider(const struct roster *roster);

@@ -39,17 +39,30 @@ int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
 /* Whether the caller has a use for a port that the kernel calls free. */
 typedef bool (*vhci_is_reserved_fn)(uint32_t port, void *userdata);
 
-/* Finds a free port for a device of speed (Mbit/s). Goes round all controllers: a port that was just freed is the last to be used again, so that a late
- * event of its former device is not taken for the new one's. -errno with FAILURE_NO_FREE_PORT, NO_MODULE, ... */
+/* Finds a free port for a device of speed (Mbit/s; 1 stands for 1.5). Goes round all controllers: a port that was just freed is the last to be used again, so
+ * that a late event of its former device is not taken for the new one's. Low, full and high speed each have their own ports and use another's only when
+ * their own are taken: the kernel is slower with a device on a port that had one of another speed. -errno with FAILURE_NO_FREE_PORT, NO_MODULE, ... */
 int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port,
 			struct failure *ret_failure);
 
-/* Gives the stream socket fd to the kernel as the device at port. The kernel takes a reference of its own; close fd afterwards.
- * -EBUSY (and no failure) if somebody took the port meanwhile: take another. Else a negative errno with ret_failure filled. */
-int vhci_attach(struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed, struct failure *ret_failure);
+/* One write to `attach` or `detach`. The kernel may hold it up as long as it takes the port's former device down (sysfs_lock in drivers/usb/usbip/vhci_sysfs.c and
+ * usbip_event.c): it belongs in a job (job.h), and holds all that it needs there. */
+struct vhci_write;
 
-/* Begins to detach what is at port; it is asynchronous. 0 also if the port is free already. */
-int vhci_detach(struct vhci *vhci, uint32_t port);
+/* Gives the stream socket fd to the kernel as the device at port; duplicated: the caller's stays the caller's. NULL without memory or file descriptors. */
+struct vhci_write *vhci_write_new_attach(const struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed);
+
+/* Begins to detach what is at port; it is asynchronous. NULL as above. */
+struct vhci_write *vhci_write_new_detach(const struct vhci *vhci, uint32_t port);
+
+/* A free_arg of job.h. Takes NULL. */
+void vhci_write_free(void *write);
+
+/* A job_fn. 0, or a negative errno. Of `attach` -EBUSY: somebody took the port meanwhile, take another. `detach` of a port that is free already: 0. */
+int vhci_write_run(void *write);
+
+/* What an error of a write means to people. Returns it. */
+int vhci_write_explain(const struct vhci_write *write, int err, struct failure *ret_failure);
 
 /* Finds the port whose device syspath ("/sys/devices/...") is or is below, and that device's bus id. False for any other path. */
 bool vhci_find_port(const struct vhci *vhci, const char *syspath, uint32_t *ret_port, struct busid *ret_busid);

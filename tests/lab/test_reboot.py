@@ -1,4 +1,7 @@
 """Reboots and power losses, clean and not: what was attached is attached again, and nobody did anything."""
+import re
+import time
+
 import pytest
 
 from tty_user import TtyUser
@@ -64,7 +67,10 @@ def four(product):
     return Four(product)
 
 
-@pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
+HOW = pytest.mark.parametrize("is_clean", [pytest.param(False, id="reset"), pytest.param(True, id="systemctl_reboot", marks=pytest.mark.spine)])
+
+
+@HOW
 def test_the_vm_reboots_and_the_boot_service_has_all_four_back(four, is_clean):
     t = four.vm.reboot(clean=is_clean)
     assert four.wait_boot_service() == WELL
@@ -73,12 +79,61 @@ def test_the_vm_reboots_and_the_boot_service_has_all_four_back(four, is_clean):
     assert four.most_at_once(t, there=[]) == 4
 
 
-@pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
+@HOW
 def test_the_pi_reboots_and_all_four_are_back(four, is_clean):
     there = four.product.used_ports().values()
     t = four.pi.reboot(clean=is_clean)
     four.wait_back()
     assert four.most_at_once(t, there) == 4
+
+
+STOP_LIMIT = 60  # seconds; a unit that hangs in its stop has 90 by default
+
+
+class Shutdown:
+    """A guest is told to shut down, and nothing holds it up."""
+
+    def __init__(self, guest):
+        self.guest, self.asked = guest, time.monotonic()
+        self._before = len(guest.console(100_000))
+        guest.sh("systemctl poweroff --no-block", check=False)
+
+    def wait_off(self):
+        wait_until(lambda: not self.guest.is_on(), STOP_LIMIT, f"{self.guest.name} to be off", interval=0.2, lab=self.guest.lab)
+        said = self.guest.console(100_000)[self._before:]
+        assert not re.search(r"A stop job is running|timed out|blocked for more than|Call Trace|BUG:", said), said[-3000:]
+        return time.monotonic() - self.asked
+
+
+def test_both_are_shut_down_in_either_order_and_nothing_hangs(four):
+    """A shutdown says so: the other side is free at once, and needs no patience for it."""
+    product, pi, vm, device = four.product, four.pi, four.vm, four.devices[0]
+    user = TtyUser(product, device, product.wait_attached(device)[0])
+    user.talk()
+    shutdown = Shutdown(pi)
+    user.wait_end(STOP_LIMIT)
+    product.wait_nothing_attached()
+    times = {"the VM had nothing of the Pi after": time.monotonic() - shutdown.asked, "the Pi was off after": shutdown.wait_off()}
+    assert "nothing was heard" not in vm.sh("journalctl -b -u usbpush-handler -o cat -n 20"), "the Pi said so"
+    times["the VM was off after"] = Shutdown(vm).wait_off()
+    vm.power_on(wait=False)
+    pi.power_on()
+    vm.wait_ready()
+    four.wait_back()
+
+    user = TtyUser(product, device, product.wait_attached(device)[0])
+    user.talk()
+    shutdown = Shutdown(vm)
+    status = f"cat {device.sysfs}/usbip_status"
+    wait_until(lambda: pi.sh(status, check=False) == "1", STOP_LIMIT, "the device to be free on the Pi", lab=product.lab)
+    times["free on the Pi after"] = time.monotonic() - shutdown.asked
+    times["with it in use, the VM was off after"] = shutdown.wait_off()
+    times["and the Pi after"] = Shutdown(pi).wait_off()
+    print("\n" + "; ".join(f"{what} {seconds:.2f} s" for what, seconds in times.items()))
+    pi.power_on(wait=False)
+    vm.power_on()
+    pi.wait_ready()
+    four.wait_back()
 
 
 @pytest.mark.parametrize("first, second", [("pi", "vm"), ("vm", "pi")])

@@ -1,4 +1,6 @@
 """Much at once: more plugs than the VM can follow, hubs pulled with all that is in them, devices that look alike, more than the kernel holds."""
+import json
+
 import pytest
 
 from usbpush_lab import wait_until
@@ -41,6 +43,33 @@ def test_plugged_and_pulled_faster_than_the_vm_can_attach(product):
     device.unplug()
     product.wait_nothing_attached()
     wait_as_before(product, before)
+
+
+def test_one_that_comes_and_goes_is_shown_as_such_and_a_board_that_is_reset_is_not(product):
+    """It is not given up: once it stays it is attached. What esptool does to a board, twice in a row, is no flapping."""
+    product.pi.sh("systemctl restart usbpush-exporter")  # which has seen none of them before
+    product.wait_link("UP")
+    board = product.lab.plug("acm", "G1", serial="BOARD")
+    product.wait_attached(board)
+    told = product.pi.spawn("exec usbpush events --follow --json")
+    for _ in range(2):
+        t = board.reenumerate()
+        product.vm.events.wait(since=t, kind="udev", action="add", subsystem="tty", timeout=60)
+        product.wait_attached(board)
+
+    device = product.lab.plug("ft232", "A1", serial="LOOSE")
+    for _ in range(8):
+        device.wait_event("bind")
+        device.unplug()
+        device = device.plug_again()
+    wait_until(lambda: "comes and goes" in product.pi.sh("usbpush status"), 10, "the status to say so", interval=0, lab=product.lab)
+    product.wait_attached(device)
+    assert "comes and goes" not in product.pi.sh("usbpush status")
+
+    told.kill()
+    told.wait()
+    said = [event for event in map(json.loads, told.out.decode().splitlines()) if "comes and goes" in event["text"]]
+    assert said and {event["busid"] for event in said} == {device.busid}, said
 
 
 def test_the_same_device_from_socket_to_socket(product):

@@ -59,13 +59,14 @@ def wait_free_on_pi(product, device, since, limit):
     return time.monotonic() - since
 
 
-def test_the_vm_sleeps_and_has_all_back_when_it_wakes(used):
+@pytest.mark.parametrize("seconds", [PATIENCE / 2, PATIENCE + 4])
+def test_the_vm_sleeps_and_has_all_back_when_it_wakes(used, seconds):
     """Its kernel would not let it sleep with a device attached: so they go before it does, however short it sleeps."""
     product, devices, user = used
     asked = time.monotonic()
     asleep = product.vm.suspend()
     free = wait_free_on_pi(product, devices[0], asked, 30)
-    let_pass(PATIENCE / 2)
+    let_pass(seconds)
     woken = product.vm.wake()
     user.wait_end(30)
     back = wait_back(product, devices, woken)
@@ -101,16 +102,20 @@ def test_a_short_pause_is_not_seen(used, who):
     assert product.link()["attempts"] == attempts, "the same connection"
 
 
-def test_a_long_pause_of_the_pi_is_a_long_cut(used):
-    """The VM lets go meanwhile; the Pi finds out when it goes on."""
+@pytest.mark.parametrize("who", ["pi", "vm"])
+def test_a_long_pause_is_a_long_cut(used, who):
+    """The other side lets go meanwhile; who was paused finds out when it goes on."""
     product, devices, user = used
     limit = measure_limit(product, devices[1])
-    paused = product.pi.pause()
-    wait_until(lambda: not product.used_ports(), limit, "the ports to be free", interval=0.05, lab=product.lab)
-    free = time.monotonic() - paused
+    paused = product.lab.guest(who).pause()
+    if who == "pi":
+        wait_until(lambda: not product.used_ports(), limit, "the ports to be free", interval=0.05, lab=product.lab)
+        free = time.monotonic() - paused
+    else:
+        free = wait_free_on_pi(product, devices[0], paused, limit)
     assert free <= limit
     let_pass(3)
-    went_on = product.pi.go_on()
+    went_on = product.lab.guest(who).go_on()
     user.wait_end(60)
-    print(f"\nfree on the VM after {free:.2f} s; back {wait_back(product, devices, went_on):.2f} s after the Pi went on")
+    print(f"\nfree on the other side after {free:.2f} s; back {wait_back(product, devices, went_on):.2f} s after the {who} went on")
     assert_all_is_well(product, devices)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "acceptance.h"
@@ -147,32 +148,89 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device", "no free port");
 }
 
-int vhci_attach(struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed, struct failure *ret_failure)
+/* What a job writes, and for whom: `attach` has the stream, a duplicate of its own. */
+struct vhci_write {
+	uint32_t port;
+	int fd; /* owned; negative for `detach` */
+	const struct attachment *holder;
+};
+
+static struct vhci_write *vhci_write_new(uint32_t port, int fd)
+{
+	struct vhci_write *write = calloc(1, sizeof(*write));
+
+	PROPERTY(write && port < N_PORTS && find_holder(port));
+	*write = (struct vhci_write){ .port = port, .fd = fd, .holder = find_holder(port) };
+	return write;
+}
+
+struct vhci_write *vhci_write_new_attach(const struct vhci *vhci, uint32_t port, int fd, uint32_t devid, uint32_t speed)
 {
 	(void)vhci;
 	(void)devid;
 	(void)speed;
-	PROPERTY(port < N_PORTS && fcntl(fd, F_GETFD) >= 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK));
-	if (happens(6) && world.ports[port].state == VHCI_PORT_FREE) {
-		property_tell("    a stranger takes port %u", port);
-		world.ports[port].state = VHCI_PORT_ASSIGNED;
-		world.ports[port].is_strangers = true;
+	PROPERTY(fcntl(fd, F_GETFD) >= 0 && !(fcntl(fd, F_GETFL) & O_NONBLOCK));
+	return happens(20) ? NULL : vhci_write_new(port, fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+struct vhci_write *vhci_write_new_detach(const struct vhci *vhci, uint32_t port)
+{
+	(void)vhci;
+	return happens(20) ? NULL : vhci_write_new(port, -EBADF);
+}
+
+void vhci_write_free(void *arg)
+{
+	struct vhci_write *write = arg;
+
+	if (!write)
+		return;
+	close_fd(write->fd);
+	free(write);
+}
+
+static int kernel_attach(unsigned i)
+{
+	struct port *port = &world.ports[i];
+
+	if (happens(6) && port->state == VHCI_PORT_FREE) {
+		property_tell("    a stranger takes port %u", i);
+		port->state = VHCI_PORT_ASSIGNED;
+		port->is_strangers = true;
 	}
-	if (world.ports[port].state != VHCI_PORT_FREE)
+	if (port->state != VHCI_PORT_FREE)
 		return -EBUSY;
 	if (happens(15))
-		return failure_set(ret_failure, FAILURE_KERNEL, NULL, "the kernel refused");
-	world.ports[port].state = VHCI_PORT_ASSIGNED;
+		return -EIO;
+	port->state = VHCI_PORT_ASSIGNED;
 	return 0;
 }
 
-int vhci_detach(struct vhci *vhci, uint32_t port)
+static int kernel_detach(unsigned i)
 {
-	(void)vhci;
-	PROPERTY(port < N_PORTS && !world.ports[port].is_strangers);
-	if (world.ports[port].state != VHCI_PORT_FREE)
-		world.ports[port].is_dying = true;
+	if (happens(15))
+		return -EIO;
+	if (world.ports[i].state != VHCI_PORT_FREE)
+		world.ports[i].is_dying = true;
 	return 0;
+}
+
+/* However late it comes: the port is still the one's who asked for it, and a device of ours is never detached in another's place. */
+int vhci_write_run(void *arg)
+{
+	const struct vhci_write *write = arg;
+
+	PROPERTY(find_holder(write->port) == write->holder);
+	if (write->fd >= 0)
+		return kernel_attach(write->port);
+	PROPERTY(!world.ports[write->port].is_strangers);
+	return kernel_detach(write->port);
+}
+
+int vhci_write_explain(const struct vhci_write *write, int err, struct failure *ret_failure)
+{
+	(void)write;
+	return failure_set(ret_failure, FAILURE_KERNEL, NULL, "the kernel refused: %s", strerror(-err));
 }
 
 int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
@@ -183,6 +241,26 @@ int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
 	return 0;
 }
 
+/* A directory with what attachment_check() looks for: the generic driver has bound. */
+static char bound_device[] = "/tmp/property-device.XXXXXX";
+
+static void make_bound_device(void)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	PROPERTY(mkdtemp(bound_device) != NULL);
+	fd = open(bound_device, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	PROPERTY(fd >= 0 && mkdirat(fd, "driver", 0700) == 0);
+}
+
+static void remove_bound_device(void)
+{
+	_cleanup_close_ int fd = open(bound_device, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)unlinkat(fd, "driver", AT_REMOVEDIR);
+	(void)rmdir(bound_device);
+}
+
 int vhci_open_device(const struct vhci *vhci, uint32_t port, struct busid *ret_busid)
 {
 	(void)vhci;
@@ -191,8 +269,7 @@ int vhci_open_device(const struct vhci *vhci, uint32_t port, struct busid *ret_b
 	if (ret_busid)
 		snprintf(ret_busid->text, sizeof(ret_busid->text), "2-%u", port + 1);
 	world.opened_port = port;
-	/* What attachment_check() looks for in it. */
-	return open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return open(bound_device, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 void vhci_nudge_node(const struct vhci *vhci, const char *devnode)
@@ -598,5 +675,10 @@ static void run(const uint32_t *choices, size_t n)
 
 int main(int argc, char **argv)
 {
-	return property_main(argc, argv, "attachments of a VM", run);
+	int status;
+
+	make_bound_device();
+	status = property_main(argc, argv, "attachments of a VM", run);
+	remove_bound_device();
+	return status;
 }

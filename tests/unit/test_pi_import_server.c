@@ -104,29 +104,22 @@ static void say(int fd, const void *bytes, size_t size)
 	ck_assert_int_eq(send(fd, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
 }
 
+/* Time enough for the server to have seen what was done, on a slow machine too. */
+static void let_it_see(void)
+{
+	loop_for(event, 20000 * test_slowness());
+}
+
 /* The loop makes its timer's file descriptor with the first connection, and keeps it. */
 static void warm_up(void)
 {
 	close(client());
-	loop_for(event, 20000);
+	let_it_see();
 }
 
-/* Reads up to size bytes while the server runs; less where it closed the connection. */
 static size_t hear(int fd, void *buffer, size_t size)
 {
-	size_t used = 0;
-
-	for (unsigned i = 0; used < size && i < 2000; i++) {
-		ssize_t n = recv(fd, (char *)buffer + used, size - used, MSG_DONTWAIT);
-
-		if (n == 0 || (n < 0 && errno != EAGAIN))
-			break;
-		if (n > 0)
-			used += (size_t)n;
-		else
-			sd_event_run(event, 5000);
-	}
-	return used;
+	return loop_hear(event, fd, buffer, size);
 }
 
 static void expect_end(int fd)
@@ -363,10 +356,10 @@ START_TEST(half_a_request_ends_with_its_connection)
 	    "\x01\x11\x80\x03\0\0\0\0"
 	    "1-1",
 	    11);
-	loop_for(event, 20000);
+	let_it_see();
 	ck_assert_uint_eq(count_fds(), n_fds + 2);
 	close(fd);
-	loop_for(event, 20000);
+	let_it_see();
 	expect_fds(n_fds);
 	ck_assert_str_eq(imported, "");
 }
@@ -408,7 +401,7 @@ START_TEST(foreigners_take_no_place_of_others)
 		fds[i] = client();
 		sd_event_run(event, 0);
 	}
-	loop_for(event, 20000);
+	let_it_see();
 	is_allowed = true;
 	n_listed = 0;
 	{
@@ -433,11 +426,11 @@ START_TEST(connections_are_bounded)
 		fds[i] = client();
 		sd_event_run(event, 0);
 	}
-	loop_for(event, 20000);
+	let_it_see();
 	ck_assert_uint_le(count_fds(), n_fds + 60 + 24);
 	for (size_t i = 0; i < 60; i++)
 		close(fds[i]);
-	loop_for(event, 20000);
+	let_it_see();
 	expect_fds(n_fds);
 }
 END_TEST
@@ -508,7 +501,7 @@ START_TEST(the_peers_end_ends_a_session)
 	struct direct_session *session = start_session(&fd);
 
 	say(fd, "bytes", 5); /* which the kernel has not read yet, and nobody else does */
-	loop_for(event, 20000);
+	let_it_see();
 	ck_assert_uint_eq(n_ended, 0);
 	close(fd);
 	ck_assert(loop_until(event, has_ended, NULL));

@@ -182,9 +182,12 @@ END_TEST
 
 START_TEST(an_unplugged_device_is_told_as_detached)
 {
+	_cleanup_json_ json_t *told = NULL;
+
 	vm_pi_come_up(&pi, &bed, BED_PI);
 	vm_bed_remove(&bed, attach_acm());
-	json_decref(vm_pi_expect(&pi, "detached"));
+	told = vm_pi_expect(&pi, "detached");
+	ck_assert_str_eq(json_string_value(json_object_get(told, "id")), "o-1");
 }
 END_TEST
 
@@ -204,6 +207,47 @@ START_TEST(a_device_that_is_not_what_was_offered_is_never_authorized)
 	ck_assert_str_ne(vm_bed_take_write(&bed, "detach"), "");
 	vm_bed_remove(&bed, port);
 	vm_bed_expect_state(&bed, "o-1", "failed");
+}
+END_TEST
+
+/* An impostor: told as failed, and its port is not free yet. */
+static uint32_t fail_slowly(void)
+{
+	struct vm_device impostor = ACM;
+	uint32_t port;
+
+	impostor.serial = "another";
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_offer(&pi, "o-1", "1-1", DEVID(1, 2), &ACM);
+	vm_pi_open_stream(&stream, &bed, BED_PI, "o-1");
+	vm_pi_expect_text(&stream, "OK");
+	port = vm_bed_enumerate(&bed, &impostor);
+	expect_code(&pi, "failed", "identity");
+	ck_assert_str_ne(vm_bed_take_write(&bed, "detach"), "");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "detaching");
+	return port;
+}
+
+START_TEST(a_failure_that_is_offered_anew_before_its_port_is_free_leaves_no_trace)
+{
+	uint32_t port = fail_slowly();
+
+	vm_pi_offer(&pi, "o-2", "1-1", DEVID(1, 3), &ACM);
+	vm_bed_expect_state(&bed, "o-2", "waiting");
+	vm_bed_remove(&bed, port);
+	vm_bed_expect_state(&bed, "o-1", "");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-2"), "waiting");
+}
+END_TEST
+
+START_TEST(a_failure_that_is_unplugged_before_its_port_is_free_leaves_no_trace)
+{
+	uint32_t port = fail_slowly();
+
+	vm_pi_say(&pi, "{\"type\":\"disconnect\",\"id\":\"o-1\",\"reason\":\"unplugged\"}");
+	vm_bed_remove(&bed, port);
+	json_decref(vm_pi_expect(&pi, "detached"));
+	vm_bed_expect_state(&bed, "o-1", "");
 }
 END_TEST
 
@@ -503,7 +547,7 @@ static size_t expect_kept(struct vm_pi *from)
 /* A machine that sleeps: its clock goes on, its loop does not. */
 static void sleep_for(unsigned ms)
 {
-	poll(NULL, 0, (int)ms);
+	poll(NULL, 0, (int)(ms * test_slowness()));
 }
 
 START_TEST(a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges)
@@ -600,7 +644,7 @@ START_TEST(an_offer_that_is_connected_again_is_not_told_as_detached)
 	vm_pi_say(&pi, "{\"type\":\"ping\",\"seq\":9}");
 	json_decref(vm_pi_expect(&pi, "synced"));
 	message = vm_pi_expect(&pi, "pong");
-	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "enumerating");
+	vm_bed_expect_state(&bed, "o-1", "enumerating");
 	close(again.fd);
 }
 END_TEST
@@ -867,6 +911,8 @@ int main(void)
 	tcase_add_test(device, a_port_that_is_detaching_is_not_used_again);
 	tcase_add_test(device, an_unplugged_device_is_told_as_detached);
 	tcase_add_test(device, a_device_that_is_not_what_was_offered_is_never_authorized);
+	tcase_add_test(device, a_failure_that_is_offered_anew_before_its_port_is_free_leaves_no_trace);
+	tcase_add_test(device, a_failure_that_is_unplugged_before_its_port_is_free_leaves_no_trace);
 	tcase_add_test(device, a_keyboard_is_not_accepted_even_if_it_is_offered);
 	tcase_add_test(device, a_stream_that_ends_during_enumeration_fails_the_offer);
 	tcase_add_test(device, an_offer_beyond_the_last_port_fails_with_the_cure);

@@ -63,7 +63,7 @@ void vm_bed_restart_handler(struct vm_bed *bed);
 /* Runs the loop until nothing is left to do at once. */
 void vm_bed_settle(struct vm_bed *bed);
 
-/* What was written last to vhci_hcd's `attach` or `detach`; clears it. "" if nothing. */
+/* What was written last to vhci_hcd's `attach` or `detach`, now or by the work that is under way; clears it. "" if nothing. */
 const char *vm_bed_take_write(struct vm_bed *bed, const char *name);
 
 /* The kernel: takes what `attach` was given (the handler must have written it) and enumerates device there. Returns the port. */
@@ -115,7 +115,7 @@ void vm_pi_expect_end(struct vm_pi *pi);
 /* hello, and sync with no offers. */
 void vm_pi_come_up(struct vm_pi *pi, struct vm_bed *bed, const char *id);
 
-/* hello only. */
+/* hello only. On a slow machine its patience is longer. */
 void vm_pi_say_hello(struct vm_pi *pi, unsigned patience_ms);
 
 /* `connect` of device in a socket of the Pi, as offer id. */

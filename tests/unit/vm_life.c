@@ -61,12 +61,11 @@ static bool kernel_answer_write(int fd, const void *data, size_t size, ssize_t *
 	path[n] = '\0';
 	memcpy(value, data, size);
 	name = strstr(path, "/vhci_hcd.0/");
-	if (name && strcmp(name, "/vhci_hcd.0/attach") == 0)
-		*ret_result = kernel_attach(life, value);
-	else if (name && strcmp(name, "/vhci_hcd.0/detach") == 0)
-		*ret_result = kernel_detach(life, value);
-	else
+	if (!name || (strcmp(name, "/vhci_hcd.0/attach") != 0 && strcmp(name, "/vhci_hcd.0/detach") != 0))
 		return false;
+	pthread_mutex_lock(&life->lock);
+	*ret_result = strcmp(name, "/vhci_hcd.0/attach") == 0 ? kernel_attach(life, value) : kernel_detach(life, value);
+	pthread_mutex_unlock(&life->lock);
 	return true;
 }
 
@@ -99,8 +98,10 @@ static void kernel_turn_port(struct vm_life *life, uint32_t port)
 /* Without a handler events are nobody's. */
 static void kernel_turn(struct vm_life *life)
 {
+	pthread_mutex_lock(&life->lock);
 	for (uint32_t port = 0; life->bed.handler && port < BED_PORTS; port++)
 		kernel_turn_port(life, port);
+	pthread_mutex_unlock(&life->lock);
 }
 
 /* ---- the Pi ---- */
@@ -327,6 +328,7 @@ void vm_life_wait_free(struct vm_life *life)
 void vm_life_setup(struct vm_life *life)
 {
 	memset(life, 0, sizeof(*life));
+	pthread_mutex_init(&life->lock, NULL);
 	vm_bed_make(&life->bed);
 	life->control.fd = life->stream.fd = -EBADF;
 	for (size_t i = 0; i < BED_PORTS; i++)

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <pthread.h>
+
 #include "vm_bed.h"
 
 /* A VM on which a Pi and a kernel act by themselves, whatever the handler does: the Pi keeps one ACM device offered as long as it is plugged in, connects again and offers
  * again as an exporter does; the kernel answers `attach` and `detach` at the write, enumerates, and makes a node of what was authorized. */
 struct vm_life {
+	pthread_mutex_t lock; /* of the kernel: the handler writes to it from threads */
 	struct vm_bed bed;
 	struct vm_pi control, stream;
 	bool is_stopping;
