@@ -94,9 +94,18 @@ static bool is_attached(struct pi_bed *own)
 	return strcmp(pi_bed_field(own, "1-1", "state"), "ATTACHED") == 0;
 }
 
+static bool has_session(struct pi_bed *own)
+{
+	_cleanup_json_ json_t *status = pi_bed_status(own);
+	json_t *device = json_array_get(json_object_get(status, "devices"), 0);
+
+	return json_object_get(json_object_get(device, "steps_ms"), "stream") != NULL;
+}
+
 static void expect_attached(void)
 {
 	pi_bed_until(&bed, is_attached, "1-1 to be attached");
+	pi_bed_until(&bed, has_session, "its session to be up");
 }
 
 static void expect_backend(const char *backend)
