@@ -1,20 +1,20 @@
 #include "blocked.h"
 
 #include "job.h"
+#include "json_whole.h"
 #include "table.h"
 
 static void blocked_add(const struct job_step *step, void *userdata)
 {
-	json_array_append_new(userdata, json_pack("{s:s, s:s, s:I}", "name", step->name, "step", step->step, "since_ms",
-						  (json_int_t)(step->usec / 1000)));
+	json_whole_append(userdata, json_pack("{s:s, s:s, s:I}", "name", step->name, "step", step->step, "since_ms",
+					      (json_int_t)(step->usec / 1000)));
 }
 
 json_t *blocked_to_json(struct job_runner *runner)
 {
 	json_t *list = json_array();
 
-	if (list)
-		job_runner_for_each_long(runner, blocked_add, list);
+	job_runner_for_each_long(runner, blocked_add, &list);
 	return list;
 }
 

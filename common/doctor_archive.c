@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 #include "tar.h"
 
 #define PART_MAX_SIZE ((size_t)1024 * 1024)
@@ -124,10 +125,12 @@ static void archive_add(struct archive *archive, const char *name, char *text)
 
 static void archive_add_json(struct archive *archive, const char *name, const json_t *object)
 {
-	_cleanup_free_ char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
+	_cleanup_free_ char *text = json_text(object, JSON_INDENT(2));
 
 	if (text)
 		archive_add(archive, name, text);
+	else if (archive->error == 0)
+		archive->error = -ENOMEM;
 }
 
 /* One NUL in a file would hide the rest from who looks for secrets, and from who reads. */
@@ -167,7 +170,8 @@ static int archive_write(struct archive *archive, const struct doctor_part *part
 	int r;
 
 	archive_add_json(archive, "doctor.json", findings);
-	archive_add_json(archive, "status.json", archive->doctor->status);
+	if (archive->doctor->status) /* the daemon answered */
+		archive_add_json(archive, "status.json", archive->doctor->status);
 	for (size_t i = 0; i < n; i++)
 		archive_add_part(archive, &parts[i]);
 	r = tar_end(archive->stream);

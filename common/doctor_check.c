@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "identity.h"
+#include "json_whole.h"
 #include "table.h"
 
 void doctor_run(struct doctor *doctor, const char *root, const struct doctor_check *checks, size_t n)
@@ -123,9 +124,8 @@ json_t *doctor_to_json(const struct doctor *doctor)
 	for (size_t i = 0; i < doctor->n; i++) {
 		const struct doctor_finding *finding = &doctor->findings[i];
 
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:s, s:s}", "check", finding->check, "state",
-						doctor_state_to_string(finding->state), "text", finding->text, "cure", finding->cure));
+		json_whole_append(&list, json_pack("{s:s, s:s, s:s, s:s}", "check", finding->check, "state",
+						   doctor_state_to_string(finding->state), "text", finding->text, "cure", finding->cure));
 	}
 	return json_pack("{s:b, s:s, s:o}", "ok", doctor_exit_status(doctor) == 0, "software", USBPUSH_VERSION, "findings", list);
 }

@@ -1,9 +1,12 @@
 #include "doctor_cli.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cleanup.h"
+#include "json_text.h"
 #include "table.h"
 
 struct doctor_arguments {
@@ -35,17 +38,15 @@ static int cli_parse(int argc, char **argv, struct doctor_arguments *arguments)
 	return optind == argc ? 0 : -1;
 }
 
-static void cli_print(const struct doctor *doctor, bool is_json)
+/* 0 or a negative errno. */
+static int cli_print(const struct doctor *doctor, bool is_json)
 {
 	_cleanup_json_ json_t *object = is_json ? doctor_to_json(doctor) : NULL;
 
-	if (object) {
-		json_dumpf(object, stdout, JSON_INDENT(2));
-		fputc('\n', stdout);
-	} else {
-		doctor_print(doctor, stdout, table_wants_color(stdout));
-	}
-	fflush(stdout);
+	if (is_json)
+		return json_print(object, stdout, JSON_INDENT(2));
+	doctor_print(doctor, stdout, table_wants_color(stdout));
+	return fflush(stdout) == 0 ? 0 : -errno;
 }
 
 static int cli_archive(const struct doctor *doctor, const struct doctor_side *side, const char *path)
@@ -67,7 +68,7 @@ int doctor_cli(int argc, char **argv, const struct doctor_side *side)
 {
 	_cleanup_free_ struct doctor *doctor = calloc(1, sizeof(*doctor));
 	struct doctor_arguments arguments = { .root = "" };
-	int status;
+	int status, r;
 
 	if (cli_parse(argc, argv, &arguments) < 0) {
 		fprintf(stderr, "%s: doctor takes --json and --archive FILE; see %s --help\n", side->program, side->program);
@@ -78,8 +79,10 @@ int doctor_cli(int argc, char **argv, const struct doctor_side *side)
 		return 1;
 	}
 	doctor_run(doctor, arguments.root, side->checks, side->n_checks);
-	cli_print(doctor, arguments.is_json);
-	status = doctor_exit_status(doctor);
+	r = cli_print(doctor, arguments.is_json);
+	if (r < 0)
+		fprintf(stderr, "%s: the findings could not be written: %s\n", side->program, strerror(-r));
+	status = r < 0 ? 1 : doctor_exit_status(doctor);
 	if (arguments.archive && cli_archive(doctor, side, arguments.archive) != 0)
 		status = 1;
 	doctor_done(doctor);

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "json_text.h"
+#include "json_whole.h"
 #include "line.h"
 #include "log.h"
 
@@ -156,10 +157,15 @@ static void local_client_send_json(struct local_client *client, const json_t *ob
 
 void local_client_reply(struct local_client *client, json_t *object)
 {
-	_cleanup_json_ json_t *answer = object ? object : json_object();
+	_cleanup_json_ json_t *answer = object;
 
-	json_object_set_new(answer, "ok", json_true());
+	json_whole_set(&answer, "ok", json_true());
 	local_client_send_json(client, answer);
+}
+
+void local_client_done(struct local_client *client)
+{
+	local_client_reply(client, json_object());
 }
 
 void local_client_fail(struct local_client *client, const struct failure *failure)

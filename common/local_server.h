@@ -26,7 +26,10 @@ struct local_server *local_server_free(struct local_server *server);
 /* The caller's uid by SO_PEERCRED. */
 uid_t local_client_uid(const struct local_client *client);
 
-/* Answers {"ok":true} with the fields of object added (may be NULL; the reference is taken). */
+/* Answers {"ok":true}. */
+void local_client_done(struct local_client *client);
+
+/* Answers {"ok":true} with the fields of object added (the reference is taken). NULL is an answer for which there was no memory: the connection ends instead. */
 void local_client_reply(struct local_client *client, json_t *object);
 
 /* Answers {"ok":false,"error":{code,text,cure}}. */

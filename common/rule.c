@@ -237,6 +237,17 @@ static int parse_transport(struct parser *parser, char *value)
 	return 0;
 }
 
+static int parse_backend(struct parser *parser, char *value)
+{
+	if (strcmp(value, "usbip-host") == 0)
+		parser->rule->backend = RULE_BACKEND_USBIP_HOST;
+	else if (strcmp(value, "usbfs") == 0)
+		parser->rule->backend = RULE_BACKEND_USBFS;
+	else
+		return parser_fail(parser, "backend=%.40s is not known; expected backend=usbip-host or backend=usbfs", value);
+	return 0;
+}
+
 /* ---- a line ---- */
 
 static const struct {
@@ -255,6 +266,7 @@ static const struct {
 	{ "reset-before-share", RULE_KEY_RESET, false, parse_reset },
 	{ "recover=", RULE_KEY_RESET, false, parse_recover },
 	{ "transport=", RULE_KEY_TRANSPORT, false, parse_transport },
+	{ "backend=", RULE_KEY_BACKEND, false, parse_backend },
 };
 
 static int parse_action(struct parser *parser, const char *word)
@@ -470,6 +482,8 @@ int rule_format(const struct rule_syntax *syntax, const struct rule *rule, char 
 		writer_add(&writer, " recover=%s", rule->recover == RULE_RECOVER_POWER ? "power" : "reset");
 	if (rule->transport != RULE_TRANSPORT_DEFAULT)
 		writer_add(&writer, " transport=%s", rule->transport == RULE_TRANSPORT_DIRECT ? "direct" : "tunnel");
+	if (rule->backend != RULE_BACKEND_DEFAULT)
+		writer_add(&writer, " backend=%s", rule->backend == RULE_BACKEND_USBFS ? "usbfs" : "usbip-host");
 	return writer.error;
 }
 

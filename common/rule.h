@@ -10,7 +10,7 @@
 
 /* The owner's rules for devices, a line each: devices.conf on the Pi, accept.conf on the VM (their man pages have the whole).
  *
- *     ACTION MATCH... [name=NAME] [also=VID:PID] [reset-before-share] [recover=reset|power] [transport=tunnel|direct]      # comment
+ *     ACTION MATCH... [name=NAME] [also=VID:PID] [reset-before-share] [recover=reset|power] [transport=tunnel|direct] [backend=usbip-host|usbfs]      # comment
  *
  * A rule applies to a device that fits all of its matches: VID:PID, serial=, socket=, driver=, class=, pi=. The first rule that fits decides. */
 
@@ -22,13 +22,23 @@
 #define RULE_MAX_DRIVERS  32
 
 /* What a file may have in it. */
-enum rule_key { RULE_KEY_SOCKET = 1, RULE_KEY_PI = 2, RULE_KEY_NAME = 4, RULE_KEY_RESET = 8, RULE_KEY_TRANSPORT = 16 };
+enum rule_key {
+	RULE_KEY_SOCKET = 1,
+	RULE_KEY_PI = 2,
+	RULE_KEY_NAME = 4,
+	RULE_KEY_RESET = 8,
+	RULE_KEY_TRANSPORT = 16,
+	RULE_KEY_BACKEND = 32
+};
 
 /* How far an attempt to attach may go by itself, where it fails again and again. */
 enum rule_recover { RULE_RECOVER_NONE, RULE_RECOVER_RESET, RULE_RECOVER_POWER };
 
 /* Which way a device's bytes go. */
 enum rule_transport { RULE_TRANSPORT_DEFAULT, RULE_TRANSPORT_TUNNEL, RULE_TRANSPORT_DIRECT };
+
+/* What carries a device on the Pi. */
+enum rule_backend { RULE_BACKEND_DEFAULT, RULE_BACKEND_USBIP_HOST, RULE_BACKEND_USBFS };
 
 struct rule_syntax {
 	const char *const *actions; /* NULL-ended; the index is struct rule's action */
@@ -50,6 +60,7 @@ struct rule {
 	bool is_reset;
 	enum rule_recover recover;
 	enum rule_transport transport;
+	enum rule_backend backend;
 };
 
 /* What a rule is asked about. All borrowed. */

@@ -48,8 +48,10 @@ struct usbip_device {
 	struct usb_interface interfaces[DESCRIPTOR_MAX_INTERFACES];
 };
 
-/* A header as it is on the wire, and back: every eight bytes are one. */
+/* A header as it is on the wire. */
 void usbip_header_encode(const struct usbip_header *header, uint8_t bytes[static USBIP_HEADER_SIZE]);
+
+/* And back: every eight bytes are one. */
 void usbip_header_decode(const uint8_t bytes[static USBIP_HEADER_SIZE], struct usbip_header *ret_header);
 
 /* A whole request for the import of a device. */

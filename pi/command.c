@@ -13,6 +13,8 @@
 #include "command_internal.h"
 #include "control.h"
 #include "daemon.h"
+#include "json_text.h"
+#include "json_whole.h"
 #include "local_request.h"
 #include "status_view.h"
 #include "table.h"
@@ -59,11 +61,14 @@ int command_ask(json_t *request, int timeout_ms, json_t **ret_answer, struct fai
 	return local_request(fd, owned, timeout_ms, ret_answer, ret_failure);
 }
 
-static void print_json(const json_t *object)
+/* Whole or not at all. DONE or FAILED. */
+static int print_json(const json_t *object, size_t flags)
 {
-	json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	fputc('\n', stdout);
-	fflush(stdout);
+	int r = json_print(object, stdout, flags | JSON_REAL_PRECISION(6));
+
+	if (r < 0)
+		fprintf(stderr, "usbpush: the answer could not be written: %s\n", strerror(-r));
+	return r < 0 ? FAILED : DONE;
 }
 
 struct flags {
@@ -101,10 +106,8 @@ static int show_status(const struct flags *flags)
 	if (command_ask(json_pack("{s:s}", "request", "status"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
 	json_object_del(answer, "ok");
-	if (flags->is_json) {
-		print_json(answer);
-		return DONE;
-	}
+	if (flags->is_json)
+		return print_json(answer, JSON_INDENT(2));
 	status_view_print(answer, stdout, table_wants_color(stdout));
 	fflush(stdout);
 	return DONE;
@@ -170,9 +173,8 @@ int command_devices(int argc, char **argv)
 	if (command_ask(json_pack("{s:s}", "request", "status"), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
 	if (flags.is_json)
-		print_json(json_object_get(answer, "devices"));
-	else
-		status_view_print_devices(answer, stdout, table_wants_color(stdout), flags.is_explain);
+		return print_json(json_object_get(answer, "devices"), JSON_INDENT(2));
+	status_view_print_devices(answer, stdout, table_wants_color(stdout), flags.is_explain);
 	return DONE;
 }
 
@@ -236,15 +238,12 @@ int command_unpair(int argc, char **argv)
 	return DONE;
 }
 
-static void show_event(const json_t *event, bool is_json)
+static int show_event(const json_t *event, bool is_json)
 {
-	if (is_json) {
-		json_dumpf(event, stdout, JSON_COMPACT);
-		fputc('\n', stdout);
-		fflush(stdout);
-	} else {
-		status_view_print_event(event, stdout, table_wants_color(stdout));
-	}
+	if (is_json)
+		return print_json(event, 0);
+	status_view_print_event(event, stdout, table_wants_color(stdout));
+	return DONE;
 }
 
 int command_events(int argc, char **argv)
@@ -261,12 +260,13 @@ int command_events(int argc, char **argv)
 		return -at;
 	if (at < argc)
 		return command_usage("events takes no argument \"%s\"", argv[at]);
-	json_object_set_new(request, "follow", json_boolean(flags.is_follow));
+	json_whole_set(&request, "follow", json_boolean(flags.is_follow));
 	fd = local_connect(command_control_path(), "usbpush-exporter", &failure);
 	if (fd < 0 || local_request(fd, request, ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
 	json_array_foreach(json_object_get(answer, "events"), i, event)
-		show_event(event, flags.is_json);
+		if (show_event(event, flags.is_json) != DONE)
+			return FAILED;
 	while (flags.is_follow) {
 		_cleanup_json_ json_t *line = NULL;
 
@@ -274,7 +274,8 @@ int command_events(int argc, char **argv)
 			fprintf(stderr, "usbpush: the exporter ended.\n");
 			return FAILED;
 		}
-		show_event(json_object_get(line, "event"), flags.is_json);
+		if (show_event(json_object_get(line, "event"), flags.is_json) != DONE)
+			return FAILED;
 	}
 	return DONE;
 }
@@ -337,6 +338,18 @@ static int test_wait(int fd, json_t **ret_status, struct failure *ret_failure)
 	}
 }
 
+/* The direct road, where it is in use; and what is wrong with the exporter as a whole. */
+static void print_direct(const json_t *status)
+{
+	const json_t *port = json_object_get(status, "direct_port"), *problem = json_object_get(status, "problem");
+
+	if (json_is_integer(port))
+		printf("  ok    direct road: port %d is open for the VM\n", (int)json_integer_value(port));
+	else if (json_is_object(problem))
+		printf("  --    %s. %s\n", json_string_value(json_object_get(problem, "text")),
+		       json_string_value(json_object_get(problem, "cure")));
+}
+
 int command_test(int argc, char **argv)
 {
 	_cleanup_json_ json_t *watch = json_pack("{s:s}", "request", "watch"), *watching = NULL, *answer = NULL, *status = NULL;
@@ -359,6 +372,7 @@ int command_test(int argc, char **argv)
 	print_test(json_object_get(status, "link"));
 	if (strcmp(state, "UP") != 0)
 		return FAILED;
+	print_direct(status);
 	printf("The link works: round trip %.1f ms.\n", json_number_value(json_object_get(json_object_get(status, "link"), "rtt_ms")));
 	return DONE;
 }

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "command.h"
 #include "command_internal.h"
+#include "json_whole.h"
 #include "secret.h"
 
 #define LOOK_TIMEOUT_MS  40000
@@ -91,8 +92,8 @@ int command_pair_login(const char *host, const char *user, json_int_t port)
 	printf("Logging in, letting this Pi's key in, connecting ...\n");
 	fflush(stdout);
 	request = request_of("login-pair", host, user, port);
-	json_object_set_new(request, "host_key", json_string(text_of(look, "host_key")));
-	json_object_set_new(request, "password", json_string(password));
+	json_whole_set(&request, "host_key", json_string(text_of(look, "host_key")));
+	json_whole_set(&request, "password", json_string(password));
 	explicit_bzero(password, sizeof(password));
 	r = command_ask(request, LOGIN_TIMEOUT_MS, &answer, &failure);
 	if (r < 0) {

@@ -10,6 +10,7 @@
 #include "command.h"
 #include "command_internal.h"
 #include "daemon.h"
+#include "json_whole.h"
 #include "local_request.h"
 #include "pair_exchange.h"
 
@@ -21,7 +22,7 @@
 /* ---- by hand: host and key are given ---- */
 
 /* Fills the request from the options; 0, or a usage error. */
-static int parse_pair(int argc, char **argv, json_t *request, const char **ret_operand)
+static int parse_pair(int argc, char **argv, json_t **request, const char **ret_operand)
 {
 	static const struct option options[] = {
 		{ "host", required_argument, NULL, 'h' },  { "host-key", required_argument, NULL, 'k' },
@@ -35,29 +36,31 @@ static int parse_pair(int argc, char **argv, json_t *request, const char **ret_o
 		char *end = NULL;
 
 		if (option == 'h')
-			json_object_set_new(request, "host", json_string(optarg));
+			json_whole_set(request, "host", json_string(optarg));
 		else if (option == 'k')
-			json_object_set_new(request, "host_key", json_string(optarg));
+			json_whole_set(request, "host_key", json_string(optarg));
 		else if (option == 'u')
-			json_object_set_new(request, "user", json_string(optarg));
+			json_whole_set(request, "user", json_string(optarg));
 		else if (option == 'l')
-			json_object_set_new(request, "login", json_string(optarg));
+			json_whole_set(request, "login", json_string(optarg));
 		else if (option == 'p')
-			json_object_set_new(request, "port", json_integer(strtol(optarg, &end, 10)));
+			json_whole_set(request, "port", json_integer(strtol(optarg, &end, 10)));
 		else
 			return command_usage("pair does not take that");
 		if (end && (end == optarg || *end))
 			return command_usage("--port takes a number, not \"%s\"", optarg);
 	}
+	if (!*request)
+		return command_usage("pair: an option is not UTF-8, or memory has run out");
 	*ret_operand = optind < argc ? argv[optind++] : NULL;
-	if (json_object_get(request, "login"))
-		return optind < argc || !*ret_operand || json_object_get(request, "host") || json_object_get(request, "host_key") ||
-				       json_object_get(request, "user") ?
+	if (json_object_get(*request, "login"))
+		return optind < argc || !*ret_operand || json_object_get(*request, "host") || json_object_get(*request, "host_key") ||
+				       json_object_get(*request, "user") ?
 			       command_usage("pair --login takes a login of the VM, --port, and the VM's name or address") :
 			       0;
-	if (optind < argc || (*ret_operand && json_object_size(request) > 1))
+	if (optind < argc || (*ret_operand && json_object_size(*request) > 1))
 		return command_usage("pair takes a VM's name, or --host and --host-key, or nothing");
-	if (json_object_size(request) > 1 && (!json_object_get(request, "host") || !json_object_get(request, "host_key")))
+	if (json_object_size(*request) > 1 && (!json_object_get(*request, "host") || !json_object_get(*request, "host_key")))
 		return command_usage(
 			"pair takes --host VM and --host-key 'ssh-ed25519 AAAA...' (usbpush-vm authorize prints the whole command)");
 	return 0;
@@ -217,7 +220,7 @@ int command_pair(int argc, char **argv)
 {
 	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "pair");
 	const char *operand = NULL;
-	int r = parse_pair(argc, argv, request, &operand);
+	int r = parse_pair(argc, argv, &request, &operand);
 
 	if (r)
 		return r;

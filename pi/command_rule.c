@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "command.h"
 #include "command_internal.h"
+#include "json_whole.h"
 
 /* share, ignore, name, reset: what is done to one device. For the first three the exporter writes the owner's wish into devices.conf and acts on it. */
 
@@ -50,7 +51,7 @@ static int ask_name(const struct naming *naming, json_t **ret_answer, struct fai
 	json_t *request = json_pack("{s:s, s:s, s:s}", "request", "name", "device", naming->device, "name", naming->name);
 
 	if (naming->also)
-		json_object_set_new(request, "also", json_string(naming->also));
+		json_whole_set(&request, "also", json_string(naming->also));
 	return command_ask(request, ANSWER_TIMEOUT_MS, ret_answer, ret_failure);
 }
 

@@ -44,7 +44,7 @@ static void control_watch(struct control *control, struct local_client *client, 
 	(void)control;
 	(void)arguments;
 	local_client_subscribe(client);
-	local_client_reply(client, NULL);
+	local_client_done(client);
 }
 
 static void control_events(struct control *control, struct local_client *client, const json_t *arguments)
@@ -144,7 +144,7 @@ static void control_attach(struct control *control, struct local_client *client,
 	link_kick(exporter_link(control->exporter), true);
 	if (json_is_true(json_object_get(arguments, "all"))) {
 		exporter_for_each(control->exporter, control_attach_one, NULL);
-		local_client_reply(client, NULL);
+		local_client_done(client);
 		return;
 	}
 	control_on_device(control, client, arguments, control_device_attach);
@@ -214,7 +214,7 @@ static void control_on_paired(const struct failure *failure, void *userdata)
 	if (failure)
 		local_client_fail(client, failure);
 	else
-		local_client_reply(client, NULL);
+		local_client_done(client);
 }
 
 static void control_pair(struct control *control, struct local_client *client, const json_t *arguments)
@@ -290,7 +290,7 @@ static void control_pairing_cancel(struct control *control, struct local_client 
 	if (pair_desk_cancel(exporter_pair_desk(control->exporter), json_string_value(json_object_get(arguments, "session")), &failure) < 0)
 		local_client_fail(client, &failure);
 	else
-		local_client_reply(client, NULL);
+		local_client_done(client);
 }
 
 /* ---- pairing by a login of the VM ---- */
@@ -341,7 +341,7 @@ static void control_vm_found(struct control *control, struct local_client *clien
 	if (follow_vm_found(exporter_follow(control->exporter), arguments, &failure) < 0)
 		local_client_fail(client, &failure);
 	else
-		local_client_reply(client, NULL);
+		local_client_done(client);
 }
 
 static void control_vm_lost(struct control *control, struct local_client *client, const json_t *arguments)
@@ -354,7 +354,7 @@ static void control_vm_lost(struct control *control, struct local_client *client
 	}
 	if (key)
 		follow_vm_lost(exporter_follow(control->exporter), key);
-	local_client_reply(client, NULL);
+	local_client_done(client);
 }
 
 /* The link, end to end: a try now if it is down, a ping if it is up. The caller watches the status for what comes of it. */

@@ -1,6 +1,7 @@
 #include "control_device.h"
 
 #include "boot_loader.h"
+#include "json_whole.h"
 #include "rulebook.h"
 
 static void reply_or_fail(struct local_client *client, int result, json_t *answer, const struct failure *failure)
@@ -36,8 +37,8 @@ void control_device_name(struct exporter *exporter, struct device *device, struc
 	}
 	r = rulebook_set_name(exporter_rulebook(exporter), device, name, also, &failure);
 	answer = answer_about(device);
-	json_object_set_new(answer, "name", json_string(name));
-	json_object_set_new(answer, "loader", loader && !also ? json_string(loader) : json_null());
+	json_whole_set(&answer, "name", json_string(name));
+	json_whole_set(&answer, "loader", loader && !also ? json_string(loader) : json_null());
 	reply_or_fail(client, r, answer, &failure);
 }
 

@@ -54,8 +54,11 @@ static void device_finish_if_gone(struct device *device);
 void device_start_job(struct device *device, job_fn fn, job_done_fn on_done)
 {
 	struct device_job *job = device_job_new(device->context->host, &device->busid, device->devnum, &device->hold);
-	int r = job ? job_start(device->context->jobs, device->busid.text, fn, job, device_job_free, on_done, device, &device->job) :
-		      -ENOMEM;
+	int r;
+
+	if (job)
+		job->backend = device->decision.backend;
+	r = job ? job_start(device->context->jobs, device->busid.text, fn, job, device_job_free, on_done, device, &device->job) : -ENOMEM;
 
 	if (r < 0 && job)
 		device_job_free(device_take_back(device, job));

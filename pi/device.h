@@ -11,6 +11,7 @@
 #include "link.h"
 #include "policy.h"
 #include "spare.h"
+#include "usbfs_session.h"
 #include "usbip_host.h"
 #include "usbip_wire.h"
 
@@ -40,6 +41,7 @@ struct device_context {
 	struct spare *spare;
 	struct flap_list *flaps;
 	struct direct_road *road;
+	struct usbfs_context usbfs;
 	void (*on_change)(struct device *device, void *userdata);   /* state or details changed */
 	void (*on_finished)(struct device *device, void *userdata); /* GONE, and nothing under way: free it */
 	void (*make_offer_id)(char *buffer, size_t size, void *userdata);

@@ -4,6 +4,7 @@
 #include "daemon.h"
 #include "device_internal.h"
 #include "device_job.h"
+#include "usbfs_claim.h"
 
 #define USEC_PER_MSEC     UINT64_C(1000)
 #define SETTLE_STEP_USEC  (10 * USEC_PER_MSEC) /* between looks at usbip_status, which tells its changes to nobody */
@@ -24,6 +25,8 @@ static void device_on_bound(int result, void *arg, void *userdata)
 	device->bound_usec = clock_now_usec();
 	if (device->goal == GOAL_RELEASE)
 		device_enter_state(device, DEVICE_BINDING);
+	else if (device_has_wrong_carrier(device))
+		device_leave_carrier(device);
 	else if (device->refusal.code != FAILURE_NONE)
 		device_fail(device, &device->refusal);
 	else
@@ -48,7 +51,7 @@ static void device_on_released(int result, void *arg, void *userdata)
 void device_settle(struct device *device)
 {
 	enum usbip_host_status status;
-	int r = usbip_host_get_status(device->context->host, &device->busid, &status);
+	int r = device_get_session_status(device, &status);
 
 	if (r < 0 && device->goal == GOAL_RELEASE && !usbip_host_is_bound(device->context->host, &device->busid)) {
 		device_start_job(device, device_job_release, device_on_released); /* a release that came half way */
@@ -72,8 +75,10 @@ void device_settle(struct device *device)
 		return;
 	if (device->goal == GOAL_RELEASE)
 		device_start_job(device, device_job_release, device_on_released);
-	else if (status == USBIP_HOST_ERROR)
+	else if (status == USBIP_HOST_ERROR || device_has_wrong_carrier(device))
 		device_start_job(device, device_job_rebind, device_on_bound);
+	else if (device->hold.claim && device->hold.claim->is_used)
+		device_start_job(device, device_job_settle, device_on_bound);
 	else
 		device_enter_state(device, DEVICE_READY);
 }

@@ -75,7 +75,7 @@ static enum usbip_status device_check_kernel(const struct device *device)
 {
 	enum usbip_host_status status;
 
-	if (usbip_host_get_status(device->context->host, &device->busid, &status) < 0)
+	if (device_get_session_status(device, &status) < 0)
 		return USBIP_NO_DEVICE;
 	if (status == USBIP_HOST_AVAILABLE)
 		return USBIP_OK;
@@ -107,7 +107,7 @@ static int device_start_direct(struct device *device, int fd, const char *peer)
 {
 	const struct device_context *context = device->context;
 	struct failure failure;
-	int r = usbip_host_start_session(context->host, &device->busid, fd, &failure);
+	int r = device_start_session(device, fd, &failure);
 
 	if (r < 0) {
 		log_warning("%s", failure.text);

@@ -1,7 +1,7 @@
 #pragma once
 
 /* Shared by device.c (the states), device_look.c (what it is), device_policy.c (whether it is shared), device_binding.c (to usbip-host and back), device_offer.c (what passes between a
- * device and the VM), device_direct.c (its imports by TCP), device_recovery.c (a stuck one) and device_view.c (what people see). */
+ * device and the VM), device_direct.c (its imports by TCP), device_carrier.c (what carries it), device_recovery.c (a stuck one) and device_view.c (what people see). */
 
 #include <stdint.h>
 
@@ -10,6 +10,7 @@
 #include "device_job.h"
 #include "direct_session.h"
 #include "stream.h"
+#include "usbfs_session.h"
 
 enum device_goal { GOAL_SHARE, GOAL_RELEASE };
 
@@ -31,17 +32,18 @@ struct device {
 	struct descriptors descriptors;
 	char reason[192]; /* of IGNORED, or why it waits */
 	struct failure failure;
-	struct usbip_hold hold;         /* owned */
-	struct job *job;                /* under way while not NULL */
-	struct stream *stream;          /* owned: of the offer, or opened ahead of it */
-	int kernel_fd;                  /* owned: the stream's end for usbip-host, while the bind is still going */
-	struct failure refusal;         /* what the VM said of an offer that was made while the bind was still going */
-	bool is_found;                  /* a predecessor bound it, and we have not taken hold of it yet */
-	bool is_announced;              /* the stream has been told which offer it is for */
-	bool is_streaming;              /* the kernel has the stream's socket */
-	bool on_direct;                 /* the offer is one to import by TCP */
-	bool is_lent;                   /* READY, and another machine than the VM has it */
-	struct direct_session *session; /* owned: of the direct road */
+	struct usbip_hold hold;              /* owned */
+	struct job *job;                     /* under way while not NULL */
+	struct stream *stream;               /* owned: of the offer, or opened ahead of it */
+	int kernel_fd;                       /* owned: the stream's end for usbip-host, while the bind is still going */
+	struct failure refusal;              /* what the VM said of an offer that was made while the bind was still going */
+	struct usbfs_session *usbfs_session; /* owned: of a device that is claimed; NULL without */
+	bool is_found;                       /* a predecessor bound it, and we have not taken hold of it yet */
+	bool is_announced;                   /* the stream has been told which offer it is for */
+	bool is_streaming;                   /* the kernel has the stream's socket */
+	bool on_direct;                      /* the offer is one to import by TCP */
+	bool is_lent;                        /* READY, and another machine than the VM has it */
+	struct direct_session *session;      /* owned: of the direct road */
 	char offer_id[MESSAGE_ID_SIZE];
 	struct attached *attached; /* owned: what the VM said last; NULL unless ATTACHED */
 	sd_event_source *timer;    /* owned: settling, the offer's limit, or the next try */
@@ -115,6 +117,24 @@ void device_offer_ahead(struct device *device);
 
 /* Entry action of OFFERED: makes an offer unless that was done ahead, and starts the session if the VM waits for it. */
 void device_enter_offered(struct device *device);
+
+/* What carries it: "usbip-host", "usbfs"; "" while nothing does. */
+const char *device_get_carrier(const struct device *device);
+
+/* Whether the rules want another carrier for it than it has. */
+bool device_has_wrong_carrier(const struct device *device);
+
+/* Takes it from its carrier, to give it to the other. */
+void device_leave_carrier(struct device *device);
+
+/* The rules want, maybe, another carrier for it since: it is taken from the one it has unless something is under way, whose end does it. */
+void device_change_carrier(struct device *device);
+
+/* Gives fd (borrowed) to whatever carries the device: usbip-host, or a session of ours. 0, or a negative errno with ret_failure. */
+int device_start_session(struct device *device, int fd, struct failure *ret_failure);
+
+/* The session of its carrier, as usbip-host tells its own. -ENOENT or -ENODEV when it is no longer with it. */
+int device_get_session_status(const struct device *device, enum usbip_host_status *ret_status);
 
 /* Its stream has ended, on whichever road. */
 void device_end_stream(struct device *device, const struct failure *failure);

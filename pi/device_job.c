@@ -8,6 +8,7 @@
 #include "hub_port.h"
 #include "log.h"
 #include "sysfs.h"
+#include "usbfs_claim.h"
 
 struct device_job *device_job_new(struct usbip_host *host, const struct busid *busid, uint32_t devnum, struct usbip_hold *hold)
 {
@@ -97,14 +98,45 @@ static int job_check_number(struct device_job *job)
 	return failure_set(&job->failure, FAILURE_GONE, NULL, "%s: another device is in its place now", job->busid.text);
 }
 
+/* A claim is of one device, whatever is in its place since. */
+static int job_release_claim(struct device_job *job)
+{
+	usbfs_claim_release(job->hold.claim);
+	usbip_hold_done(&job->hold);
+	return 0;
+}
+
+int device_job_release(void *arg)
+{
+	struct device_job *job = arg;
+
+	return job->hold.claim ? job_release_claim(job) : usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
+}
+
 /* Another device was bound in its place, and the hold is on the one before: that one's would not keep the entry's pointer good. */
 static void job_give_back_stranger(struct device_job *job)
 {
 	struct failure failure;
 
+	if (job->hold.claim) {
+		job_release_claim(job);
+		return;
+	}
 	usbip_hold_done(&job->hold);
 	if (usbip_host_adopt(job->host, &job->busid, &job->hold) >= 0)
 		(void)usbip_host_release(job->host, &job->busid, &job->hold, &failure);
+}
+
+/* By what carries it. usbip-host has few places; where it has none, the other way is as good. */
+static int job_take(struct device_job *job)
+{
+	bool is_claimed = job->backend == RULE_BACKEND_USBFS || (job->backend == RULE_BACKEND_DEFAULT && !usbip_host_has_place(job->host));
+	int r = is_claimed ? usbip_host_claim(job->host, &job->busid, &job->hold, &job->failure) :
+			     usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+
+	if (r < 0 && !is_claimed && job->failure.code == FAILURE_TABLE_FULL && job->backend == RULE_BACKEND_DEFAULT)
+		r = usbip_host_claim(job->host, &job->busid, &job->hold, &job->failure);
+	return r;
 }
 
 int device_job_bind(void *arg)
@@ -113,7 +145,7 @@ int device_job_bind(void *arg)
 	int r = job_check_number(job);
 
 	if (r == 0)
-		r = usbip_host_bind(job->host, &job->busid, &job->hold, &job->failure);
+		r = job_take(job);
 	if (r < 0)
 		return r;
 	r = job_check_number(job); /* now it can't go unseen any more: the hold keeps its number */
@@ -147,14 +179,24 @@ int device_job_reset(void *arg)
 
 	if (r < 0)
 		return r;
-	r = usbip_host_reset(job->host, &job->busid);
+	r = job->hold.claim ? usbfs_claim_settle(job->hold.claim) : usbip_host_reset(job->host, &job->busid);
 	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it") : 0;
+}
+
+int device_job_settle(void *arg)
+{
+	struct device_job *job = arg;
+	int r = usbfs_claim_settle(job->hold.claim);
+
+	if (r == -ENODEV || r == -ENOENT)
+		return failure_set(&job->failure, FAILURE_GONE, NULL, "%s: unplugged meanwhile", job->busid.text);
+	return r < 0 ? job_fail_reset(job, r, "the kernel could not reset it after its session") : 0;
 }
 
 static int job_rebind_with_reset(struct device_job *job)
 {
 	bool was_bound = job->hold.device_fd >= 0;
-	int r = was_bound ? usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) : 0;
+	int r = was_bound ? device_job_release(job) : 0;
 
 	if (r < 0)
 		return r;
@@ -196,22 +238,17 @@ int device_job_adopt(void *arg)
 int device_job_rebind(void *arg)
 {
 	struct device_job *job = arg;
-	int r = usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
+	int r = device_job_release(job);
 
 	return r < 0 ? r : device_job_bind(job);
-}
-
-int device_job_release(void *arg)
-{
-	struct device_job *job = arg;
-
-	return usbip_host_release(job->host, &job->busid, &job->hold, &job->failure);
 }
 
 int device_job_forget(void *arg)
 {
 	struct device_job *job = arg;
 
+	if (job->hold.claim)
+		return job_release_claim(job); /* it is gone, or it is another one by its number, and goes back */
 	/* Looked at and bound between its predecessor's `remove` and its own `add`, it was taken for that one: it goes back, and is found by its own events. */
 	if (usbip_host_is_bound(job->host, &job->busid) && job_check_number(job) == 0 &&
 	    usbip_host_release(job->host, &job->busid, &job->hold, &job->failure) == 0)

@@ -83,7 +83,7 @@ void device_start_look(struct device *device)
 	if (device->job || device->state == DEVICE_GONE)
 		return;
 	if (device->hold.device_fd >= 0) {
-		if (usbip_host_is_bound(device->context->host, &device->busid) || !device_is_current(device))
+		if (device->hold.claim || usbip_host_is_bound(device->context->host, &device->busid) || !device_is_current(device))
 			return; /* an old event: we have it since, or it is unplugged and `remove` follows, which takes the hold */
 		/* With the generic driver although we gave it to usbip-host: somebody took it. Its entry is of no use any more. */
 		log_notice("%s: somebody took it from usbip-host", device->busid.text);

@@ -19,6 +19,7 @@ void device_drop_stream(struct device *device)
 		spare_give(device->context->spare, TAKE_PTR(device->stream)); /* as good as new */
 	device->stream = stream_free(device->stream);
 	device->session = direct_session_free(device->session);
+	device->usbfs_session = usbfs_session_free(device->usbfs_session);
 	device->kernel_fd = close_fd(device->kernel_fd);
 	device->is_lent = false;
 	device->is_announced = device->is_streaming = false;
@@ -28,9 +29,9 @@ void device_drop_stream(struct device *device)
 	device->attached = NULL;
 }
 
-static int device_start_session(struct device *device, int kernel_fd, struct failure *ret_failure)
+static int device_start_tunnel(struct device *device, int kernel_fd, struct failure *ret_failure)
 {
-	int r = usbip_host_start_session(device->context->host, &device->busid, kernel_fd, ret_failure);
+	int r = device_start_session(device, kernel_fd, ret_failure);
 
 	if (r < 0)
 		return r;
@@ -44,7 +45,7 @@ static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, vo
 	struct device *device = userdata;
 
 	if (device->state != DEVICE_BINDING)
-		return device_start_session(device, kernel_fd, ret_failure);
+		return device_start_tunnel(device, kernel_fd, ret_failure);
 	device->kernel_fd = fcntl(kernel_fd, F_DUPFD_CLOEXEC, 3);
 	if (device->kernel_fd < 0)
 		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "too many open files");
@@ -183,7 +184,7 @@ void device_enter_offered(struct device *device)
 		device_fail(device, &failure);
 		return;
 	}
-	if (kernel_fd >= 0 && device_start_session(device, kernel_fd, &failure) < 0) {
+	if (kernel_fd >= 0 && device_start_tunnel(device, kernel_fd, &failure) < 0) {
 		device_fail(device, &failure);
 		return;
 	}

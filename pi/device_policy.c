@@ -42,6 +42,8 @@ void device_reconsider(struct device *device)
 			device_share(device);
 	} else if (old.is_direct != device->decision.is_direct) {
 		device_change_road(device);
+	} else if (old.backend != device->decision.backend && device->hold.device_fd >= 0) {
+		device_change_carrier(device);
 	} else if (strcmp(old.name, device->decision.name) != 0) {
 		device_send_name(device);
 		device->context->on_change(device, device->context->userdata);

@@ -3,6 +3,7 @@
 #include "daemon.h"
 #include "device_internal.h"
 #include "job.h"
+#include "json_whole.h"
 
 static const char *const STATE_NAMES[] = {
 	[DEVICE_SEEN] = "SEEN",       [DEVICE_IGNORED] = "IGNORED",   [DEVICE_BINDING] = "BINDING", [DEVICE_READY] = "READY",
@@ -61,22 +62,22 @@ void device_describe(const struct device *device, char *buffer, size_t size)
 	}
 }
 
-static void add_step(json_t *steps, const char *name, uint64_t from, uint64_t to)
+static void add_step(json_t **steps, const char *name, uint64_t from, uint64_t to)
 {
 	if (from && to >= from)
-		json_object_set_new(steps, name, json_real((double)(to - from) / 1000));
+		json_whole_set(steps, name, json_real((double)(to - from) / 1000));
 }
 
 static json_t *device_steps_to_json(const struct device *device)
 {
 	json_t *steps = json_object();
 
-	add_step(steps, "enumerate", device->seen_usec, device->look_usec);
-	add_step(steps, "bind", device->look_usec, device->bound_usec);
-	add_step(steps, "wait", device->bound_usec, device->offered_usec);
-	add_step(steps, "stream", device->offered_usec, device->started_usec);
+	add_step(&steps, "enumerate", device->seen_usec, device->look_usec);
+	add_step(&steps, "bind", device->look_usec, device->bound_usec);
+	add_step(&steps, "wait", device->bound_usec, device->offered_usec);
+	add_step(&steps, "stream", device->offered_usec, device->started_usec);
 	if (device->state == DEVICE_ATTACHED)
-		add_step(steps, "attach", device->started_usec, device->attached_usec);
+		add_step(&steps, "attach", device->started_usec, device->attached_usec);
 	return steps;
 }
 
@@ -85,7 +86,7 @@ static json_t *names_to_json(const char names[][MESSAGE_NODE_SIZE], size_t n)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < n; i++)
-		json_array_append_new(list, json_string(names[i]));
+		json_whole_append(&list, json_string(names[i]));
 	return list;
 }
 
@@ -113,18 +114,19 @@ json_t *device_to_json(const struct device *device)
 	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "busid", device->busid.text, "vid", vid, "pid", pid,
 			   "serial", identity->serial, "manufacturer", identity->manufacturer, "product", identity->product, "name",
 			   device->decision.name, "state", STATE_NAMES[device->state], "reason", text, "policy", device->decision.reason);
-	json_object_set_new(object, "transport", json_string(device->decision.is_direct ? "direct" : "tunnel"));
-	json_object_set_new(object, "rule", json_string(device->decision.rule));
-	json_object_set_new(object, "is_asking", json_boolean(device->decision.is_asking && device->state == DEVICE_IGNORED));
-	json_object_set_new(object, "vm", device_vm_to_json(device));
-	json_object_set_new(object, "steps_ms", device_steps_to_json(device));
-	json_object_set_new(object, "error", device->state == DEVICE_FAILED ? failure_to_json(&device->failure) : json_null());
-	json_object_set_new(object, "next_try_ms",
-			    device->state == DEVICE_FAILED && device->next_try_usec > now ?
-				    json_integer((json_int_t)((device->next_try_usec - now) / 1000)) :
-				    json_null());
-	json_object_set_new(object, "attached_count", json_integer(device->n_attached));
-	json_object_set_new(object, "failed_count", json_integer(device->n_failed));
-	json_object_set_new(object, "reset_count", json_integer(device->n_resets));
+	json_whole_set(&object, "transport", json_string(device->decision.is_direct ? "direct" : "tunnel"));
+	json_whole_set(&object, "backend", json_string(device_get_carrier(device)));
+	json_whole_set(&object, "rule", json_string(device->decision.rule));
+	json_whole_set(&object, "is_asking", json_boolean(device->decision.is_asking && device->state == DEVICE_IGNORED));
+	json_whole_set(&object, "vm", device_vm_to_json(device));
+	json_whole_set(&object, "steps_ms", device_steps_to_json(device));
+	json_whole_set(&object, "error", device->state == DEVICE_FAILED ? failure_to_json(&device->failure) : json_null());
+	json_whole_set(&object, "next_try_ms",
+		       device->state == DEVICE_FAILED && device->next_try_usec > now ?
+			       json_integer((json_int_t)((device->next_try_usec - now) / 1000)) :
+			       json_null());
+	json_whole_set(&object, "attached_count", json_integer(device->n_attached));
+	json_whole_set(&object, "failed_count", json_integer(device->n_failed));
+	json_whole_set(&object, "reset_count", json_integer(device->n_resets));
 	return object;
 }

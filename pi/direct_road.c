@@ -166,6 +166,11 @@ json_t *direct_road_to_json(const struct direct_road *road)
 	return road->server ? json_integer(direct_road_get_port(road)) : json_null();
 }
 
+json_t *direct_road_problem_to_json(const struct direct_road *road)
+{
+	return road->failure.code == FAILURE_NONE ? json_null() : failure_to_json(&road->failure);
+}
+
 uint32_t direct_road_get_patience(const struct direct_road *road)
 {
 	return road->patience_ms;

@@ -39,5 +39,8 @@ uint16_t direct_road_get_port(const struct direct_road *road);
 /* The port for `status`, null while it is closed. A new reference. */
 json_t *direct_road_to_json(const struct direct_road *road);
 
+/* Why it is closed although it is wanted, for `status`: a failure, or null. A new reference. */
+json_t *direct_road_problem_to_json(const struct direct_road *road);
+
 /* For how long a peer may be silent, in ms. */
 uint32_t direct_road_get_patience(const struct direct_road *road);

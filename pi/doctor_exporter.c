@@ -1,13 +1,12 @@
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "cleanup.h"
 #include "config.h"
 #include "control.h"
 #include "doctor_machine.h"
+#include "doctor_network.h"
 #include "pi_doctor.h"
 
 #define PORTAL_CONFIG "/etc/usbpush/portal.conf"
@@ -109,16 +108,6 @@ static void pass_over(const struct config_problem *problem, void *userdata)
 	(void)userdata;
 }
 
-static bool port_answers(unsigned port)
-{
-	const struct sockaddr_in address = { .sin_family = AF_INET,
-					     .sin_port = htons((uint16_t)port),
-					     .sin_addr = { htonl(INADDR_LOOPBACK) } };
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	return fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
-}
-
 void pi_doctor_check_portal(struct doctor *doctor)
 {
 	struct portal_settings settings = { .port = 8080 };
@@ -128,7 +117,7 @@ void pi_doctor_check_portal(struct doctor *doctor)
 		(void)config_read(path, on_setting, pass_over, &settings);
 	if (settings.is_elsewhere)
 		doctor_say(doctor, DOCTOR_OK, NULL, "it listens on an address of its own (%s)", PORTAL_CONFIG);
-	else if (port_answers(settings.port))
+	else if (doctor_port_answers(settings.port))
 		doctor_say(doctor, DOCTOR_OK, NULL, "the web page answers on port %u", settings.port);
 	else
 		doctor_say(doctor, DOCTOR_NOTE,

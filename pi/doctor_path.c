@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "cleanup.h"
+#include "doctor_network.h"
 #include "pi_doctor.h"
 #include "vm_config.h"
 
@@ -78,25 +79,6 @@ void pi_doctor_check_name(struct doctor *doctor)
 		freeaddrinfo(addresses);
 }
 
-/* A connected socket, or a negative errno. */
-static int connect_within(const struct addrinfo *address, int limit_ms)
-{
-	_cleanup_close_ int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct pollfd polled = { .fd = fd, .events = POLLOUT };
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, address->ai_addr, address->ai_addrlen) < 0 && errno != EINPROGRESS)
-		return -errno;
-	if (poll(&polled, 1, limit_ms) <= 0)
-		return -ETIMEDOUT;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error)
-		return error ? -error : -errno;
-	return TAKE_FD(fd);
-}
-
 /* What speaks there, by its first bytes (RFC 4253, section 4.2): 0 for an sshd, -ETIMEDOUT for one that says nothing, -EPROTO for anything else. */
 static int expect_ssh(int fd)
 {
@@ -132,7 +114,7 @@ void pi_doctor_check_network(struct doctor *doctor)
 		return;
 	}
 	for (const struct addrinfo *address = addresses; address && fd < 0; address = address->ai_next)
-		fd = connect_within(address, CONNECT_LIMIT_MS);
+		fd = doctor_connect(address, CONNECT_LIMIT_MS);
 	freeaddrinfo(addresses);
 	if (fd < 0) {
 		say_connect_error(doctor, &config, fd);

@@ -47,7 +47,7 @@ static void check_table(struct doctor *doctor)
 	unsigned n = doctor_read(doctor, DRIVER "/match_busid", 4096, &table) >= 0 ? count_words(table) : 0;
 
 	if (n >= TABLE_SIZE)
-		doctor_say(doctor, DOCTOR_NOTE, "Further devices wait for a place. A second Pi takes 16 more.",
+		doctor_say(doctor, DOCTOR_NOTE, "Further devices are carried by usbfs; nothing is left to do.",
 			   "all %d places of usbip-host's table are taken", TABLE_SIZE);
 	else
 		doctor_say(doctor, DOCTOR_OK, NULL, "%u of %d places of its table are taken", n, TABLE_SIZE);

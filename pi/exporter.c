@@ -11,6 +11,7 @@
 #include "direct_road.h"
 #include "follow.h"
 #include "inventory.h"
+#include "json_whole.h"
 #include "log.h"
 #include "login_pair.h"
 #include "machine.h"
@@ -44,6 +45,7 @@ struct exporter {
 	struct device_context context;
 	struct spare *spare;         /* owned */
 	struct flap_list *flaps;     /* owned */
+	struct usbfs_memory *memory; /* owned */
 	struct device_list *devices; /* owned */
 	struct offers *offers;       /* owned */
 	struct direct_road *road;    /* owned */
@@ -267,6 +269,8 @@ static int exporter_init_devices(struct exporter *exporter)
 	if (r == 0)
 		r = direct_road_new(event, exporter->policy, exporter->link, exporter->options.is_any_port ? 0 : USBIP_PORT,
 				    &exporter->road);
+	if (r == 0)
+		r = usbfs_memory_new(usbfs_memory_get_limit(exporter->options.sysfs_root), &exporter->memory);
 	if (r < 0)
 		return r;
 	exporter->context = (struct device_context){
@@ -278,6 +282,7 @@ static int exporter_init_devices(struct exporter *exporter)
 		.spare = exporter->spare,
 		.flaps = exporter->flaps,
 		.road = exporter->road,
+		.usbfs = { .event = event, .jobs = exporter->jobs, .memory = exporter->memory },
 		.on_change = exporter_on_device_change,
 		.on_finished = exporter_on_device_finished,
 		.make_offer_id = exporter_make_offer_id,
@@ -366,6 +371,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	offers_free(exporter->offers);
 	direct_road_set_devices(exporter->road, NULL);
 	device_list_free(exporter->devices);
+	usbfs_memory_free(exporter->memory);
 	spare_free(exporter->spare);
 	flap_list_free(exporter->flaps);
 	follow_free(exporter->follow);
@@ -389,7 +395,7 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 	(void)source;
 	(void)usec;
-	log_warning("not all devices could be given back in time; they stay with usbip-host");
+	log_warning("not all devices could be given back in time; they stay as they are");
 	daemon_exit(exporter->daemon, 0);
 	return 0;
 }
@@ -474,7 +480,7 @@ const char *exporter_key_path(const struct exporter *exporter)
 
 static void exporter_append_device(struct device *device, void *userdata)
 {
-	json_array_append_new(userdata, device_to_json(device));
+	json_whole_append(userdata, device_to_json(device));
 }
 
 static json_t *exporter_problem_to_json(struct exporter *exporter)
@@ -483,7 +489,7 @@ static json_t *exporter_problem_to_json(struct exporter *exporter)
 	json_t *problem =
 		usbip_host_check(exporter->host, &failure) < 0 ? failure_to_json(&failure) : rulebook_problem_to_json(exporter->rulebook);
 
-	return problem ? problem : json_null();
+	return problem ? problem : direct_road_problem_to_json(exporter->road);
 }
 
 json_t *exporter_to_json(struct exporter *exporter)
@@ -493,11 +499,11 @@ json_t *exporter_to_json(struct exporter *exporter)
 
 	(void)machine_id(id, sizeof(id));
 	machine_name(name, sizeof(name));
-	exporter_for_each(exporter, exporter_append_device, devices);
+	exporter_for_each(exporter, exporter_append_device, &devices);
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
 			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
-	json_object_set_new(object, "vms", follow_to_json(exporter->follow));
-	json_object_set_new(object, "direct_port", direct_road_to_json(exporter->road));
-	json_object_set_new(object, "problem", exporter_problem_to_json(exporter));
+	json_whole_set(&object, "vms", follow_to_json(exporter->follow));
+	json_whole_set(&object, "direct_port", direct_road_to_json(exporter->road));
+	json_whole_set(&object, "problem", exporter_problem_to_json(exporter));
 	return object;
 }

@@ -1,5 +1,6 @@
 #include "cleanup.h"
 #include "daemon.h"
+#include "json_whole.h"
 #include "link_internal.h"
 
 static const char *const STEP_NAMES[] = { "tcp", "host_key", "login", "handler", "sync" };
@@ -10,19 +11,18 @@ static json_t *link_steps_to_json(const struct link *link)
 
 	for (size_t i = 0; i < ARRAY_SIZE(STEP_NAMES); i++)
 		if (link->step_usec[i] >= link->attempt_since_usec && link->attempt_since_usec)
-			json_object_set_new(steps, STEP_NAMES[i],
-					    json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
+			json_whole_set(&steps, STEP_NAMES[i], json_real((double)(link->step_usec[i] - link->attempt_since_usec) / 1000));
 	return steps;
 }
 
-static void link_add_traffic(const struct link *link, json_t *object)
+static void link_add_traffic(const struct link *link, json_t **object)
 {
 	uint64_t in = 0, out = 0;
 
 	if (link->transport)
 		transport_get_traffic(link->transport, &in, &out);
-	json_object_set_new(object, "bytes_in", json_integer((json_int_t)in));
-	json_object_set_new(object, "bytes_out", json_integer((json_int_t)out));
+	json_whole_set(object, "bytes_in", json_integer((json_int_t)in));
+	json_whole_set(object, "bytes_out", json_integer((json_int_t)out));
 }
 
 json_t *link_to_json(const struct link *link)
@@ -34,15 +34,15 @@ json_t *link_to_json(const struct link *link)
 			  "host", link->config.host, "user", link->config.user, "port", link->config.port, "address", link->address,
 			  "since_ms", (json_int_t)((now - link->state_since_usec) / 1000), "steps_ms", link_steps_to_json(link));
 
-	json_object_set_new(object, "rtt_ms",
-			    link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
-	json_object_set_new(object, "patience_ms", json_integer(link->config.patience_ms));
-	json_object_set_new(object, "attempts", json_integer((json_int_t)link->n_attempts));
-	json_object_set_new(object, "vm_software", json_string(link->vm.software));
-	json_object_set_new(object, "error", is_trouble ? failure_to_json(&link->failure) : json_null());
-	json_object_set_new(object, "next_try_ms",
-			    is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) :
-								      json_null());
-	link_add_traffic(link, object);
+	json_whole_set(&object, "rtt_ms",
+		       link->rtt_usec && link->state == LINK_UP ? json_real((double)link->rtt_usec / 1000) : json_null());
+	json_whole_set(&object, "patience_ms", json_integer(link->config.patience_ms));
+	json_whole_set(&object, "attempts", json_integer((json_int_t)link->n_attempts));
+	json_whole_set(&object, "vm_software", json_string(link->vm.software));
+	json_whole_set(&object, "error", is_trouble ? failure_to_json(&link->failure) : json_null());
+	json_whole_set(&object, "next_try_ms",
+		       is_trouble && link->next_try_usec > now ? json_integer((json_int_t)((link->next_try_usec - now) / 1000)) :
+								 json_null());
+	link_add_traffic(link, &object);
 	return object;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "identity.h"
+#include "json_whole.h"
 #include "pair_party.h"
 
 #define NEIGHBOURS_MAX 64
@@ -180,9 +181,9 @@ json_t *neighbours_to_json(const struct neighbours *neighbours, const struct vm_
 
 		if (is_shown_elsewhere(neighbours, i))
 			continue;
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:b}", "id", one->id, "name", one->name, "host",
-						      one->host, "address", one->address, "port", one->port, "fingerprint",
-						      one->fingerprint, "is_paired", neighbour_is_vm(one, config)));
+		json_whole_append(&list, json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:b}", "id", one->id, "name", one->name, "host",
+						   one->host, "address", one->address, "port", one->port, "fingerprint", one->fingerprint,
+						   "is_paired", neighbour_is_vm(one, config)));
 	}
 	return list;
 }

@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "json_whole.h"
 #include "log.h"
 #include "machine.h"
 #include "transport.h"
@@ -304,6 +305,6 @@ json_t *pair_desk_to_json(const struct pair_desk *desk)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < desk->n; i++)
-		json_array_append_new(list, pair_session_to_json(desk->sessions[i]));
+		json_whole_append(&list, pair_session_to_json(desk->sessions[i]));
 	return json_pack("{s:o, s:I}", "pairings", list, "locked_ms", (json_int_t)(desk_locked_usec(desk) / 1000));
 }

@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 #include "daemon.h"
+#include "json_whole.h"
 #include "log.h"
 #include "transport.h"
 
@@ -290,7 +291,7 @@ int pair_session_new(sd_event *event, struct pairing *pairing, const struct pair
 		pair_session_free(session);
 		return r;
 	}
-	json_object_set_new(answer, "expires_ms", json_integer((json_int_t)(limits->code_usec / 1000)));
+	json_whole_set(&answer, "expires_ms", json_integer((json_int_t)(limits->code_usec / 1000)));
 	*ret_answer = TAKE_PTR(answer);
 	*ret_session = session;
 	session_enter(session, PAIR_BEGUN);

@@ -23,6 +23,7 @@ static const struct doctor_check CHECKS[] = {
 	{ "name", pi_doctor_check_name },
 	{ "network", pi_doctor_check_network },
 	{ "link", pi_doctor_check_link },
+	{ "direct", pi_doctor_check_direct },
 	{ "devices", pi_doctor_check_devices },
 	{ "portal", pi_doctor_check_portal },
 	{ "firewall", check_firewall },

@@ -34,6 +34,9 @@ void pi_doctor_check_exporter(struct doctor *doctor);
 /* Whether the link is up, else why not and what to do; whether both sides are of one version. (doctor_exporter.c) */
 void pi_doctor_check_link(struct doctor *doctor);
 
+/* The direct road: whether it is open where devices are to take it, answers, and is let through by this Pi's firewall. (doctor_direct.c) */
+void pi_doctor_check_direct(struct doctor *doctor);
+
 /* Each device that could not be attached, with its cure, and how many are. (doctor_exporter.c) */
 void pi_doctor_check_devices(struct doctor *doctor);
 

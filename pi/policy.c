@@ -16,7 +16,8 @@ static const char *const ACTIONS[] = {
 	[POLICY_SHARE] = "share", [POLICY_IGNORE] = "ignore", [POLICY_ASK] = "ask", [POLICY_DEFAULT] = "default", NULL
 };
 
-const struct rule_syntax POLICY_SYNTAX = { ACTIONS, RULE_KEY_SOCKET | RULE_KEY_NAME | RULE_KEY_RESET | RULE_KEY_TRANSPORT };
+const struct rule_syntax POLICY_SYNTAX = { ACTIONS,
+					   RULE_KEY_SOCKET | RULE_KEY_NAME | RULE_KEY_RESET | RULE_KEY_TRANSPORT | RULE_KEY_BACKEND };
 
 /* The first look-up reads the module index from the disk: better now than when a device waits for it. */
 static void policy_warm_up(struct policy *policy)
@@ -302,6 +303,7 @@ static void policy_apply(struct policy *policy, const struct rule *rule, const s
 	memcpy(decision->name, rule->name, sizeof(decision->name));
 	decision->is_reset = rule->is_reset;
 	decision->recover = rule->recover;
+	decision->backend = rule->backend;
 	if (rule->transport != RULE_TRANSPORT_DEFAULT)
 		decision->is_direct = rule->transport == RULE_TRANSPORT_DIRECT;
 	switch ((enum policy_action)rule->action) {

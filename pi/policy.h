@@ -36,6 +36,7 @@ struct policy_decision {
 	bool is_reset;             /* by the rule: reset it before it is shared */
 	enum rule_recover recover; /* by the rule: how far to go where attaching fails again and again */
 	bool is_direct;            /* its bytes take the direct road */
+	enum rule_backend backend; /* by the rule: what carries it */
 	char reason[192];          /* "serial driver ftdi_sio", "a hub", "a rule shares it" ... */
 	char rule[256];            /* "/etc/usbpush/devices.conf:3: share 0403:*"; empty where none decided */
 	char name[RULE_NAME_SIZE]; /* the owner's; empty without */

@@ -64,6 +64,12 @@ static void print_link(const json_t *link, FILE *stream, bool is_coloured)
 	fputs(table_color_end(is_coloured), stream);
 }
 
+/* The tunnel is what nobody has to be told of. */
+static const char *road_of(const json_t *device)
+{
+	return strcmp(text_of(device, "transport"), "direct") == 0 ? ", on the direct road" : "";
+}
+
 static void add_device(struct table *table, const json_t *device, bool is_explained)
 {
 	const char *state = text_of(device, "state");
@@ -80,9 +86,9 @@ static void add_device(struct table *table, const json_t *device, bool is_explai
 		table_add(table, TABLE_PLAIN, "%s; %s", text_of(device, "policy"),
 			  *text_of(device, "rule") ? text_of(device, "rule") : "no rule is about it");
 	else if (node && n_nodes > 1)
-		table_add(table, TABLE_PLAIN, "%s on the VM, and %zu more", node, n_nodes - 1);
+		table_add(table, TABLE_PLAIN, "%s on the VM, and %zu more%s", node, n_nodes - 1, road_of(device));
 	else if (node)
-		table_add(table, TABLE_PLAIN, "%s on the VM", node);
+		table_add(table, TABLE_PLAIN, "%s on the VM%s", node, road_of(device));
 	else
 		table_add(table, TABLE_PLAIN, "%s", text_of(device, "reason"));
 }

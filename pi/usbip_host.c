@@ -14,8 +14,10 @@
 
 #include "cleanup.h"
 #include "sysfs.h"
+#include "usbfs_claim.h"
 
-#define DRIVERS "bus/usb/drivers/"
+#define DRIVERS    "bus/usb/drivers/"
+#define TABLE_SIZE 16 /* MAX_BUSID in drivers/usb/usbip/stub.h */
 
 struct usbip_host {
 	unsigned n_references; /* of several threads */
@@ -239,6 +241,7 @@ void usbip_hold_done(struct usbip_hold *hold)
 {
 	hold->device_fd = close_fd(hold->device_fd);
 	hold->hub_fd = close_fd(hold->hub_fd);
+	hold->claim = usbfs_claim_free(hold->claim);
 }
 
 static int host_bind_to_stub(const struct usbip_host *host, const struct busid *busid, struct failure *failure)
@@ -293,6 +296,43 @@ int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, st
 		(void)sysfs_write(host->sysfs_fd, "bus/usb/drivers_probe", busid->text); /* back to the driver it had; or it is gone */
 		return r;
 	}
+	*ret_hold = hold;
+	return 0;
+}
+
+/* match_busid reads as its entries, one behind the other. */
+bool usbip_host_has_place(const struct usbip_host *host)
+{
+	char text[TABLE_SIZE * (BUSID_SIZE + 1) + 2], *rest = text, *word;
+	unsigned n = 0;
+
+	if (sysfs_read(host->sysfs_fd, DRIVERS "usbip-host/match_busid", text, sizeof(text)) < 0)
+		return true; /* the write will tell */
+	while ((word = strsep(&rest, " \n")))
+		if (*word)
+			n++;
+	return n < TABLE_SIZE;
+}
+
+int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure)
+{
+	_cleanup_close_ int device = usbip_host_open_device(host, busid);
+	struct usbip_hold hold = USBIP_HOLD_NONE;
+	int r = device < 0 ? device : host_open_node(host, device, O_RDONLY);
+
+	if (r >= 0) {
+		hold.device_fd = r;
+		r = host_open_node(host, device, O_RDWR);
+	}
+	if (r >= 0)
+		r = usbfs_claim_new(r, &hold.claim);
+	if (r < 0)
+		usbip_hold_done(&hold);
+	if (r == -EBUSY)
+		return failure_set(ret_failure, FAILURE_BUSY, "End that program.", "%s: another program on the Pi uses it (by usbfs)",
+				   busid->text);
+	if (r < 0)
+		return host_fail(ret_failure, r, busid, "claim it");
 	*ret_hold = hold;
 	return 0;
 }

@@ -9,12 +9,14 @@
 /* The kernel's exporter side: usbip-host's files in sysfs (drivers/usb/usbip/stub_main.c, stub_dev.c). The one file that writes them. Calls marked
  * "may block" wait for the device's lock in the kernel: they belong in a job. */
 struct usbip_host;
+struct usbfs_claim;
 
 /* References on the kernel's usb_device and its hub, held through open usbfs nodes. usbip-host keeps a bare pointer to the device in its
  * match_busid table, which `rebind` follows even after an unplug: with these references it still points at memory that is there, and so the
  * entry can be cleared at any time. */
 struct usbip_hold {
-	int device_fd, hub_fd; /* owned; negative without */
+	int device_fd, hub_fd;     /* owned; negative without */
+	struct usbfs_claim *claim; /* owned: it is not usbip-host that has the device, but this program, by usbfs; else NULL */
 };
 
 enum usbip_host_status {
@@ -54,6 +56,12 @@ int usbip_host_check(const struct usbip_host *host, struct failure *ret_failure)
  * FAILURE_TABLE_FULL, FAILURE_NO_PERMISSION, FAILURE_NO_MODULE, FAILURE_KERNEL. */
 int usbip_host_bind(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure);
 
+/* Whether match_busid has a free place, as far as that can be read. Somebody else may take it before us. */
+bool usbip_host_has_place(const struct usbip_host *host);
+
+/* The other way: takes the device from its drivers by usbfs (usbfs_claim.h), of which there may be any number. May block. The same failures, but for the table. */
+int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure);
+
 /* Takes hold of a device that a predecessor bound. May block. -ENODEV if it is not bound to usbip-host. */
 int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold);
 
@@ -78,7 +86,7 @@ int usbip_host_get_status(const struct usbip_host *host, const struct busid *bus
 /* Starts a session on a connected stream socket. The kernel keeps a reference of its own: the caller closes its one. Must be called by the process that holds fd. */
 int usbip_host_start_session(const struct usbip_host *host, const struct busid *busid, int fd, struct failure *ret_failure);
 
-/* Closes what it holds. */
+/* Closes what it holds; transfers under way end. */
 void usbip_hold_done(struct usbip_hold *hold);
 
-#define USBIP_HOLD_NONE ((struct usbip_hold){ -EBADF, -EBADF })
+#define USBIP_HOLD_NONE ((struct usbip_hold){ -EBADF, -EBADF, NULL })

@@ -15,8 +15,10 @@ json_t *api_session_to_json(const struct portal *portal, const struct session *s
 /* POST /api/v1/claim {"code","password"}: becomes the owner, and is logged in. */
 void api_claim(const struct api_call *call);
 
-/* POST /api/v1/login {"password"} and /api/v1/logout. */
+/* POST /api/v1/login {"password"} */
 void api_login(const struct api_call *call);
+
+/* POST /api/v1/logout */
 void api_logout(const struct api_call *call);
 
 /* The session that the request's cookie opens, or NULL. */

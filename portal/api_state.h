@@ -7,9 +7,13 @@
 /* GET /api/v1/status: what `usbpush status --json` prints. */
 void api_get_status(const struct api_call *call);
 
-/* GET /api/v1/devices, /api/v1/events, /api/v1/vms: parts of it. */
+/* GET /api/v1/devices: a part of it. */
 void api_get_devices(const struct api_call *call);
+
+/* GET /api/v1/events: the last ones. */
 void api_get_events(const struct api_call *call);
+
+/* GET /api/v1/vms: a part of it. */
 void api_get_vms(const struct api_call *call);
 
 /* GET /api/v1/stream: all of it, again at each change, as server-sent events. */

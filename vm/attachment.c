@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "job.h"
+#include "json_whole.h"
 #include "log.h"
 #include "name_book.h"
 #include "vhci.h"
@@ -501,7 +502,6 @@ json_t *attachment_steps_to_json(const struct attachment *attachment)
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++)
-		json_object_set_new(object, steps[i].name,
-				    json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
+		json_whole_set(&object, steps[i].name, json_integer((json_int_t)((attachment->spent_usec[steps[i].state] + 500) / 1000)));
 	return object;
 }

@@ -4,7 +4,6 @@
 #include <jansson.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,40 +11,20 @@
 #include "authorize.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "json_text.h"
 #include "local_request.h"
 #include "pair_lock.h"
 #include "pair_undo.h"
+#include "stop_signal.h"
 
 #define HOLD_LINE_MAX   1024
 #define ANSWER_LIMIT_MS 10000 /* the handler's */
-
-static volatile sig_atomic_t is_stopped;
-
-static void on_signal(int number)
-{
-	(void)number;
-	is_stopped = 1;
-}
-
-/* The connection's end may come as a signal, too: what was written is then taken back, and not left to the next pairing. */
-static void catch_signals(void)
-{
-	const struct sigaction action = { .sa_handler = on_signal };
-
-	is_stopped = 0;
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
 
 static void answer(FILE *stream, json_t *object)
 {
 	_cleanup_json_ json_t *owned = object;
 
-	(void)json_dumpf(owned, stream, JSON_COMPACT);
-	fputc('\n', stream);
-	fflush(stream);
+	(void)json_print(owned, stream, 0); /* who gets no answer takes everything back */
 }
 
 static void answer_failure(FILE *stream, const struct failure *failure)
@@ -64,7 +43,7 @@ static int read_line(int fd, int limit_ms, char line[HOLD_LINE_MAX])
 		struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 		int r = now < end ? poll(&poll_fd, 1, (int)((end - now) / 1000) + 1) : 0;
 
-		if (is_stopped)
+		if (stop_signal_came)
 			return -EINTR;
 		if (r < 0 && errno == EINTR)
 			continue;
@@ -188,7 +167,8 @@ int authorize_hold(const struct authorize_hold_options *options, int fd, FILE *s
 		answer_failure(stream, &failure);
 		return EXIT_FAILURE;
 	}
-	catch_signals();
+	/* The connection's end may come as a signal, too: what was written is then taken back, and not left to the next pairing. */
+	stop_signal_catch();
 	r = hold(options, fd, stream, &failure);
 	if (r < 0 && take_back(options, &undo) < 0)
 		failure = undo;

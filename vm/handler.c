@@ -14,6 +14,7 @@
 #include "handler_request.h"
 #include "imports.h"
 #include "job.h"
+#include "json_whole.h"
 #include "local_server.h"
 #include "log.h"
 #include "machine.h"
@@ -341,7 +342,7 @@ json_t *handler_status_to_json(struct handler *handler)
 	json_t *pis = json_array();
 
 	for (size_t i = 0; i < handler->roster.n; i++)
-		json_array_append_new(pis, vm_status_pi(handler->roster.peers[i]));
+		json_whole_append(&pis, vm_status_pi(handler->roster.peers[i]));
 	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", USBPUSH_VERSION, "vhci", vm_status_vhci(handler->vhci), "problem",
 			 handler_problem_to_json(handler), "pis", pis, "blocked", blocked_to_json(handler->jobs));
 }

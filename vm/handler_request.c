@@ -76,7 +76,7 @@ static void on_reload(struct local_client *client, json_t *arguments, struct han
 {
 	(void)arguments;
 	handler_reload(handler);
-	local_client_reply(client, NULL);
+	local_client_done(client);
 }
 
 static void on_resync(struct local_client *client, json_t *arguments, struct handler *handler)

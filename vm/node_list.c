@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "json_whole.h"
 
 /* False for what is too long, and for what is no text: the Pi is told of nodes and links in JSON, and people on a screen. */
 static bool text_copy(char *buffer, size_t size, const char *text, size_t length)
@@ -135,7 +136,7 @@ json_t *node_list_paths_to_json(const struct node_list *list)
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < list->n; i++)
-		json_array_append_new(array, json_string(list->nodes[i].path));
+		json_whole_append(&array, json_string(list->nodes[i].path));
 	return array;
 }
 
@@ -146,6 +147,6 @@ json_t *node_list_links_to_json(const struct node_list *list)
 	for (size_t i = 0; i < list->n; i++)
 		for (size_t j = 0; j < ARRAY_SIZE(list->nodes[i].links); j++)
 			if (list->nodes[i].links[j][0])
-				json_array_append_new(array, json_string(list->nodes[i].links[j]));
+				json_whole_append(&array, json_string(list->nodes[i].links[j]));
 	return array;
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "pair_lock.h"
 #include "pair_undo.h"
 #include "pi_portal.h"
+#include "stop_signal.h"
 #include "vm_cli.h"
 
 #define USEC_PER_SEC      UINT64_C(1000000)
@@ -58,24 +58,6 @@ struct pair {
 	bool is_written;           /* something is to be rolled back */
 	uint64_t up_usec;
 };
-
-static volatile sig_atomic_t is_stopped;
-
-static void on_signal(int number)
-{
-	(void)number;
-	is_stopped = 1;
-}
-
-static void catch_signals(void)
-{
-	const struct sigaction action = { .sa_handler = on_signal };
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
 
 static int fail_stopped(struct failure *failure)
 {
@@ -122,7 +104,7 @@ static bool is_pi_connected(const struct pair *pair)
 static bool wait_connected(const struct pair *pair, uint64_t until_usec)
 {
 	while (!is_pi_connected(pair)) {
-		if (is_stopped || clock_now_usec() >= until_usec)
+		if (stop_signal_came || clock_now_usec() >= until_usec)
 			return false;
 		poll(NULL, 0, RETRY_MS / 2);
 	}
@@ -133,7 +115,8 @@ static bool wait_connected(const struct pair *pair, uint64_t until_usec)
 
 static int post(struct pair *pair, const char *step, const json_t *message, json_t **ret_answer, struct failure *failure)
 {
-	return is_stopped ? fail_stopped(failure) : pi_portal_post(pair->portal, step, message, REQUEST_LIMIT_MS, ret_answer, failure);
+	return stop_signal_came ? fail_stopped(failure) :
+				  pi_portal_post(pair->portal, step, message, REQUEST_LIMIT_MS, ret_answer, failure);
 }
 
 /* Whether the same request may be sent again: it or its answer was lost on the way. */
@@ -185,7 +168,7 @@ static void tell_cancelled(struct pair *pair, const struct failure *failure)
 	if (!pair->is_begun)
 		return;
 	pair->is_begun = false;
-	is_stopped = 0; /* this one request is still to be made */
+	stop_signal_came = 0; /* this one request is still to be made */
 	message = json_pack("{s:s, s:s}", "session", pair_exchange_session(pair->exchange), "reason",
 			    failure->code == FAILURE_WRONG_CODE ? "wrong-code" : "cancelled");
 	(void)pi_portal_post(pair->portal, "cancel", message, CANCEL_LIMIT_MS, &answer, &ignored);
@@ -339,10 +322,10 @@ static int pair_connect(struct pair *pair, const json_t *confirm, json_t **ret_f
 	pair->up_usec = clock_now_usec();
 	if (wait_connected(pair, pair->up_usec + pair->options->patience->connected_usec))
 		return 0;
-	return is_stopped ? fail_stopped(failure) :
-			    failure_set(failure, FAILURE_IDENTITY,
-					"Does the address given lead here? With NAT or several machines, give this one's: --address.",
-					"the Pi says that it is connected, and it is not connected here");
+	return stop_signal_came ? fail_stopped(failure) :
+				  failure_set(failure, FAILURE_IDENTITY,
+					      "Does the address given lead here? With NAT or several machines, give this one's: --address.",
+					      "the Pi says that it is connected, and it is not connected here");
 }
 
 /* The last message. When its answer is lost for good, what the Pi does after its own limit tells whether it heard it. From here on Ctrl-C comes too late: the
@@ -353,7 +336,7 @@ static int pair_finish(struct pair *pair, const json_t *finish, struct failure *
 	uint64_t decided_usec = pair->up_usec + pair->options->patience->decided_usec;
 	int err;
 
-	if (is_stopped)
+	if (stop_signal_came)
 		return fail_stopped(failure);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
@@ -414,12 +397,12 @@ static int pair_open(struct pair *pair, struct failure *failure)
 	if (!host) {
 		printf("Looking for a Pi on this network ...\n");
 		fflush(stdout);
-		err = pair_find(options->finder, &is_stopped, found, failure);
+		err = pair_find(options->finder, &stop_signal_came, found, failure);
 		if (err < 0)
 			return err;
 		host = found;
 	}
-	err = pi_portal_new(host, (uint16_t)options->pi_port, &is_stopped, &pair->portal, failure);
+	err = pi_portal_new(host, (uint16_t)options->pi_port, &stop_signal_came, &pair->portal, failure);
 	if (err < 0)
 		return err;
 	printf("Found %s at %s.\n", host, pi_portal_address(pair->portal));
@@ -528,6 +511,6 @@ int pair_main(int argc, char **argv)
 
 	if (parse_options(argc, argv, &options) < 0)
 		return vm_cli_usage("pair takes the Pi's name or address, --address this machine's, --port of its sshd, --name for the Pi");
-	catch_signals();
+	stop_signal_catch();
 	return pair_run(&options);
 }

@@ -93,9 +93,10 @@ static int undo_note(const char *root, json_t *undo, bool is_after, struct failu
 
 		if (err == 0)
 			err = content_to_json(path, &content);
+		if (err == 0 && json_object_set_new(undo, is_after ? FILES[i].after : FILES[i].before, content) < 0)
+			err = -ENOMEM;
 		if (err < 0)
 			return undo_fail(failure, FILES[i].path, err);
-		json_object_set_new(undo, is_after ? FILES[i].after : FILES[i].before, content);
 	}
 	return 0;
 }

@@ -1,4 +1,4 @@
-#include "peer.h"
+#include "peer_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,24 +19,6 @@
 #define MSEC_USEC       UINT64_C(1000)
 #define LATE_USEC       (500 * MSEC_USEC)
 #define PARTING_USEC    UINT64_C(5000000) /* for root to take a Pi's lines out of the files */
-
-struct peer {
-	const struct peer_services *services; /* borrowed: outlives us */
-	char id[MESSAGE_ID_SIZE];
-	char name[MESSAGE_NAME_SIZE];
-	enum peer_state state;
-	char reason[128];           /* why it is AWAY or UNPAIRED */
-	struct pi_channel *channel; /* owned; NULL unless SYNCING or UP */
-	uint64_t epoch;             /* counts its control channels */
-	uint32_t patience_ms;
-	sd_event_source *deadline; /* owned: the end of our patience */
-	sd_event_source *reaper;   /* owned: frees what is GONE in the loop's next turn */
-	struct lobby *lobby;       /* owned */
-	struct imports *imports;   /* owned */
-	char address[64];          /* of the Pi, as its last connection had it; empty before */
-	struct attachment_set attachments;
-	struct offer_ids awaited; /* synced, not kept, not yet connected */
-};
 
 static int peer_on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
 
@@ -73,7 +55,7 @@ static void peer_start_parting(struct peer *peer)
 		log_error("%s: out of memory, the end of its pairing is not watched", peer->name);
 }
 
-static void peer_enter_state(struct peer *peer, enum peer_state state)
+void peer_enter_state(struct peer *peer, enum peer_state state)
 {
 	enum peer_state from = peer->state;
 
@@ -317,50 +299,7 @@ static void peer_on_sync(struct peer *peer, const struct message *sync)
 	peer_send_kept(peer);
 }
 
-/* ---- the end of the pairing ---- */
-
-/* What it says ends this Pi's own pairing and no other's: who it is stands in the forced command of its key. */
-static int peer_on_unpair(struct peer *peer, struct failure *ret_failure)
-{
-	int err = peer->services->on_unpair(peer, peer->services->userdata);
-	char cure[128];
-
-	if (err < 0) {
-		snprintf(cure, sizeof(cure), "On the VM: usbpush-vm unpair %s", peer->name);
-		return failure_set(ret_failure, FAILURE_INTERNAL, cure, "the VM could not note the end of the pairing: %s", strerror(-err));
-	}
-	snprintf(peer->reason, sizeof(peer->reason), "the Pi ended the pairing");
-	peer_enter_state(peer, PEER_STATE_PARTING);
-	return 0;
-}
-
-/* The last word to a Pi whose pairing has ended: the answer to its own asking, or why it is cut off. */
-static void peer_say_farewell(struct peer *peer)
-{
-	struct message message = { .type = MESSAGE_UNPAIRED };
-
-	if (peer->state != PEER_STATE_PARTING) {
-		message.type = MESSAGE_REFUSED;
-		failure_set(&message.failure, FAILURE_NOT_PAIRED, "To pair again: usbpush pair. To forget this VM: usbpush unpair.",
-			    "the pairing was ended on the VM");
-	}
-	peer_report_send(peer->channel, &message);
-	peer->channel = pi_channel_free(peer->channel);
-}
-
-/* Nobody took the lines out: the Pi is shut out all the same, and its owner must know. */
-static void peer_give_up_parting(struct peer *peer)
-{
-	struct message message = { .type = MESSAGE_UNPAIRED };
-	char cure[128];
-
-	snprintf(cure, sizeof(cure), "On the VM: sudo usbpush-vm unpair %s", peer->name);
-	failure_set(&message.failure, FAILURE_TIMEOUT, cure,
-		    "the VM lets this Pi in no more, but its key is still in the VM's files (usbpush-unpair.service did not take it out)");
-	log_error("%s: %s. %s", peer->name, message.failure.text, message.failure.cure);
-	peer_report_send(peer->channel, &message);
-	peer_enter_state(peer, PEER_STATE_UNPAIRED);
-}
+/* ---- all of them ---- */
 
 static int peer_handle(struct peer *peer, const struct message *message, struct failure *ret_failure)
 {
@@ -516,14 +455,6 @@ void peer_accept(struct peer *peer, const char *address, int fd)
 		lobby_enter(peer->lobby, fd);
 }
 
-void peer_end(struct peer *peer, const char *reason, bool is_for_ever)
-{
-	if (is_for_ever)
-		peer_say_farewell(peer);
-	identity_clean_string(reason, peer->reason, sizeof(peer->reason));
-	peer_enter_state(peer, is_for_ever ? PEER_STATE_UNPAIRED : PEER_STATE_AWAY);
-}
-
 /* ---- life ---- */
 
 /* Made before they are needed: then no want of memory is in the way. */
@@ -582,6 +513,11 @@ const char *peer_get_id(const struct peer *peer)
 const char *peer_get_name(const struct peer *peer)
 {
 	return peer->name;
+}
+
+const char *peer_get_address(const struct peer *peer)
+{
+	return peer->address;
 }
 
 bool peer_is_ended(const struct peer *peer)

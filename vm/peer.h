@@ -68,6 +68,9 @@ const char *peer_get_id(const struct peer *peer);
 /* Its name, as `authorize` gave it. */
 const char *peer_get_name(const struct peer *peer);
 
+/* Its address, as its last connection had it; empty before the first. */
+const char *peer_get_address(const struct peer *peer);
+
 /* Its state. */
 enum peer_state peer_get_state(const struct peer *peer);
 

@@ -19,9 +19,13 @@ int pi_portal_new(const char *host, uint16_t port, const volatile sig_atomic_t *
 /* Takes NULL, returns NULL. */
 struct pi_portal *pi_portal_free(struct pi_portal *portal);
 
-/* The Pi's address and port as connected, and this machine's own address on that way, without scope. */
+/* The Pi's address as connected. */
 const char *pi_portal_address(const struct pi_portal *portal);
+
+/* Its port there. */
 uint16_t pi_portal_port(const struct pi_portal *portal);
+
+/* This machine's own address on that way, without scope. */
 const char *pi_portal_own_address(const struct pi_portal *portal);
 
 /* POST /api/v1/pairing/STEP. The answer (the caller's) when it is ok; a negative errno with ret_failure filled: what the Pi said (-EREMOTEIO), FAILURE_NOT_FOUND

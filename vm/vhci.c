@@ -18,18 +18,21 @@
 #define VHCI_STATUS_SIZE     8192
 #define VHCI_PATH_SIZE       128
 
+/* Devices that share ports with their like only, see own_rows(). */
+enum port_kind { FULL_SPEED, LOW_SPEED, HIGH_SPEED, SUPER_SPEED, N_PORT_KINDS };
+
 struct controller {
 	uint32_t high_speed_bus; /* 0: not there yet */
 	uint32_t super_speed_bus;
 };
 
 struct vhci {
-	int root_fd;            /* owned: /sys, or a test's tree */
-	char *modules_dir;      /* owned */
-	uint32_t n_controllers; /* 0: not usable */
-	uint32_t n_ports_each;  /* of one controller, both speeds */
-	bool is_prepared;       /* the root hubs authorize nothing by themselves */
-	uint32_t next_rank[2];  /* where the next search for a port begins, by is_super_speed */
+	int root_fd;                 /* owned: /sys, or a test's tree */
+	char *modules_dir;           /* owned */
+	uint32_t n_controllers;      /* 0: not usable */
+	uint32_t n_ports_each;       /* of one controller, both speeds */
+	bool is_prepared;            /* the root hubs authorize nothing by themselves */
+	uint32_t next[N_PORT_KINDS]; /* where in the kind's own ports the next search begins */
 	struct controller controllers[VHCI_MAX_CONTROLLERS];
 };
 
@@ -291,23 +294,62 @@ int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
 	return -ENOENT;
 }
 
-/* A port's place in the ring of its speed's ports: neighbours belong to different controllers, for a hub reads its devices one after the other
- * and two hubs do so side by side. */
+static enum port_kind kind_of_speed(uint32_t speed)
+{
+	if (speed >= 5000)
+		return SUPER_SPEED;
+	if (speed >= 480)
+		return HIGH_SPEED;
+	return speed >= 12 ? FULL_SPEED : LOW_SPEED;
+}
+
+/* Which of a root hub's n rows (a row is the port of the same number on each controller) are a kind's own.
+ * rh_port_disconnect() in drivers/usb/usbip/vhci_hcd.c leaves the speed of the device that went in the port's status; the next device is taken for one of that
+ * speed, until its first enumeration fails and the second one sees better: a full-speed device on a high-speed one's port is there a quarter of a
+ * second later. So they don't use each other's ports as long as there are others. */
+static void own_rows(enum port_kind kind, uint32_t n, uint32_t *ret_first, uint32_t *ret_n)
+{
+	uint32_t n_high = n / 3, n_low = n < 6 ? 1 : n / 6;
+
+	*ret_first = 0;
+	*ret_n = n;
+	if (kind == SUPER_SPEED || n < 3)
+		return;
+	switch (kind) {
+	case HIGH_SPEED:
+		*ret_n = n_high;
+		*ret_first = n - n_high;
+		break;
+	case LOW_SPEED:
+		*ret_n = n_low;
+		*ret_first = n - n_high - n_low;
+		break;
+	default:
+		*ret_n = n - n_high - n_low;
+	}
+}
+
+/* A port's place among all of its hubs' ports: neighbours belong to different controllers, for a hub reads its devices one after the other and two hubs
+ * do so side by side. */
 static uint32_t port_rank(const struct vhci *vhci, uint32_t port)
 {
 	return port % (vhci->n_ports_each / 2) * vhci->n_controllers + port / vhci->n_ports_each;
 }
 
-/* The first free port of the ring from the place where the last search ended. */
-static bool ports_pick(struct vhci *vhci, const struct vhci_port *ports, size_t n, bool is_super_speed, vhci_is_reserved_fn is_reserved,
+/* The first free port of the kind's own ring, from the place where the last search ended; else the first of what comes behind its own rows. */
+static bool ports_pick(struct vhci *vhci, const struct vhci_port *ports, size_t n, enum port_kind kind, vhci_is_reserved_fn is_reserved,
 		       void *userdata, uint32_t *ret_port)
 {
-	uint32_t n_ring = vhci_count_ports(vhci) / 2, nearest = UINT32_MAX;
+	uint32_t n_all = vhci_count_ports(vhci) / 2, first, n_own, nearest = UINT32_MAX;
 
+	own_rows(kind, vhci->n_ports_each / 2, &first, &n_own);
+	first *= vhci->n_controllers;
+	n_own *= vhci->n_controllers;
 	for (size_t i = 0; i < n; i++) {
-		uint32_t distance = (port_rank(vhci, ports[i].number) + n_ring - vhci->next_rank[is_super_speed] % n_ring) % n_ring;
+		uint32_t place = (port_rank(vhci, ports[i].number) + n_all - first) % n_all; /* 0: the first of its own */
+		uint32_t distance = place < n_own ? (place + n_own - vhci->next[kind] % n_own) % n_own : place;
 
-		if (ports[i].is_super_speed != is_super_speed || ports[i].state != VHCI_PORT_FREE || distance >= nearest ||
+		if (ports[i].is_super_speed != (kind == SUPER_SPEED) || ports[i].state != VHCI_PORT_FREE || distance >= nearest ||
 		    (is_reserved && is_reserved(ports[i].number, userdata)))
 			continue;
 		nearest = distance;
@@ -315,7 +357,8 @@ static bool ports_pick(struct vhci *vhci, const struct vhci_port *ports, size_t 
 	}
 	if (nearest == UINT32_MAX)
 		return false;
-	vhci->next_rank[is_super_speed] = port_rank(vhci, *ret_port) + 1;
+	if (nearest < n_own)
+		vhci->next[kind] = (vhci->next[kind] + nearest + 1) % n_own;
 	return true;
 }
 
@@ -323,7 +366,7 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 			struct failure *ret_failure)
 {
 	_cleanup_free_ struct vhci_port *ports = NULL;
-	bool is_super_speed = speed >= 5000;
+	enum port_kind kind = kind_of_speed(speed);
 	size_t n;
 	int err;
 
@@ -339,9 +382,9 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	if (err < 0)
 		return failure_set(ret_failure, FAILURE_KERNEL, "On the VM, see the kernel's log: dmesg",
 				   "the state of vhci_hcd's ports can't be read: %s", strerror(-err));
-	if (!ports_pick(vhci, ports, n, is_super_speed, is_reserved, userdata, ret_port))
+	if (!ports_pick(vhci, ports, n, kind, is_reserved, userdata, ret_port))
 		return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device there: usbpush-vm detach DEVICE",
-				   "VM has no free %s port (%u of %u in use)", is_super_speed ? "SuperSpeed" : "high-speed",
+				   "VM has no free %s port (%u of %u in use)", kind == SUPER_SPEED ? "SuperSpeed" : "high-speed",
 				   vhci_count_ports(vhci) / 2, vhci_count_ports(vhci) / 2);
 	return 0;
 }

@@ -39,8 +39,9 @@ int vhci_read_port(struct vhci *vhci, uint32_t port, struct vhci_port *ret_port)
 /* Whether the caller has a use for a port that the kernel calls free. */
 typedef bool (*vhci_is_reserved_fn)(uint32_t port, void *userdata);
 
-/* Finds a free port for a device of speed (Mbit/s). Goes round all controllers: a port that was just freed is the last to be used again, so that a late
- * event of its former device is not taken for the new one's. -errno with FAILURE_NO_FREE_PORT, NO_MODULE, ... */
+/* Finds a free port for a device of speed (Mbit/s; 1 stands for 1.5). Goes round all controllers: a port that was just freed is the last to be used again, so
+ * that a late event of its former device is not taken for the new one's. Low, full and high speed each have their own ports and use another's only when
+ * their own are taken: the kernel is slower with a device on a port that had one of another speed. -errno with FAILURE_NO_FREE_PORT, NO_MODULE, ... */
 int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port,
 			struct failure *ret_failure);
 

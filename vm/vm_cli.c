@@ -13,6 +13,7 @@
 #include "boot_attach.h"
 #include "cleanup.h"
 #include "container.h"
+#include "json_text.h"
 #include "local_request.h"
 #include "pair.h"
 #include "revocation.h"
@@ -64,11 +65,14 @@ static int vm_cli_ask(const char *socket_path, json_t *request, json_t **ret_ans
 
 /* ---- status ---- */
 
-static void print_json(const json_t *object, size_t flags)
+/* Whole or not at all. An exit status. */
+static int print_json(const json_t *object, size_t flags)
 {
-	json_dumpf(object, stdout, flags);
-	putchar('\n');
-	fflush(stdout);
+	int r = json_print(object, stdout, flags);
+
+	if (r < 0)
+		fprintf(stderr, "usbpush-vm: the answer could not be written: %s\n", strerror(-r));
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int print_status_once(const struct vm_cli_arguments *arguments)
@@ -80,26 +84,23 @@ static int print_status_once(const struct vm_cli_arguments *arguments)
 	if (fd < 0)
 		return vm_cli_print_failure(NULL, &failure);
 	json_object_del(status, "ok");
-	if (arguments->is_json) {
-		print_json(status, arguments->is_watching ? JSON_COMPACT : JSON_INDENT(2)); /* watching: an object a line */
-	} else {
-		bool is_screen = arguments->is_watching && isatty(STDOUT_FILENO);
-
-		fputs(is_screen ? CLEAR_SCREEN : "", stdout);
-		vm_status_view_print(status, stdout, table_wants_color(stdout));
-		fflush(stdout);
-	}
+	if (arguments->is_json)
+		return print_json(status, arguments->is_watching ? 0 : JSON_INDENT(2)); /* watching: an object a line */
+	fputs(arguments->is_watching && isatty(STDOUT_FILENO) ? CLEAR_SCREEN : "", stdout);
+	vm_status_view_print(status, stdout, table_wants_color(stdout));
+	fflush(stdout);
 	return EXIT_SUCCESS;
 }
 
-static void show_event(const struct vm_cli_arguments *arguments, const json_t *event)
+static int show_event(const struct vm_cli_arguments *arguments, const json_t *event)
 {
 	if (arguments->is_json)
-		print_json(event, JSON_COMPACT);
-	else if (isatty(STDOUT_FILENO))
+		return print_json(event, 0);
+	if (isatty(STDOUT_FILENO))
 		(void)print_status_once(arguments);
 	else
 		vm_status_view_print_event(event, stdout);
+	return EXIT_SUCCESS;
 }
 
 static int watch(const struct vm_cli_arguments *arguments)
@@ -119,7 +120,8 @@ static int watch(const struct vm_cli_arguments *arguments)
 		err = local_next_event(fd, -1, &event);
 		if (err < 0)
 			break;
-		show_event(arguments, event);
+		if (show_event(arguments, event) != EXIT_SUCCESS)
+			return EXIT_FAILURE;
 	}
 	failure_set(&failure, FAILURE_UNREACHABLE, "See: systemctl status usbpush-handler", "usbpush-handler ended");
 	return vm_cli_print_failure(NULL, &failure);

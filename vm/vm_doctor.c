@@ -15,8 +15,8 @@ static const struct doctor_check CHECKS[] = {
 	{ "kernel", doctor_check_kernel },    { "vhci", vm_doctor_check_vhci },       { "disk", doctor_check_disk },
 	{ "clock", doctor_check_clock },      { "handler", vm_doctor_check_handler }, { "login", vm_doctor_check_login },
 	{ "keys", vm_doctor_check_keys },     { "sshd", vm_doctor_check_sshd },       { "relay", vm_doctor_check_relay },
-	{ "unpair", vm_doctor_check_unpair }, { "pis", vm_doctor_check_pis },         { "mdns", doctor_check_mdns },
-	{ "firewall", check_firewall },
+	{ "unpair", vm_doctor_check_unpair }, { "pis", vm_doctor_check_pis },         { "direct", vm_doctor_check_direct },
+	{ "mdns", doctor_check_mdns },        { "firewall", check_firewall },
 };
 
 #define COMMAND(...)              \

@@ -16,14 +16,23 @@ void vm_doctor_check_vhci(struct doctor *doctor);
 /* What sshd does with the login of the Pis, by its own account (sshd -T), and whether it listens. (doctor_sshd.c) */
 void vm_doctor_check_sshd(struct doctor *doctor);
 
-/* The login itself, and the keys that open it. (doctor_login.c) */
+/* The login itself. (doctor_login.c) */
 void vm_doctor_check_login(struct doctor *doctor);
+
+/* The keys that open it. (doctor_login.c) */
 void vm_doctor_check_keys(struct doctor *doctor);
 
 /* What takes the keys out of Pis that end their pairing. (doctor_unpair.c) */
 void vm_doctor_check_unpair(struct doctor *doctor);
 
-/* What the handler says: of itself, of the Pis, of their devices; and the relay, up to an answer. (doctor_handler.c) */
+/* What the handler says of itself. (doctor_handler.c) */
 void vm_doctor_check_handler(struct doctor *doctor);
+
+/* What it says of the Pis and their devices. (doctor_handler.c) */
 void vm_doctor_check_pis(struct doctor *doctor);
+
+/* The direct road of each Pi that has a device on it: whether this machine reaches the port there. (doctor_direct.c) */
+void vm_doctor_check_direct(struct doctor *doctor);
+
+/* The relay, up to an answer. (doctor_handler.c) */
 void vm_doctor_check_relay(struct doctor *doctor);

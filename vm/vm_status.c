@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cleanup.h"
+#include "json_whole.h"
 #include "vhci.h"
 
 static json_t *hex_to_json(uint16_t value)
@@ -22,13 +23,14 @@ json_t *vm_status_device(const struct attachment *attachment)
 				   "product", identity->product, "name", attachment_get_name(attachment), "state",
 				   attachment_state_to_string(info->state), "reason", info->reason);
 
-	json_object_set_new(object, "vid", hex_to_json(identity->vid));
-	json_object_set_new(object, "pid", hex_to_json(identity->pid));
-	json_object_set_new(object, "port", info->has_port ? json_integer(info->port) : json_null());
-	json_object_set_new(object, "nodes", node_list_paths_to_json(&info->nodes));
-	json_object_set_new(object, "links", node_list_links_to_json(&info->nodes));
-	json_object_set_new(object, "steps_ms", attachment_steps_to_json(attachment));
-	json_object_set_new(object, "error", info->failure.code != FAILURE_NONE ? failure_to_json(&info->failure) : json_null());
+	json_whole_set(&object, "vid", hex_to_json(identity->vid));
+	json_whole_set(&object, "pid", hex_to_json(identity->pid));
+	json_whole_set(&object, "port", info->has_port ? json_integer(info->port) : json_null());
+	json_whole_set(&object, "nodes", node_list_paths_to_json(&info->nodes));
+	json_whole_set(&object, "links", node_list_links_to_json(&info->nodes));
+	json_whole_set(&object, "transport", json_string(info->offer.direct_port ? "direct" : "tunnel"));
+	json_whole_set(&object, "steps_ms", attachment_steps_to_json(attachment));
+	json_whole_set(&object, "error", info->failure.code != FAILURE_NONE ? failure_to_json(&info->failure) : json_null());
 	return object;
 }
 
@@ -39,10 +41,10 @@ json_t *vm_status_pi(const struct peer *peer)
 
 	for (size_t i = 0; i < set->n; i++)
 		if (attachment_get_info(set->items[i])->state != ATTACHMENT_STATE_GONE)
-			json_array_append_new(devices, vm_status_device(set->items[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o}", "id", peer_get_id(peer), "name", peer_get_name(peer), "state",
-			 peer_state_to_string(peer_get_state(peer)), "reason", peer_get_reason(peer), "awaited",
-			 (json_int_t)peer_count_awaited(peer), "devices", devices);
+			json_whole_append(&devices, vm_status_device(set->items[i]));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o}", "id", peer_get_id(peer), "name", peer_get_name(peer), "address",
+			 peer_get_address(peer), "state", peer_state_to_string(peer_get_state(peer)), "reason", peer_get_reason(peer),
+			 "awaited", (json_int_t)peer_count_awaited(peer), "devices", devices);
 }
 
 json_t *vm_status_vhci(struct vhci *vhci)

@@ -146,7 +146,8 @@ static void table_add_device(struct table *table, const json_t *pi, const json_t
 	table_add(table, TABLE_PLAIN, "%s", get(device, "pi_busid"));
 	table_add(table, TABLE_PLAIN, "%s", device_title(device));
 	table_add(table, TABLE_PLAIN, "%s:%s", get(device, "vid"), get(device, "pid"));
-	table_add(table, device_color(device), "%s", device_state_in_words(device));
+	table_add(table, device_color(device), "%s%s", device_state_in_words(device),
+		  strcmp(get(device, "transport"), "direct") == 0 ? " (direct)" : "");
 	table_add(table, TABLE_BOLD, "%s", get_first(device, "nodes"));
 	table_add(table, TABLE_GREY, "%s", link_name(device));
 	if (json_is_integer(port))

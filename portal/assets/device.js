@@ -91,6 +91,7 @@ function reasonOf(device, blocked) {
 
 function detailsOf(device) {
 	const rows = [['Links on the VM', (device.vm?.links ?? []).join('\n')], ['Port on the VM', device.vm ? String(device.vm.port) : ''],
+		['Way', device.transport === 'direct' ? 'direct: TCP, not in the SSH link' : ''],
 		['Why', [device.policy, device.rule].filter(Boolean).join('\n')],
 		['Timing', Object.entries({ ...device.steps_ms, ...device.vm?.steps_ms }).map(([k, v]) => `${k} ${Math.round(v)} ms`).join(', ')]];
 	return rows.filter(([, text]) => text);

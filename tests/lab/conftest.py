@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import turns  # noqa: E402
 from product import Product  # noqa: E402
-from usbpush_lab import Lab, LabError  # noqa: E402
+from usbpush_lab import Lab, LabError, image  # noqa: E402
 
 LAST_WORDS = {
     "journal": "journalctl -b --no-pager -o short-monotonic | tail -n 150",
@@ -25,12 +25,17 @@ LAST_WORDS = {
 }
 
 
+# Of which Debian a guest is where --pi-suite, --vm-suite say so.
+SUITE_OF = {"pi": None, "vm": None}
+
 # Stories about the lab itself: told with --thorough (tests/run --thorough).
 THOROUGH = {"test_lab.py"}
 
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="also " + ", ".join(sorted(THOROUGH)))
+    for name in SUITE_OF:
+        parser.addoption(f"--{name}-suite", choices=list(image.SUITES), help=f"the Debian of {name}; its package must be one for that")
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -41,16 +46,10 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: measures time; nothing else runs meanwhile")
+    config.addinivalue_line("markers", "spine: plug, unplug, reboot and cut, which each Debian has to pass (-m spine --pi-suite trixie)")
+    SUITE_OF.update({name: config.getoption(f"--{name}-suite") for name in SUITE_OF})
     if turns.is_side_by_side():
         os.environ["USBPUSH_LAB_DIR"] = turns.lab_dir()
-
-
-# In a lab that did nothing else before. After other stories some plugs take the VM's kernel a quarter of a second longer to enumerate (why is not known yet).
-FIRST = "test_speed.py"
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name != FIRST)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -76,7 +75,7 @@ def lab():
     if is_set("USBPUSH_LAB_REUSE") and a_lab.is_up():
         a_lab.up()
     else:
-        a_lab.up(fresh=True)
+        a_lab.up(fresh=True, suites={name: suite for name, suite in SUITE_OF.items() if suite})
         install_packages(a_lab)
     yield a_lab
     if not is_set("USBPUSH_LAB_KEEP"):

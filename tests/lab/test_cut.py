@@ -79,7 +79,7 @@ class ToTheDevice(Stream):
 
 
 @pytest.mark.parametrize("direction", [ToTheVm, ToTheDevice])
-@pytest.mark.parametrize("seconds", [1.5, 4.0, 6.0])
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(4.0, marks=pytest.mark.spine), 6.0])
 def test_a_cut_shorter_than_the_patience_is_not_seen(product, seconds, direction):
     """The same tty, still open; each byte; and to the Pi it never left."""
     idle = product.lab.plug("ft232", "B2", serial="IDLE")
@@ -143,6 +143,7 @@ def measure_limit(product, device):
     return limit
 
 
+@pytest.mark.spine
 def test_after_a_long_cut_both_sides_are_free_and_then_back(product):
     lab = product.lab
     devices = [lab.plug("ft232", "A1", serial="ONE"), lab.plug("ft232", "B2", serial="TWO")]

@@ -1,4 +1,4 @@
-"""The packages in their lives: newer, and older."""
+"""The packages in their lives: newer, older, away, back, and gone without a trace."""
 import os
 import pathlib
 import subprocess
@@ -107,3 +107,60 @@ def test_another_version_takes_over_and_keeps_what_is_the_owners(installed, vers
     for unit, pid in installed.pids().items():
         assert pid not in (0, pids[unit]), f"{unit} was not restarted"
     installed.assert_works()
+
+
+def test_the_same_version_twice_is_an_upgrade_like_any_other(installed):
+    kept = installed.kept()
+    installed.guest.install(built(installed.side))
+    assert installed.kept() == kept
+    installed.assert_works()
+
+
+def test_removed_it_gives_all_back_and_installed_again_it_is_paired_as_before(installed):
+    product, guest, kept = installed.product, installed.guest, installed.kept()
+    guest.sh(f"dpkg -r {PACKAGE[installed.side]}", timeout=120)
+
+    wait_until(lambda: not product.used_ports(), 60, "the VM's ports to be free", lab=product.lab)
+    assert not guest.exists("/usr/libexec/usbpush") and not guest.exists("/run/usbpush")
+    assert guest.sh("pgrep -l usbpush", check=False) == ""
+    if installed.side == "pi":
+        assert product.pi.sh(f"basename $(realpath {installed.device.sysfs}:1.0/driver)") == "ftdi_sio"
+    assert installed.kept() == kept
+
+    guest.install(built(installed.side))
+    assert installed.kept() == kept
+    installed.assert_works()
+
+
+# Accounts without password, shell or home stay, as everywhere in Debian: files elsewhere may have their numbers. The packages' archive is the test's.
+FIND_TRACES = ("find / -xdev \\( -path /proc -o -path /sys -o -path /var/tmp \\) -prune -o -iname '*usbpush*' -print;"
+               " find /run /tmp /dev -iname '*usbpush*'; systemctl list-unit-files --no-legend 'usbpush*'; systemctl list-units --all --no-legend 'usbpush*';"
+               " getent passwd | grep usbpush | grep -v ':/usr/sbin/nologin$'; ls /var/lib/dpkg/info | grep usbpush; grep -rl usbpush /etc --exclude='passwd*'"
+               " --exclude='shadow*' --exclude='group*' --exclude='gshadow*' --exclude-dir=lab || true")
+LABS_OWN = ("/etc/hosts",)
+
+
+def traces(guest):
+    return [line for line in guest.sh(FIND_TRACES, check=False).splitlines() if line not in LABS_OWN]
+
+
+def test_purged_it_leaves_nothing(installed):
+    guest, package = installed.guest, PACKAGE[installed.side]
+    guest.sh("/usr/bin/usbpush setup-code" if installed.side == "pi" else "true")
+    guest.sh(f"dpkg -P {package}", timeout=120)
+    assert traces(guest) == []
+    assert guest.sh("systemctl is-active ssh systemd-udevd").split() == ["active", "active"]
+    if installed.side == "vm":
+        assert guest.sh("sshd -t", check=False).code == 0
+
+    guest.install(built(installed.side))
+    assert MINE not in guest.sh("cat /etc/usbpush/*.conf")
+    installed.product.pair()
+    installed.assert_works()
+
+
+def test_a_purge_after_a_removal_leaves_nothing_either(installed):
+    guest, package = installed.guest, PACKAGE[installed.side]
+    guest.sh(f"dpkg -r {package}", timeout=120)
+    guest.sh(f"dpkg -P {package}", timeout=120)
+    assert traces(guest) == []

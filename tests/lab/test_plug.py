@@ -5,12 +5,14 @@ import pathlib
 import random
 
 import jsonschema
+import pytest
 
 from usbpush_lab import wait_until
 
 SCHEMA = pathlib.Path(__file__).resolve().parent.parent / "schema"
 
 
+@pytest.mark.spine
 def test_an_ft232_is_a_tty_on_the_vm_with_its_own_identity(product):
     device = product.lab.plug("ft232", "A1", serial="FT123")
     event = product.vm.events.wait(since=device.t, kind="udev", action="add", subsystem="tty", name="ttyUSB0", timeout=60)
@@ -45,6 +47,7 @@ def test_status_json_is_what_the_schemas_promise(product):
     assert product.vm_status()["pis"][0]["devices"][0]["nodes"] == ["/dev/ttyUSB0"]
 
 
+@pytest.mark.spine
 def test_a_quarter_of_a_megabyte_each_way_arrives_whole(product):
     data = random.Random(1).randbytes(256 * 1024)
     digest = hashlib.sha256(data).hexdigest()
@@ -62,6 +65,7 @@ def test_a_quarter_of_a_megabyte_each_way_arrives_whole(product):
     assert hashlib.sha256(device.wire.read(len(data), timeout=120)).hexdigest() == digest, "from the VM to the device"
 
 
+@pytest.mark.spine
 def test_unplug_leaves_nothing_on_either_side(product):
     before = product.leftovers_at_rest()
     device = product.lab.plug("ft232", "A1", serial="FT123")

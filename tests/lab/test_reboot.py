@@ -67,7 +67,10 @@ def four(product):
     return Four(product)
 
 
-@pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
+HOW = pytest.mark.parametrize("is_clean", [pytest.param(False, id="reset"), pytest.param(True, id="systemctl_reboot", marks=pytest.mark.spine)])
+
+
+@HOW
 def test_the_vm_reboots_and_the_boot_service_has_all_four_back(four, is_clean):
     t = four.vm.reboot(clean=is_clean)
     assert four.wait_boot_service() == WELL
@@ -76,7 +79,7 @@ def test_the_vm_reboots_and_the_boot_service_has_all_four_back(four, is_clean):
     assert four.most_at_once(t, there=[]) == 4
 
 
-@pytest.mark.parametrize("is_clean", [False, True], ids=["reset", "systemctl_reboot"])
+@HOW
 def test_the_pi_reboots_and_all_four_are_back(four, is_clean):
     there = four.product.used_ports().values()
     t = four.pi.reboot(clean=is_clean)

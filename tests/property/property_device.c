@@ -18,6 +18,7 @@
 #include "inventory.h"
 #include "offers.h"
 #include "property.h"
+#include "usbfs_claim.h"
 #include "virtual_jobs.h"
 #include "virtual_time.h"
 
@@ -41,7 +42,8 @@ struct socket {
 	uint32_t judged_devnum; /* the last device there that a rule shared */
 	uint32_t entry_devnum;
 	enum usbip_host_status status;
-	struct stream *session; /* the stream that its session is on */
+	struct stream *session;    /* the stream that its session is on */
+	struct usbfs_claim *claim; /* by which it is taken from its drivers; NULL without */
 };
 
 struct stream {
@@ -83,6 +85,7 @@ static struct world {
 	enum link_state link;
 	uint32_t next_devnum;
 	int n_holds, null_fd;
+	enum rule_backend backend;                       /* the owner's rule */
 	unsigned n_names;                                /* how often the owner named something */
 	bool is_serial_kept, is_other_shared, has_names; /* the owner's rules */
 	bool is_calm;                                    /* nobody disturbs any more */
@@ -157,6 +160,7 @@ static void unplug(struct socket *socket)
 	socket->is_plugged = false;
 	socket->driver = DRIVER_NONE;
 	socket->status = USBIP_HOST_AVAILABLE;
+	socket->claim = NULL; /* whoever has it has one of a device that is gone */
 	end_session(socket);
 	tell((unsigned)(socket - world.sockets), UEVENT_REMOVE, "");
 }
@@ -295,8 +299,69 @@ int usbip_host_start_session(const struct usbip_host *host, const struct busid *
 	return 0;
 }
 
+/* ---- the other carrier: a session is ours, and ends when we want it ---- */
+
+struct usbfs_session {
+	struct stream *stream; /* borrowed */
+	struct usbfs_claim *claim;
+};
+
+int usbfs_session_new(const struct usbfs_context *context, struct usbfs_claim *claim, const char *name, uint32_t devid, int fd,
+		      struct usbfs_session **ret_session)
+{
+	struct busid busid;
+	struct socket *socket;
+
+	(void)context;
+	(void)devid;
+	PROPERTY(busid_parse(name, &busid) == 0 && fcntl(fd, F_GETFD) >= 0);
+	PROPERTY(claim && !claim->is_used); /* the last one is settled */
+	if (happens(20))
+		return -EMFILE;
+	socket = find_socket(&busid);
+	*ret_session = calloc(1, sizeof(**ret_session));
+	PROPERTY(*ret_session != NULL);
+	(*ret_session)->claim = claim;
+	(*ret_session)->stream = find_announced(&busid);
+	claim->is_used = true;
+	claim->fd++; /* how many sessions are on it */
+	if (socket->claim == claim)
+		socket->session = (*ret_session)->stream;
+	else
+		(*ret_session)->stream->is_dying = true; /* unplugged: its node says so at once */
+	property_tell("    %s: a session of ours is up", name);
+	return 0;
+}
+
+struct usbfs_session *usbfs_session_free(struct usbfs_session *session)
+{
+	if (session)
+		session->claim->fd--;
+	free(session);
+	return NULL;
+}
+
+static void free_claim(struct usbfs_claim *claim)
+{
+	PROPERTY(claim->fd == 0);
+	for (unsigned i = 0; i < N_SOCKETS; i++)
+		if (world.sockets[i].claim == claim)
+			world.sockets[i].claim = NULL;
+	free(claim);
+}
+
+static void claim_socket(struct socket *socket, struct device_job *job)
+{
+	PROPERTY(!socket->claim && socket->driver == DRIVER_USB);
+	job->hold.claim = socket->claim = calloc(1, sizeof(*socket->claim));
+	PROPERTY(socket->claim != NULL);
+	property_tell("    %s: claimed", socket->busid.text);
+}
+
 void usbip_hold_done(struct usbip_hold *hold)
 {
+	if (hold->claim)
+		free_claim(hold->claim);
 	world.n_holds -= hold->device_fd >= 0;
 	*hold = USBIP_HOLD_NONE;
 }
@@ -365,11 +430,18 @@ static int bind_socket(struct socket *socket, struct device_job *job)
 			give_to_usb(socket); /* it had been taken from its driver, and is back */
 		return failure_set(&job->failure, codes[chance(ARRAY_SIZE(codes))], NULL, "it could not be bound");
 	}
+	take_hold(&job->hold);
+	if (socket->driver == DRIVER_USB &&
+	    (job->backend == RULE_BACKEND_USBFS || (job->backend == RULE_BACKEND_DEFAULT && chance(3) == 0))) {
+		if (chance(4) == 0)
+			give_to_usb(socket); /* usbip-host was tried first, and is full */
+		claim_socket(socket, job);
+		return 0;
+	}
 	socket->driver = DRIVER_USBIP;
 	socket->status = USBIP_HOST_AVAILABLE;
 	socket->has_entry = true;
 	socket->entry_devnum = socket->devnum;
-	take_hold(&job->hold);
 	property_tell("    %s: bound to usbip-host", socket->busid.text);
 	return 0;
 }
@@ -377,6 +449,10 @@ static int bind_socket(struct socket *socket, struct device_job *job)
 static int release_socket(struct socket *socket, struct device_job *job)
 {
 	PROPERTY(job->hold.device_fd >= 0);
+	if (job->hold.claim) {
+		usbip_hold_done(&job->hold);
+		return 0;
+	}
 	if (socket->is_plugged && socket->driver == DRIVER_USBIP) {
 		PROPERTY(socket->status != USBIP_HOST_USED); /* unbinding in a teardown: use after free up to 6.12 */
 		if (happens(15))
@@ -412,6 +488,20 @@ int device_job_release(void *arg)
 	return release_socket(find_socket(&job->busid), job);
 }
 
+int device_job_settle(void *arg)
+{
+	struct device_job *job = arg;
+	const struct socket *socket = find_socket(&job->busid);
+
+	PROPERTY(job->hold.claim && job->hold.claim->is_used && job->hold.claim->fd == 0);
+	if (socket->claim != job->hold.claim)
+		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
+	if (happens(10))
+		return failure_set(&job->failure, FAILURE_KERNEL, NULL, "it could not be reset");
+	job->hold.claim->is_used = false;
+	return 0;
+}
+
 int device_job_adopt(void *arg)
 {
 	struct device_job *job = arg;
@@ -429,6 +519,10 @@ int device_job_forget(void *arg)
 	struct socket *socket = find_socket(&job->busid);
 
 	PROPERTY(job->hold.device_fd >= 0);
+	if (job->hold.claim) {
+		usbip_hold_done(&job->hold);
+		return 0;
+	}
 	PROPERTY(socket->driver != DRIVER_USBIP); /* what is forgotten is gone, and what came since is left alone */
 	socket->has_entry = false;
 	usbip_hold_done(&job->hold);
@@ -448,6 +542,11 @@ int device_job_reset(void *arg)
 	if (!socket->is_plugged || socket->devnum != job->devnum)
 		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
 	PROPERTY(socket->driver != DRIVER_USBIP || socket->status != USBIP_HOST_USED); /* its session is over before */
+	PROPERTY(!job->hold.claim || job->hold.claim->fd == 0);
+	if (job->hold.claim && !happens(4)) {
+		job->hold.claim->is_used = false;
+		return 0;
+	}
 	return happens(4) ? failure_set(&job->failure, FAILURE_KERNEL, NULL, "it does not answer") : 0;
 }
 
@@ -478,6 +577,7 @@ void policy_decide(struct policy *policy, const struct policy_device *device, st
 {
 	(void)policy;
 	*ret_decision = (struct policy_decision){ .is_shared = is_shared_kind(device->descriptors->pid == 1) };
+	ret_decision->backend = world.backend;
 	ret_decision->is_reset = ret_decision->is_shared && device->descriptors->bcd_device % 2;
 	ret_decision->recover = (enum rule_recover)(device->descriptors->bcd_device % 3);
 	snprintf(ret_decision->reason, sizeof(ret_decision->reason), "%s", ret_decision->is_shared ? "a rule" : "no rule");
@@ -988,7 +1088,10 @@ static void use_hands(struct socket *socket)
 
 static void change_rules(void)
 {
-	switch (chance(3)) {
+	switch (chance(4)) {
+	case 3:
+		world.backend = (enum rule_backend)chance(3);
+		break;
 	case 0:
 		world.is_serial_kept = !world.is_serial_kept;
 		break;
@@ -1145,13 +1248,20 @@ static void check_end(void)
 		n_plugged++;
 		if (!is_shared_kind(socket->is_serial)) {
 			PROPERTY(device_get_state(device) == DEVICE_IGNORED);
-			PROPERTY(socket->driver == DRIVER_USB && !socket->has_entry);
+			PROPERTY(socket->driver == DRIVER_USB && !socket->has_entry && !socket->claim);
 			continue;
 		}
 		n_attached++;
 		PROPERTY(device_get_state(device) == DEVICE_ATTACHED);
+		PROPERTY(socket->session);
+		PROPERTY((world.backend != RULE_BACKEND_USBFS || socket->claim) &&
+			 (world.backend != RULE_BACKEND_USBIP_HOST || !socket->claim));
+		if (socket->claim) {
+			PROPERTY(socket->driver == DRIVER_USB && !socket->has_entry && socket->claim->is_used && socket->claim->fd == 1);
+			continue;
+		}
 		PROPERTY(socket->driver == DRIVER_USBIP && socket->has_entry && socket->entry_devnum == socket->devnum);
-		PROPERTY(socket->status == USBIP_HOST_USED && socket->session);
+		PROPERTY(socket->status == USBIP_HOST_USED);
 	}
 	DEVICE_LIST_FOREACH(world.devices, device)
 		n_devices++;

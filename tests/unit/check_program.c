@@ -1,9 +1,11 @@
 #include "check_program.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "cleanup.h"
 #include "daemon.h"
@@ -72,6 +74,23 @@ bool loop_until(sd_event *event, bool (*is_done)(void *), void *userdata)
 void loop_for(sd_event *event, uint64_t usec)
 {
 	loop_run(event, is_never_done, NULL, usec);
+}
+
+size_t loop_hear(sd_event *event, int fd, void *buffer, size_t size)
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; used < size && i < 2000; i++) {
+		ssize_t n = recv(fd, (char *)buffer + used, size - used, MSG_DONTWAIT);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			break;
+		if (n > 0)
+			used += (size_t)n;
+		else
+			sd_event_run(event, 5000);
+	}
+	return used;
 }
 
 unsigned count_fds(void)

@@ -19,6 +19,9 @@ bool loop_until(sd_event *event, bool (*is_done)(void *userdata), void *userdata
 /* Runs the loop for a short while in which something must not happen. */
 void loop_for(sd_event *event, uint64_t usec);
 
+/* Reads up to size bytes from a socket while the loop runs, for 10 s at most; less where the other end closed it. */
+size_t loop_hear(sd_event *event, int fd, void *buffer, size_t size);
+
 /* How many file descriptors this process has open. */
 unsigned count_fds(void);
 

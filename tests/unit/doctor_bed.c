@@ -88,7 +88,7 @@ static void print_all(const struct doctor_bed *bed)
 	doctor_print(&bed->doctor, stderr, false);
 }
 
-void doctor_bed_expect(const struct doctor_bed *bed, enum doctor_state state, const char *part)
+void expect_finding(const struct doctor_bed *bed, enum doctor_state state, const char *part)
 {
 	for (size_t i = 0; i < bed->doctor.n; i++) {
 		const struct doctor_finding *finding = &bed->doctor.findings[i];

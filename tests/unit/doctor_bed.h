@@ -26,7 +26,7 @@ void doctor_bed_run(struct doctor_bed *bed, const struct doctor_check *checks, s
 void doctor_bed_run_one(struct doctor_bed *bed, const char *name, void (*run)(struct doctor *doctor));
 
 /* There is a finding of that state whose text has part in it; a wrong one has a cure. */
-void doctor_bed_expect(const struct doctor_bed *bed, enum doctor_state state, const char *part);
+void expect_finding(const struct doctor_bed *bed, enum doctor_state state, const char *part);
 
 /* Nothing worse than this was found. */
 void doctor_bed_expect_worst(const struct doctor_bed *bed, enum doctor_state state);

@@ -47,3 +47,7 @@ const char *inject_failed_call(void);
 /* Whether write(2) is answered by fn, with *ret_result (a negative errno is turned into errno): for a fake kernel. NULL ends it. */
 typedef bool (*inject_write_fn)(int fd, const void *data, size_t size, ssize_t *ret_result, void *userdata);
 void inject_answer_writes(inject_write_fn fn, void *userdata);
+
+/* The same for ioctl(2), of any thread: for a fake usbfs. */
+typedef bool (*inject_ioctl_fn)(int fd, unsigned long request, void *argument, int *ret_result, void *userdata);
+void inject_answer_ioctls(inject_ioctl_fn fn, void *userdata);

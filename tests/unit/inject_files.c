@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,6 +34,37 @@ INJECT(ssize_t, write, (int fd, const void *data, size_t size))
 	if (result >= 0)
 		return result;
 	errno = (int)-result;
+	return -1;
+}
+
+static struct {
+	inject_ioctl_fn fn;
+	void *userdata;
+} ioctls;
+
+void inject_answer_ioctls(inject_ioctl_fn fn, void *userdata)
+{
+	ioctls.userdata = userdata;
+	__atomic_store_n(&ioctls.fn, fn, __ATOMIC_SEQ_CST);
+}
+
+INJECT(int, ioctl, (int fd, unsigned long request, ...))
+{
+	inject_ioctl_fn fn = __atomic_load_n(&ioctls.fn, __ATOMIC_SEQ_CST);
+	va_list arguments;
+	void *argument;
+	int result;
+
+	va_start(arguments, request);
+	argument = va_arg(arguments, void *);
+	va_end(arguments);
+	if (inject_hits(INJECT_FILES, "ioctl"))
+		return -1;
+	if (!fn || !fn(fd, request, argument, &result, ioctls.userdata))
+		return ioctl(fd, request, argument);
+	if (result >= 0)
+		return result;
+	errno = -result;
 	return -1;
 }
 

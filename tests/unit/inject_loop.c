@@ -38,6 +38,7 @@ INJECT_SIMPLE(INJECT_LOOP, int, listen, (int fd, int backlog), (fd, backlog), -1
 INJECT_SIMPLE(INJECT_LOOP, int, accept4, (int fd, struct sockaddr *address, socklen_t *size, int flags), (fd, address, size, flags), -1)
 INJECT_SIMPLE(INJECT_LOOP, ssize_t, recv, (int fd, void *data, size_t size, int flags), (fd, data, size, flags), -1)
 INJECT_SIMPLE(INJECT_LOOP, ssize_t, send, (int fd, const void *data, size_t size, int flags), (fd, data, size, flags), -1)
+INJECT_SIMPLE(INJECT_LOOP, ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags), -1)
 INJECT_SIMPLE(INJECT_LOOP, int, pipe2, (int *fds, int flags), (fds, flags), -1)
 INJECT_SIMPLE(INJECT_LOOP, int, eventfd, (unsigned initial, int flags), (initial, flags), -1)
 INJECT_SIMPLE(INJECT_LOOP, pid_t, fork, (void), (), -1)

@@ -102,6 +102,14 @@ void pi_bed_stop(struct pi_bed *bed)
 	ck_assert_uint_eq(fake_kernel_count_unbound(&bed->kernel), 0);
 }
 
+void pi_bed_setup_up(struct pi_bed *bed)
+{
+	pi_bed_setup(bed);
+	pi_bed_pair(bed);
+	pi_bed_start(bed);
+	pi_bed_wait_link(bed, "UP");
+}
+
 void pi_bed_teardown(struct pi_bed *bed)
 {
 	if (bed->exporter)

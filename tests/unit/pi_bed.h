@@ -20,6 +20,9 @@ void pi_bed_setup(struct pi_bed *bed);
 /* Writes the pairing with the VM into vm.conf. */
 void pi_bed_pair(struct pi_bed *bed);
 
+/* Kernel and VM, paired, an exporter, and the link is UP. */
+void pi_bed_setup_up(struct pi_bed *bed);
+
 /* Starts an exporter, also after another one that was killed. */
 void pi_bed_start(struct pi_bed *bed);
 

@@ -141,7 +141,7 @@ START_TEST(a_cloud_kernel_is_told_with_its_cure)
 {
 	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", "6.1.0-28-cloud-amd64\n");
 	doctor_bed_run_one(&bed, "kernel", doctor_check_kernel);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "no USB at all");
+	expect_finding(&bed, DOCTOR_WRONG, "no USB at all");
 	ck_assert_ptr_nonnull(strstr(bed.doctor.findings[0].cure, "linux-image-amd64"));
 }
 END_TEST
@@ -151,7 +151,7 @@ START_TEST(an_old_kernel_is_noted_and_a_good_one_is_good)
 	temp_tree_make_dir(&bed.tree, "sys/bus/usb");
 	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", "5.10.0-8-amd64\n");
 	doctor_bed_run_one(&bed, "kernel", doctor_check_kernel);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "5.10.0-8-amd64");
+	expect_finding(&bed, DOCTOR_NOTE, "5.10.0-8-amd64");
 	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", "6.1.0-28-amd64\n");
 	doctor_bed_run_one(&bed, "kernel", doctor_check_kernel);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
@@ -161,7 +161,7 @@ END_TEST
 START_TEST(what_can_not_be_read_is_skipped)
 {
 	doctor_bed_run_one(&bed, "kernel", doctor_check_kernel);
-	doctor_bed_expect(&bed, DOCTOR_SKIPPED, "can't be read");
+	expect_finding(&bed, DOCTOR_SKIPPED, "can't be read");
 }
 END_TEST
 
@@ -174,10 +174,10 @@ START_TEST(a_module_is_there_or_not_loaded_or_not_to_be_had)
 {
 	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", "6.1\n");
 	doctor_bed_run_one(&bed, "module", check_a_module);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "has no module usbip-host");
+	expect_finding(&bed, DOCTOR_WRONG, "has no module usbip-host");
 	temp_tree_put(&bed.tree, "lib/modules/6.1/kernel/drivers/usb/usbip/usbip-host.ko.xz", "");
 	doctor_bed_run_one(&bed, "module", check_a_module);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "is not loaded");
+	expect_finding(&bed, DOCTOR_WRONG, "is not loaded");
 	temp_tree_make_dir(&bed.tree, "sys/bus/usb/drivers/usbip-host");
 	doctor_bed_run_one(&bed, "module", check_a_module);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
@@ -202,7 +202,7 @@ START_TEST(a_full_or_read_only_disk_is_told)
 {
 	bed.doctor.check = "disk";
 	doctor_judge_disk(&bed.doctor, "/etc", &DISKS[_i].status);
-	doctor_bed_expect(&bed, DISKS[_i].state, DISKS[_i].text);
+	expect_finding(&bed, DISKS[_i].state, DISKS[_i].text);
 }
 END_TEST
 
@@ -230,15 +230,15 @@ static const struct {
 START_TEST(an_avahi_that_does_not_listen_does_not_run)
 {
 	doctor_bed_run_one(&bed, "mdns", doctor_check_mdns);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "avahi-daemon is not installed");
+	expect_finding(&bed, DOCTOR_NOTE, "avahi-daemon is not installed");
 	temp_tree_put(&bed.tree, "usr/sbin/avahi-daemon", "");
 	temp_tree_put(&bed.tree, "run/avahi-daemon/socket", ""); /* left by one that ended */
 	doctor_bed_run_one(&bed, "mdns", doctor_check_mdns);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "avahi-daemon does not run");
+	expect_finding(&bed, DOCTOR_NOTE, "avahi-daemon does not run");
 	temp_tree_remove(&bed.tree, "run/avahi-daemon/socket");
 	doctor_bed_serve(&bed, "/run/avahi-daemon/socket", "");
 	doctor_bed_run_one(&bed, "mdns", doctor_check_mdns);
-	doctor_bed_expect(&bed, DOCTOR_OK, "avahi-daemon runs");
+	expect_finding(&bed, DOCTOR_OK, "avahi-daemon runs");
 }
 END_TEST
 
@@ -253,10 +253,10 @@ END_TEST
 START_TEST(a_firewall_that_can_not_be_read_is_skipped)
 {
 	doctor_bed_run_one(&bed, "firewall", check_port_22);
-	doctor_bed_expect(&bed, DOCTOR_OK, "no nftables");
+	expect_finding(&bed, DOCTOR_OK, "no nftables");
 	doctor_bed_put_program(&bed, "/usr/sbin/nft", "Operation not permitted", 1);
 	doctor_bed_run_one(&bed, "firewall", check_port_22);
-	doctor_bed_expect(&bed, DOCTOR_SKIPPED, "can't be read");
+	expect_finding(&bed, DOCTOR_SKIPPED, "can't be read");
 }
 END_TEST
 
@@ -269,14 +269,14 @@ START_TEST(a_daemon_of_another_version_is_told)
 {
 	doctor_bed_serve(&bed, "/run/d.sock", "{\"ok\":true,\"version\":\"0.0.1\"}");
 	doctor_bed_run_one(&bed, "daemon", ask_daemon);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "version 0.0.1");
+	expect_finding(&bed, DOCTOR_WRONG, "version 0.0.1");
 }
 END_TEST
 
 START_TEST(a_daemon_that_is_not_there_is_told)
 {
 	doctor_bed_run_one(&bed, "daemon", ask_daemon);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "some-daemon is not running");
+	expect_finding(&bed, DOCTOR_WRONG, "some-daemon is not running");
 	ck_assert_ptr_null(bed.doctor.status);
 }
 END_TEST

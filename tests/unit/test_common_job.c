@@ -99,7 +99,7 @@ static void wait_idle(void)
 }
 
 /* Threads tell nobody when they begin. */
-static void wait_for(const atomic_int *counter, int value)
+static void expect_reached(const atomic_int *counter, int value)
 {
 	uint64_t end = clock_now_usec() + 10 * UINT64_C(1000000);
 
@@ -112,7 +112,7 @@ static void wait_for(const atomic_int *counter, int value)
 START_TEST(the_result_comes_in_the_loop_and_only_there)
 {
 	start(work_new(7, true));
-	wait_for(&n_started, 1);
+	expect_reached(&n_started, 1);
 	ck_assert_uint_eq(n_done, 0);
 	wait_idle();
 	ck_assert_uint_eq(n_done, 1);
@@ -126,7 +126,7 @@ START_TEST(a_job_runs_in_a_thread_of_its_own)
 	struct work *work = work_new(0, false);
 
 	start(work);
-	wait_for(&n_running, 1); /* while this thread runs on */
+	expect_reached(&n_running, 1); /* while this thread runs on */
 	sem_post(&work->gate);
 	wait_idle();
 }
@@ -139,7 +139,7 @@ START_TEST(no_more_run_at_once_than_the_bound)
 	for (int i = 0; i < 6; i++)
 		start(works[i] = work_new(i, false));
 	ck_assert_uint_eq(job_runner_count(runner), 6);
-	wait_for(&n_running, MAX_JOBS);
+	expect_reached(&n_running, MAX_JOBS);
 	for (int i = 0; i < 6; i++)
 		sem_post(&works[i]->gate);
 	wait_idle();
@@ -158,7 +158,7 @@ START_TEST(those_that_wait_begin_in_the_order_they_came)
 		start(works[i]);
 	/* one after the other: each is let go only when all before it are done */
 	for (int i = 0; i < 12; i++) {
-		wait_for(&n_started, i + 1);
+		expect_reached(&n_started, i + 1);
 		sem_post(&works[i]->gate);
 		while (n_done < (unsigned)i + 1)
 			ck_assert_int_ge(sd_event_run(event, UINT64_C(10000000)), 0);
@@ -207,7 +207,7 @@ START_TEST(a_running_job_that_is_abandoned_ends_unheard)
 	struct work *work = work_new(1, false);
 	struct job *job = start(work);
 
-	wait_for(&n_running, 1);
+	expect_reached(&n_running, 1);
 	job_abandon(job);
 	ck_assert_int_eq(n_freed, 0); /* the thread still has it */
 	sem_post(&work->gate);
@@ -221,7 +221,7 @@ START_TEST(a_finished_job_that_is_abandoned_before_its_turn_ends_unheard)
 {
 	struct job *job = start(work_new(1, true));
 
-	wait_for(&n_started, 1);
+	expect_reached(&n_started, 1);
 	while (n_running > 0)
 		sched_yield();
 	job_abandon(job);
@@ -257,11 +257,11 @@ START_TEST(a_runner_ends_at_once_though_a_thread_is_stuck)
 	start(stuck);
 	start(work_new(2, true));
 	start(work_new(3, true));
-	wait_for(&n_started, 1);
+	expect_reached(&n_started, 1);
 	runner = job_runner_free(runner);
 	ck_assert_uint_lt(clock_now_usec() - begin, 5000000);
 	sem_post(&stuck->gate); /* what the thread needs is there to its end: ASan looks */
-	wait_for(&n_freed, 3);
+	expect_reached(&n_freed, 3);
 	ck_assert_uint_eq(n_done, 0);
 }
 END_TEST

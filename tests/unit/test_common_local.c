@@ -43,7 +43,7 @@ static void on_request(struct local_client *client, const char *request, json_t 
 		local_client_fail(client, &failure);
 	} else if (strcmp(request, "watch") == 0) {
 		local_client_subscribe(client);
-		local_client_reply(client, NULL);
+		local_client_done(client);
 	} else if (strcmp(request, "take") == 0) {
 		taken_fd = local_client_take_fd(client);
 		last_client = NULL;
@@ -293,7 +293,7 @@ START_TEST(an_answer_may_come_later)
 
 	say(fd, "{\"request\":\"later\"}\n");
 	wait_requests(1);
-	local_client_reply(last_client, NULL);
+	local_client_done(last_client);
 	ck_assert_str_eq(hear(fd), "{\"ok\":true}");
 }
 END_TEST

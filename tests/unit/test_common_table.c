@@ -21,7 +21,7 @@ static char *print(const struct table *table, bool is_coloured)
 	return text;
 }
 
-static void expect(struct table *table, bool is_coloured, const char *expected)
+static void expect_text(struct table *table, bool is_coloured, const char *expected)
 {
 	_cleanup_free_ char *text = print(table, is_coloured);
 
@@ -43,7 +43,7 @@ START_TEST(columns_are_as_wide_as_their_widest_cell)
 {
 	static const char *const cells[] = { "BUS ID", "STATE", "1-1", "ATTACHED", "1-1.4.2", "READY" };
 
-	expect(table_of(2, cells, ARRAY_SIZE(cells)), false, "BUS ID   STATE\n1-1      ATTACHED\n1-1.4.2  READY\n");
+	expect_text(table_of(2, cells, ARRAY_SIZE(cells)), false, "BUS ID   STATE\n1-1      ATTACHED\n1-1.4.2  READY\n");
 }
 END_TEST
 
@@ -51,7 +51,7 @@ START_TEST(a_character_of_several_bytes_takes_one_column)
 {
 	static const char *const cells[] = { "Gerät", "a", "№ — 5", "b", "plain", "c" };
 
-	expect(table_of(2, cells, ARRAY_SIZE(cells)), false, "Gerät  a\n№ — 5  b\nplain  c\n");
+	expect_text(table_of(2, cells, ARRAY_SIZE(cells)), false, "Gerät  a\n№ — 5  b\nplain  c\n");
 }
 END_TEST
 
@@ -59,7 +59,7 @@ START_TEST(no_line_ends_with_spaces)
 {
 	static const char *const cells[] = { "a", "", "", "b", "cc", "", "", "", "" };
 
-	expect(table_of(3, cells, ARRAY_SIZE(cells)), false, "a\nb  cc\n\n");
+	expect_text(table_of(3, cells, ARRAY_SIZE(cells)), false, "a\nb  cc\n\n");
 }
 END_TEST
 
@@ -67,7 +67,7 @@ START_TEST(an_empty_cell_in_the_middle_keeps_its_column)
 {
 	static const char *const cells[] = { "a", "", "c", "a", "bb", "c" };
 
-	expect(table_of(3, cells, ARRAY_SIZE(cells)), false, "a      c\na  bb  c\n");
+	expect_text(table_of(3, cells, ARRAY_SIZE(cells)), false, "a      c\na  bb  c\n");
 }
 END_TEST
 
@@ -75,13 +75,13 @@ START_TEST(a_row_that_was_not_finished_is_printed_as_far_as_it_goes)
 {
 	static const char *const cells[] = { "a", "b", "c" };
 
-	expect(table_of(2, cells, ARRAY_SIZE(cells)), false, "a  b\nc\n");
+	expect_text(table_of(2, cells, ARRAY_SIZE(cells)), false, "a  b\nc\n");
 }
 END_TEST
 
 START_TEST(an_empty_table_prints_nothing)
 {
-	expect(table_new(3), false, "");
+	expect_text(table_new(3), false, "");
 }
 END_TEST
 
@@ -93,7 +93,7 @@ START_TEST(colour_takes_no_column)
 	table_add(table, TABLE_PLAIN, "1");
 	table_add(table, TABLE_PLAIN, "yy");
 	table_add(table, TABLE_GREEN, "2");
-	expect(table, true, "\033[1;31mx\033[0m   1\nyy  \033[32m2\033[0m\n");
+	expect_text(table, true, "\033[1;31mx\033[0m   1\nyy  \033[32m2\033[0m\n");
 }
 END_TEST
 

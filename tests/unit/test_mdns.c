@@ -90,12 +90,12 @@ static bool has_lost(void *userdata)
 	return n_lost >= *(unsigned *)userdata;
 }
 
-static void wait_found(unsigned n)
+static void expect_found(unsigned n)
 {
 	ck_assert_msg(loop_until(daemon_frame.event, has_found, &n), "%u found, not %u", n_found, n);
 }
 
-static void wait_lost(unsigned n)
+static void expect_lost(unsigned n)
 {
 	ck_assert_msg(loop_until(daemon_frame.event, has_lost, &n), "%u lost, not %u", n_lost, n);
 }
@@ -104,7 +104,7 @@ START_TEST(what_is_published_is_found_with_all_it_says)
 {
 	struct mdns *vm = publish("usbpush on bench", &VM), *pi = look();
 
-	wait_found(1);
+	expect_found(1);
 	ck_assert_str_eq(found[0].name, "usbpush on bench");
 	ck_assert_str_eq(found[0].host, "bed.local");
 	ck_assert_str_eq(found[0].address, "127.0.0.1");
@@ -112,7 +112,7 @@ START_TEST(what_is_published_is_found_with_all_it_says)
 	ck_assert_str_eq(found[0].id, ID);
 	ck_assert_str_eq(found[0].fingerprint, "SHA256:abc");
 	mdns_free(vm);
-	wait_lost(1);
+	expect_lost(1);
 	mdns_free(pi);
 }
 END_TEST
@@ -121,9 +121,9 @@ START_TEST(two_of_one_name_are_both_found)
 {
 	struct mdns *first = publish("usbpush on bench", &VM), *pi = look(), *second;
 
-	wait_found(1);
+	expect_found(1);
 	second = publish("usbpush on bench", &OTHER_VM);
-	wait_found(2);
+	expect_found(2);
 	ck_assert_str_ne(found[0].name, found[1].name);
 	ck_assert_ptr_nonnull(strstr(found[1].name, "usbpush on bench #2"));
 	mdns_free(first);
@@ -136,11 +136,11 @@ START_TEST(avahi_daemon_may_be_restarted)
 {
 	struct mdns *vm = publish("usbpush on bench", &VM), *pi = look();
 
-	wait_found(1);
+	expect_found(1);
 	avahi_bed_stop_avahi(&bed);
-	wait_lost(1);
+	expect_lost(1);
 	avahi_bed_start_avahi(&bed);
-	wait_found(2);
+	expect_found(2);
 	mdns_free(vm);
 	mdns_free(pi);
 }
@@ -150,14 +150,14 @@ START_TEST(dbus_may_be_restarted)
 {
 	struct mdns *vm = publish("usbpush on bench", &VM), *pi = look();
 
-	wait_found(1);
+	expect_found(1);
 	avahi_bed_stop_avahi(&bed);
 	avahi_bed_stop_dbus(&bed);
-	wait_lost(1);
+	expect_lost(1);
 	loop_for(daemon_frame.event, 700000);
 	avahi_bed_start_dbus(&bed);
 	avahi_bed_start_avahi(&bed);
-	wait_found(2);
+	expect_found(2);
 	mdns_free(vm);
 	mdns_free(pi);
 }
@@ -176,7 +176,7 @@ START_TEST(there_may_be_no_avahi_and_no_dbus_at_first)
 	avahi_bed_start_dbus(&bed);
 	loop_for(daemon_frame.event, 500000);
 	avahi_bed_start_avahi(&bed);
-	wait_found(1);
+	expect_found(1);
 	mdns_free(vm);
 	mdns_free(pi);
 }
@@ -187,7 +187,7 @@ START_TEST(what_is_hostile_is_cleaned_and_what_makes_no_sense_left_out)
 	static const struct mdns_service foul = { MDNS_TYPE_VM, 22, { "id=../../etc/passwd", "host-key=\033[31mred\n", "id", "=" } };
 	struct mdns *vm = publish("a\033[31m\nb", &foul), *pi = look();
 
-	wait_found(1);
+	expect_found(1);
 	ck_assert_str_eq(found[0].id, "");
 	ck_assert_ptr_null(strpbrk(found[0].name, "\033\n"));
 	ck_assert_ptr_null(strpbrk(found[0].fingerprint, "\033\n"));
@@ -208,7 +208,7 @@ static void on_request(struct local_client *client, const char *request, json_t 
 	(void)request;
 	(void)userdata;
 	strncat(heard, text, sizeof(heard) - strlen(heard) - 1);
-	local_client_reply(client, NULL);
+	local_client_done(client);
 }
 
 static bool has_heard(void *userdata)

@@ -21,10 +21,7 @@ static struct pi_bed bed;
 
 static void setup(void)
 {
-	pi_bed_setup(&bed);
-	pi_bed_pair(&bed);
-	pi_bed_start(&bed);
-	pi_bed_wait_link(&bed, "UP");
+	pi_bed_setup_up(&bed);
 }
 
 static void teardown(void)
@@ -78,6 +75,7 @@ START_TEST(no_other_device_waits)
 	pi_bed_wait_gone(&bed, OTHER);
 	fake_kernel_release(&bed.kernel);
 	pi_bed_wait(&bed, STUCK, "ATTACHED");
+	ck_assert_str_eq(pi_bed_field(&bed, STUCK, "state"), "ATTACHED");
 }
 END_TEST
 

@@ -17,10 +17,7 @@ static void setup(void)
 
 static void setup_up(void)
 {
-	pi_bed_setup(&bed);
-	pi_bed_pair(&bed);
-	pi_bed_start(&bed);
-	pi_bed_wait_link(&bed, "UP");
+	pi_bed_setup_up(&bed);
 }
 
 static void teardown(void)
@@ -38,7 +35,7 @@ static void unplug(const char *busid)
 	fake_kernel_unplug(&bed.kernel, busid);
 }
 
-static void expect(const char *busid, const char *state)
+static void expect_device(const char *busid, const char *state)
 {
 	pi_bed_wait(&bed, busid, state);
 }
@@ -58,7 +55,7 @@ static bool has_no_session(struct pi_bed *own)
 START_TEST(a_serial_device_becomes_a_node_on_the_vm)
 {
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	expect_reason("1-1", "/dev/ttyUSB0");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "serial"), "A50285BI");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "policy"), "serial driver ftdi_sio");
@@ -71,7 +68,7 @@ END_TEST
 START_TEST(the_offer_says_what_the_device_is_and_where)
 {
 	plug("1-1.4", &ESP32_S3);
-	expect("1-1.4", "ATTACHED");
+	expect_device("1-1.4", "ATTACHED");
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"busid\":\"1-1.4\""), 1);
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"devid\":65538"), 1); /* bus 1, device 2 */
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"speed\":12"), 1);
@@ -91,7 +88,7 @@ static const struct {
 START_TEST(what_is_not_shared_is_not_touched)
 {
 	plug("1-1", LEFT_ALONE[_i].device);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	expect_reason("1-1", LEFT_ALONE[_i].reason);
 	pi_bed_run(&bed, 100000);
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
@@ -108,7 +105,7 @@ START_TEST(several_devices_do_not_wait_for_each_other)
 	for (size_t i = 0; i < ARRAY_SIZE(busids); i++)
 		plug(busids[i], samples[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(busids); i++)
-		expect(busids[i], "ATTACHED");
+		expect_device(busids[i], "ATTACHED");
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 4);
 	ck_assert_uint_eq(bed.vm.n_connections, 1);
 }
@@ -118,7 +115,7 @@ START_TEST(an_unpaired_pi_keeps_its_devices)
 {
 	pi_bed_start(&bed);
 	plug("1-1", &FT232R);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	expect_reason("1-1", "not paired");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
 }
@@ -130,8 +127,8 @@ START_TEST(a_device_that_was_there_before_us_is_found)
 	fake_kernel_have(&bed.kernel, "1-2", &KEYBOARD_DEVICE, "usb");
 	pi_bed_pair(&bed);
 	pi_bed_start(&bed);
-	expect("1-1", "ATTACHED");
-	expect("1-2", "IGNORED");
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "IGNORED");
 }
 END_TEST
 
@@ -141,11 +138,11 @@ START_TEST(a_device_waits_bound_for_a_vm_that_is_away)
 	pi_bed_pair(&bed);
 	pi_bed_start(&bed);
 	plug("1-1", &FT232R);
-	expect("1-1", "READY");
+	expect_device("1-1", "READY");
 	pi_bed_run(&bed, 200000);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usbip-host");
 	bed.vm.wire = WIRE_SSHD;
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -154,7 +151,7 @@ END_TEST
 START_TEST(an_unplug_leaves_nothing_behind)
 {
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	unplug("1-1");
 	pi_bed_wait_gone(&bed, "1-1");
 	pi_bed_until(&bed, has_no_session, "end of the session");
@@ -168,10 +165,10 @@ END_TEST
 START_TEST(a_second_device_in_the_same_socket_is_not_exported)
 {
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	unplug("1-1");
 	plug("1-1", &KEYBOARD_DEVICE); /* in the same breath */
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_run(&bed, 200000);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
 	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
@@ -193,7 +190,7 @@ START_TEST(a_device_pulled_and_pushed_in_one_breath_is_attached_anew)
 		plug("1-1", &ESP32_S3);
 		n_wanted = i;
 		pi_bed_until(&bed, has_connects, "offer for this plug");
-		expect("1-1", "ATTACHED");
+		expect_device("1-1", "ATTACHED");
 		unplug("1-1");
 	}
 	pi_bed_wait_gone(&bed, "1-1");
@@ -239,7 +236,7 @@ START_TEST(a_device_that_comes_and_goes_must_stay_before_it_is_taken)
 	ssh_vm_answer_connect(&bed.vm, ""); /* none gets so far as to be of use */
 	for (unsigned i = 0; i < 4; i++) {
 		plug("1-1", &CP2102);
-		expect("1-1", "OFFERED");
+		expect_device("1-1", "OFFERED");
 		unplug("1-1");
 		pi_bed_wait_gone(&bed, "1-1");
 	}
@@ -249,17 +246,17 @@ START_TEST(a_device_that_comes_and_goes_must_stay_before_it_is_taken)
 	pi_bed_until(&bed, is_held_up, "word that it comes and goes");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN");
 	plug("1-2", &FT232R);
-	expect("1-2", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN");
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), n_offers + 1);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	/* It was of use: from now on it is as any other. */
 	unplug("1-1");
 	pi_bed_wait_gone(&bed, "1-1");
 	plug("1-1", &CP2102);
 	pi_bed_until(&bed, is_not_seen, "the next life not to be held up");
 	ck_assert(!is_held_up(&bed));
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -270,7 +267,7 @@ START_TEST(a_person_does_not_wait_for_a_device_to_stay)
 	ssh_vm_answer_connect(&bed.vm, "");
 	for (unsigned i = 0; i < 6; i++) {
 		plug("1-1", &CP2102);
-		expect("1-1", i < 4 ? "OFFERED" : "SEEN");
+		expect_device("1-1", i < 4 ? "OFFERED" : "SEEN");
 		unplug("1-1");
 		pi_bed_wait_gone(&bed, "1-1");
 	}
@@ -280,7 +277,7 @@ START_TEST(a_person_does_not_wait_for_a_device_to_stay)
 	ck_assert_uint_eq(exporter_select(bed.exporter, "1-1", &device, 1), 1);
 	device_share(device);
 	ck_assert_str_ne(pi_bed_field(&bed, "1-1", "state"), "SEEN");
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -293,7 +290,7 @@ START_TEST(ten_plugs_leave_no_entry_no_session_no_descriptor)
 
 		snprintf(busid, sizeof(busid), "1-%u", i % 3 + 1);
 		plug(busid, &FT232R);
-		expect(busid, "ATTACHED");
+		expect_device(busid, "ATTACHED");
 		unplug(busid);
 		pi_bed_wait_gone(&bed, busid);
 		pi_bed_until(&bed, has_no_session, "end of the session");

@@ -53,7 +53,7 @@ static void plug(const char *busid, const struct usb_sample *sample)
 	fake_kernel_plug(&bed.kernel, busid, sample);
 }
 
-static void expect(const char *busid, const char *state)
+static void expect_device(const char *busid, const char *state)
 {
 	pi_bed_wait(&bed, busid, state);
 }
@@ -82,19 +82,7 @@ static int machine(const char *from)
 
 static size_t hear(int fd, void *buffer, size_t size)
 {
-	size_t used = 0;
-
-	for (unsigned i = 0; used < size && i < 2000; i++) {
-		ssize_t n = recv(fd, (char *)buffer + used, size - used, MSG_DONTWAIT);
-
-		if (n == 0 || (n < 0 && errno != EAGAIN))
-			break;
-		if (n > 0)
-			used += (size_t)n;
-		else
-			sd_event_run(bed.daemon.event, 5000);
-	}
-	return used;
+	return loop_hear(bed.daemon.event, fd, buffer, size);
 }
 
 /* Asks for a device; its status. With USBIP_OK the reply's body is checked, and the connection is the kernel's. */
@@ -171,12 +159,12 @@ static int attach(const char *busid)
 
 	n_connects = ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\"");
 	plug(busid, &FT232R);
-	expect(busid, "OFFERED");
+	expect_device(busid, "OFFERED");
 	wait_connect();
 	fd = machine("127.0.0.1");
 	ck_assert_uint_eq(import(fd, busid), USBIP_OK);
 	ssh_vm_note_session(&bed.vm, offer_id());
-	expect(busid, "ATTACHED");
+	expect_device(busid, "ATTACHED");
 	return fd;
 }
 
@@ -191,7 +179,7 @@ START_TEST(with_the_tunnel_nothing_listens)
 {
 	ck_assert_uint_eq(port(), 0);
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "transport"), "tunnel");
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "direct_port"), 0);
 	ck_assert_uint_eq(port(), 0);
@@ -220,7 +208,7 @@ START_TEST(the_owner_changes_the_road_of_a_device_that_is_attached)
 	_cleanup_close_ int fd = -EBADF;
 
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	n_connects = 1;
 	write_config("TRANSPORT=direct");
 	exporter_reload(bed.exporter);
@@ -229,12 +217,12 @@ START_TEST(the_owner_changes_the_road_of_a_device_that_is_attached)
 	fd = machine("127.0.0.1");
 	ck_assert_uint_eq(import(fd, "1-1"), USBIP_OK);
 	ssh_vm_note_session(&bed.vm, offer_id());
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	write_config("TRANSPORT=tunnel");
 	exporter_reload(bed.exporter);
 	ck_assert_uint_eq(port(), 0);
 	expect_end(fd);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
 }
 END_TEST
@@ -247,7 +235,7 @@ START_TEST(a_rule_sends_one_device_by_the_direct_road)
 	exporter_reload(bed.exporter);
 	ck_assert_uint_ne(port(), 0);
 	plug("1-2", &CP2102);
-	expect("1-2", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
 	fd = attach("1-1");
 	expect_echo(fd);
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "transport"), "direct");
@@ -261,7 +249,7 @@ START_TEST(a_rule_sends_one_device_by_the_direct_road)
 	exporter_reload(bed.exporter);
 	ck_assert_uint_eq(port(), 0);
 	expect_end(fd);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -270,7 +258,7 @@ START_TEST(a_rule_keeps_one_device_in_the_tunnel)
 	temp_tree_put(&bed.vm.tree, "devices.conf", "default 0403:* transport=tunnel\n");
 	exporter_reload(bed.exporter);
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "transport"), "tunnel");
 }
 END_TEST
@@ -307,7 +295,7 @@ START_TEST(what_is_not_shared_or_not_there_is_no_device)
 	_cleanup_close_ int fd = -EBADF;
 
 	plug("1-1", &KEYBOARD_DEVICE);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	fd = machine("127.0.0.1");
 	ck_assert_uint_eq(import(fd, busids[_i]), USBIP_NO_DEVICE);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
@@ -320,11 +308,11 @@ START_TEST(the_end_of_the_session_leads_to_another_offer)
 
 	fd = close_fd(fd);
 	wait_connect();
-	expect("1-1", "OFFERED");
+	expect_device("1-1", "OFFERED");
 	again = machine("127.0.0.1");
 	ck_assert_uint_eq(import(again, "1-1"), USBIP_OK);
 	ssh_vm_note_session(&bed.vm, offer_id());
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	expect_echo(again);
 }
 END_TEST
@@ -341,7 +329,7 @@ START_TEST(the_links_end_ends_the_sessions)
 	again = machine("127.0.0.1");
 	ck_assert_uint_eq(import(again, "1-1"), USBIP_OK);
 	ssh_vm_note_session(&bed.vm, offer_id());
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -353,7 +341,7 @@ START_TEST(a_handler_that_restarts_keeps_the_session)
 	pi_bed_wait_link(&bed, "SYNCING");
 	pi_bed_wait_link(&bed, "UP");
 	pi_bed_run(&bed, 100000);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	expect_echo(fd);
 }
 END_TEST
@@ -364,7 +352,7 @@ START_TEST(a_device_that_is_let_go_ends_its_session)
 
 	device_release(pi_bed_device(&bed, "1-1"), "by hand");
 	expect_end(fd);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 }
 END_TEST
@@ -377,7 +365,7 @@ START_TEST(a_successor_offers_it_anew)
 	bed.exporter = exporter_free(bed.exporter);
 	ssh_vm_kill(&bed.vm);
 	pi_bed_start(&bed);
-	expect("1-1", "OFFERED");
+	expect_device("1-1", "OFFERED");
 	again = machine("127.0.0.1");
 	ck_assert_uint_eq(import(again, "1-1"), USBIP_OK);
 }
@@ -402,7 +390,7 @@ START_TEST(one_in_allow_gets_what_the_vm_does_not_have)
 	exporter_reload(bed.exporter);
 	n_connects = 0;
 	plug("1-1", &FT232R);
-	expect("1-1", "OFFERED");
+	expect_device("1-1", "OFFERED");
 	wait_connect();
 	other = machine("127.0.0.9");
 	ck_assert_uint_eq(import(other, "1-1"), USBIP_BUSY); /* it is the VM's, which is about to fetch it */
@@ -410,23 +398,23 @@ START_TEST(one_in_allow_gets_what_the_vm_does_not_have)
 
 	bed.vm.wire = WIRE_CLOSED; /* the VM is away */
 	ssh_vm_kill(&bed.vm);
-	expect("1-1", "READY");
+	expect_device("1-1", "READY");
 	other = machine("127.0.0.9");
 	ck_assert_uint_eq(import(other, "1-1"), USBIP_OK);
 	expect_echo(other);
-	expect("1-1", "READY");
+	expect_device("1-1", "READY");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "reason"), "in use by 127.0.0.9, which imported it");
 
 	bed.vm.wire = WIRE_SSHD; /* and comes back: it does not take it away */
 	pi_bed_wait_link(&bed, "UP");
 	pi_bed_run(&bed, 200000);
-	expect("1-1", "READY");
+	expect_device("1-1", "READY");
 	expect_echo(other);
 	ck_assert(!has_more_connects(&bed));
 
 	other = close_fd(other);
 	wait_connect();
-	expect("1-1", "OFFERED");
+	expect_device("1-1", "OFFERED");
 	vm = machine("127.0.0.1");
 	ck_assert_uint_eq(import(vm, "1-1"), USBIP_OK);
 }
@@ -442,7 +430,7 @@ START_TEST(one_that_is_lent_survives_a_link_that_is_lost)
 	ssh_vm_kill(&bed.vm);
 	pi_bed_wait_link(&bed, "DOWN");
 	plug("1-1", &FT232R);
-	expect("1-1", "READY");
+	expect_device("1-1", "READY");
 	other = machine("127.0.0.9");
 	ck_assert_uint_eq(import(other, "1-1"), USBIP_OK);
 	bed.vm.wire = WIRE_SSHD;
@@ -467,10 +455,10 @@ START_TEST(the_list_has_what_can_be_imported_now)
 	fd = attach("1-1"); /* in use: not in it */
 	n_connects = 1;
 	plug("1-2", &CP2102);
-	expect("1-2", "OFFERED");
+	expect_device("1-2", "OFFERED");
 	wait_connect();
 	plug("1-3", &KEYBOARD_DEVICE);
-	expect("1-3", "IGNORED");
+	expect_device("1-3", "IGNORED");
 	asker = machine("127.0.0.1");
 	ck_assert_int_eq(send(asker, request, sizeof(request), MSG_NOSIGNAL), sizeof(request));
 	ck_assert_uint_eq(hear(asker, reply, sizeof(reply)), sizeof(reply));
@@ -494,12 +482,12 @@ START_TEST(a_vm_that_knows_no_direct_road_is_told_of)
 	pi_bed_wait_link(&bed, "DOWN");
 	pi_bed_wait_link(&bed, "UP");
 	plug("1-1", &FT232R);
-	expect("1-1", "FAILED");
+	expect_device("1-1", "FAILED");
 	ck_assert_ptr_nonnull(strstr(pi_bed_field(&bed, "1-1", "reason"), "the VM can't import devices on the direct road"));
 	ck_assert_ptr_nonnull(strstr(pi_bed_field(&bed, "1-1", "reason"), "TRANSPORT=tunnel"));
 	write_config("TRANSPORT=tunnel");
 	exporter_reload(bed.exporter);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 

@@ -42,7 +42,7 @@ START_TEST(a_driver_that_is_there_is_good)
 	put_driver("1-1 1-2 \n");
 	doctor_bed_run_one(&bed, "usbip", pi_doctor_check_usbip);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
-	doctor_bed_expect(&bed, DOCTOR_OK, "2 of 16 places");
+	expect_finding(&bed, DOCTOR_OK, "2 of 16 places");
 }
 END_TEST
 
@@ -50,7 +50,7 @@ START_TEST(a_full_table_is_noted)
 {
 	put_driver("1-1 1-2 1-3 1-4 1-5 1-6 1-7 1-8 2-1 2-2 2-3 2-4 2-5 2-6 2-7 2-8 \n");
 	doctor_bed_run_one(&bed, "usbip", pi_doctor_check_usbip);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "all 16 places");
+	expect_finding(&bed, DOCTOR_NOTE, "all 16 places");
 }
 END_TEST
 
@@ -60,8 +60,8 @@ START_TEST(files_that_root_can_not_write_or_that_are_missing_are_told)
 	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, "sys/bus/usb/drivers/usbip-host/bind"), 0444), 0);
 	temp_tree_remove(&bed.tree, "sys/bus/usb/drivers_probe");
 	doctor_bed_run_one(&bed, "usbip", pi_doctor_check_usbip);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "usbip-host/bind can't be written");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "drivers_probe is missing");
+	expect_finding(&bed, DOCTOR_WRONG, "usbip-host/bind can't be written");
+	expect_finding(&bed, DOCTOR_WRONG, "drivers_probe is missing");
 }
 END_TEST
 
@@ -71,18 +71,18 @@ START_TEST(a_line_of_vm_conf_that_makes_no_sense_is_told)
 {
 	temp_tree_put(&bed.tree, "etc/usbpush/vm.conf", "VM_PORT=none\nVM_HOST=vm\nVM_HOST_KEY=" HOST_KEY "\n");
 	doctor_bed_run_one(&bed, "settings", pi_doctor_check_settings);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "VM_PORT=none makes no sense");
+	expect_finding(&bed, DOCTOR_WRONG, "VM_PORT=none makes no sense");
 }
 END_TEST
 
 START_TEST(an_unpaired_pi_is_noted_and_a_paired_one_says_with_whom)
 {
 	doctor_bed_run_one(&bed, "settings", pi_doctor_check_settings);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "no VM is paired");
+	expect_finding(&bed, DOCTOR_NOTE, "no VM is paired");
 	temp_tree_put(&bed.tree, "etc/usbpush/vm.conf", "VM_HOST=vm.example\nVM_HOST_KEY=" HOST_KEY "\n");
 	doctor_bed_run_one(&bed, "settings", pi_doctor_check_settings);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
-	doctor_bed_expect(&bed, DOCTOR_OK, "usbpush@vm.example port 22");
+	expect_finding(&bed, DOCTOR_OK, "usbpush@vm.example port 22");
 }
 END_TEST
 
@@ -92,7 +92,7 @@ START_TEST(a_key_that_others_can_read_or_that_is_none_is_told)
 	struct failure failure;
 
 	doctor_bed_run_one(&bed, "key", pi_doctor_check_key);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "has no key");
+	expect_finding(&bed, DOCTOR_NOTE, "has no key");
 	temp_tree_make_dir(&bed.tree, "var/lib/usbpush");
 	snprintf(path, sizeof(path), "%s/var/lib/usbpush/id_ed25519", bed.tree.path);
 	ck_assert_int_eq(transport_key_ensure(path, &failure), 0);
@@ -100,10 +100,10 @@ START_TEST(a_key_that_others_can_read_or_that_is_none_is_told)
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
 	ck_assert_int_eq(chmod(path, 0644), 0);
 	doctor_bed_run_one(&bed, "key", pi_doctor_check_key);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "can be read by others (mode 0644)");
+	expect_finding(&bed, DOCTOR_WRONG, "can be read by others (mode 0644)");
 	temp_tree_put(&bed.tree, "var/lib/usbpush/id_ed25519", "nonsense");
 	doctor_bed_run_one(&bed, "key", pi_doctor_check_key);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "no usable SSH key");
+	expect_finding(&bed, DOCTOR_WRONG, "no usable SSH key");
 }
 END_TEST
 
@@ -151,7 +151,7 @@ START_TEST(an_sshd_that_answers_is_good)
 
 	put_vm("127.0.0.1", port);
 	run_network_against(listener, "SSH-2.0-OpenSSH_9.2\r\n");
-	doctor_bed_expect(&bed, DOCTOR_OK, "an sshd answers");
+	expect_finding(&bed, DOCTOR_OK, "an sshd answers");
 }
 END_TEST
 
@@ -162,7 +162,7 @@ START_TEST(a_port_that_is_something_elses_is_told)
 
 	put_vm("127.0.0.1", port);
 	run_network_against(listener, "220 mail ready\r\n");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "what is there is no sshd");
+	expect_finding(&bed, DOCTOR_WRONG, "what is there is no sshd");
 }
 END_TEST
 
@@ -174,7 +174,7 @@ START_TEST(a_port_that_says_nothing_is_told)
 	put_vm("127.0.0.1", port);
 	ck_assert_int_eq(listen(listener, 1), 0); /* the kernel takes the connection, and nobody else */
 	doctor_bed_run_one(&bed, "network", pi_doctor_check_network);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "takes connections, and says nothing");
+	expect_finding(&bed, DOCTOR_WRONG, "takes connections, and says nothing");
 }
 END_TEST
 
@@ -186,7 +186,7 @@ START_TEST(a_port_that_refuses_is_told)
 	ck_assert_int_ge(listener, 0);
 	put_vm("127.0.0.1", port);
 	doctor_bed_run_one(&bed, "network", pi_doctor_check_network);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "Connection refused");
+	expect_finding(&bed, DOCTOR_WRONG, "Connection refused");
 }
 END_TEST
 
@@ -195,10 +195,10 @@ START_TEST(a_name_without_an_address_is_told_with_what_mdns_lacks)
 	put_vm("no-such-vm.local", 22);
 	temp_tree_put(&bed.tree, "etc/nsswitch.conf", "passwd: files\nhosts: files dns\nservices: mdns\n");
 	doctor_bed_run_one(&bed, "name", pi_doctor_check_name);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "does not look names up there");
+	expect_finding(&bed, DOCTOR_WRONG, "does not look names up there");
 	temp_tree_put(&bed.tree, "etc/nsswitch.conf", "hosts: files mdns4_minimal [NOTFOUND=return] dns\n");
 	doctor_bed_run_one(&bed, "name", pi_doctor_check_name);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "has no address");
+	expect_finding(&bed, DOCTOR_WRONG, "has no address");
 	put_vm("127.0.0.1", 22);
 	doctor_bed_run_one(&bed, "name", pi_doctor_check_name);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
@@ -211,6 +211,7 @@ static void run_on_status(const char *status)
 {
 	static const struct doctor_check checks[] = { { "exporter", pi_doctor_check_exporter },
 						      { "link", pi_doctor_check_link },
+						      { "direct", pi_doctor_check_direct },
 						      { "devices", pi_doctor_check_devices } };
 
 	doctor_bed_serve(&bed, "/run/usbpush/control.sock", status);
@@ -224,8 +225,8 @@ START_TEST(a_link_that_is_up_is_good)
 		      "\"vm_software\":\"" USBPUSH_VERSION
 		      "\"},\"devices\":[{\"busid\":\"1-1\",\"state\":\"ATTACHED\"},{\"state\":\"IGNORED\"}]}");
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
-	doctor_bed_expect(&bed, DOCTOR_OK, "usbpush-handler on bench answers");
-	doctor_bed_expect(&bed, DOCTOR_OK, "1 of 2 on the VM");
+	expect_finding(&bed, DOCTOR_OK, "usbpush-handler on bench answers");
+	expect_finding(&bed, DOCTOR_OK, "1 of 2 on the VM");
 }
 END_TEST
 
@@ -237,9 +238,55 @@ START_TEST(what_the_exporter_says_is_wrong_is_said_with_its_cure)
 		"it\"},\"link\":{\"state\":\"REFUSED\",\"error\":{\"code\":\"host-key\",\"text\":\"another host key\",\"cure\":\"pair "
 		"anew\"}},\"devices\":[{\"busid\":\"1-1\",\"state\":\"FAILED\",\"error\":{\"code\":\"busy\",\"text\":\"somebody has it\",\"cure\":"
 		"\"ask him\"}}]}");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "the module");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "REFUSED: another host key");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "1-1: somebody has it");
+	expect_finding(&bed, DOCTOR_WRONG, "the module");
+	expect_finding(&bed, DOCTOR_WRONG, "REFUSED: another host key");
+	expect_finding(&bed, DOCTOR_WRONG, "1-1: somebody has it");
+}
+END_TEST
+
+#define UP "\"software\":\"" USBPUSH_VERSION "\",\"link\":{\"state\":\"UP\",\"vm\":\"bench\"}"
+
+START_TEST(a_direct_road_that_answers_is_good_and_says_how_many_take_it)
+{
+	char status[512];
+	uint16_t port;
+	_cleanup_close_ int listener = listen_somewhere(&port);
+
+	ck_assert_int_eq(listen(listener, 4), 0);
+	snprintf(status, sizeof(status),
+		 "{\"ok\":true," UP ",\"direct_port\":%u,\"devices\":[{\"transport\":\"direct\",\"state\":\"ATTACHED\"},"
+		 "{\"transport\":\"direct\",\"state\":\"IGNORED\"},{\"transport\":\"tunnel\",\"state\":\"ATTACHED\"}]}",
+		 port);
+	run_on_status(status);
+	doctor_bed_expect_worst(&bed, DOCTOR_OK);
+	expect_finding(&bed, DOCTOR_OK, "1 devices take it");
+}
+END_TEST
+
+START_TEST(a_direct_road_on_which_nobody_listens_is_told)
+{
+	char status[512];
+	uint16_t port;
+	_cleanup_close_ int listener = listen_somewhere(&port); /* bound, and not listening */
+
+	ck_assert_int_ge(listener, 0);
+	snprintf(status, sizeof(status), "{\"ok\":true," UP ",\"direct_port\":%u,\"devices\":[]}", port);
+	run_on_status(status);
+	expect_finding(&bed, DOCTOR_WRONG, "nothing answers there");
+}
+END_TEST
+
+START_TEST(a_direct_road_that_is_closed_where_a_device_is_to_take_it_is_told)
+{
+	run_on_status("{\"ok\":true," UP ",\"direct_port\":null,\"devices\":[{\"transport\":\"direct\",\"state\":\"FAILED\"}]}");
+	expect_finding(&bed, DOCTOR_WRONG, "1 devices are to take the direct road, and it is closed");
+}
+END_TEST
+
+START_TEST(a_direct_road_that_nobody_wants_is_good_when_it_is_closed)
+{
+	run_on_status("{\"ok\":true," UP ",\"direct_port\":null,\"devices\":[{\"transport\":\"tunnel\",\"state\":\"ATTACHED\"}]}");
+	expect_finding(&bed, DOCTOR_OK, "nothing listens for them");
 }
 END_TEST
 
@@ -248,14 +295,14 @@ START_TEST(two_versions_are_noted)
 	run_on_status("{\"ok\":true,\"software\":\"" USBPUSH_VERSION
 		      "\",\"link\":{\"state\":\"UP\",\"vm\":\"bench\",\"vm_software\":\"9.9\"},"
 		      "\"devices\":[]}");
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "the VM has usbpush 9.9");
+	expect_finding(&bed, DOCTOR_NOTE, "the VM has usbpush 9.9");
 }
 END_TEST
 
 START_TEST(an_answer_that_makes_no_sense_breaks_nothing)
 {
 	run_on_status("{\"ok\":true,\"software\":7,\"link\":[],\"devices\":{\"a\":1},\"problem\":\"x\"}");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "version ?");
+	expect_finding(&bed, DOCTOR_WRONG, "version ?");
 }
 END_TEST
 
@@ -265,8 +312,8 @@ START_TEST(without_the_exporter_the_rest_is_skipped)
 	const struct doctor_check *checks = pi_doctor_checks(&n);
 
 	doctor_bed_run(&bed, checks, n);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "usbpush-exporter is not running");
-	doctor_bed_expect(&bed, DOCTOR_SKIPPED, "usbpush-exporter does not answer");
+	expect_finding(&bed, DOCTOR_WRONG, "usbpush-exporter is not running");
+	expect_finding(&bed, DOCTOR_SKIPPED, "usbpush-exporter does not answer");
 	for (size_t i = 0; i < n; i++) { /* each check says something */
 		bool is_said = false;
 
@@ -296,6 +343,10 @@ int main(void)
 	tcase_add_test(tests, a_name_without_an_address_is_told_with_what_mdns_lacks);
 	tcase_add_test(tests, a_link_that_is_up_is_good);
 	tcase_add_test(tests, what_the_exporter_says_is_wrong_is_said_with_its_cure);
+	tcase_add_test(tests, a_direct_road_that_answers_is_good_and_says_how_many_take_it);
+	tcase_add_test(tests, a_direct_road_on_which_nobody_listens_is_told);
+	tcase_add_test(tests, a_direct_road_that_is_closed_where_a_device_is_to_take_it_is_told);
+	tcase_add_test(tests, a_direct_road_that_nobody_wants_is_good_when_it_is_closed);
 	tcase_add_test(tests, two_versions_are_noted);
 	tcase_add_test(tests, an_answer_that_makes_no_sense_breaks_nothing);
 	tcase_add_test(tests, without_the_exporter_the_rest_is_skipped);

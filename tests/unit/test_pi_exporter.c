@@ -7,6 +7,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
+#include "inject.h"
 #include "pi_bed.h"
 #include "sysfs.h"
 
@@ -19,10 +20,7 @@ static void setup(void)
 
 static void setup_up(void)
 {
-	pi_bed_setup(&bed);
-	pi_bed_pair(&bed);
-	pi_bed_start(&bed);
-	pi_bed_wait_link(&bed, "UP");
+	pi_bed_setup_up(&bed);
 }
 
 static void teardown(void)
@@ -35,7 +33,7 @@ static void plug(const char *busid, const struct usb_sample *sample)
 	fake_kernel_plug(&bed.kernel, busid, sample);
 }
 
-static void expect(const char *busid, const char *state)
+static void expect_device(const char *busid, const char *state)
 {
 	pi_bed_wait(&bed, busid, state);
 }
@@ -53,15 +51,15 @@ START_TEST(a_successor_finds_what_its_killed_predecessor_held)
 	plug("1-1.1", &FT232R);
 	plug("1-1.2", &CP2102);
 	plug("1-1.3", &KEYBOARD_DEVICE);
-	expect("1-1.1", "ATTACHED");
-	expect("1-1.2", "ATTACHED");
+	expect_device("1-1.1", "ATTACHED");
+	expect_device("1-1.2", "ATTACHED");
 	pi_bed_kill(&bed);
 	ck_assert_ptr_nonnull(strstr(held(), "1-1.1\n"));
 	fake_kernel_writes(&bed.kernel);
 	pi_bed_start(&bed);
-	expect("1-1.1", "ATTACHED");
-	expect("1-1.2", "ATTACHED");
-	expect("1-1.3", "IGNORED");
+	expect_device("1-1.1", "ATTACHED");
+	expect_device("1-1.2", "ATTACHED");
+	expect_device("1-1.3", "IGNORED");
 	/* they never left usbip-host meanwhile */
 	ck_assert_ptr_null(strstr(fake_kernel_writes(&bed.kernel), "unbind"));
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 2);
@@ -72,13 +70,13 @@ START_TEST(a_successor_that_is_killed_at_once_leaves_the_same_to_its_own)
 {
 	plug("1-1", &HUB);
 	plug("1-1.1", &FT232R);
-	expect("1-1.1", "ATTACHED");
+	expect_device("1-1.1", "ATTACHED");
 	for (unsigned i = 0; i < 3; i++) {
 		pi_bed_kill(&bed);
 		pi_bed_start(&bed);
 		ck_assert_ptr_nonnull(strstr(held(), "1-1.1\n"));
 	}
-	expect("1-1.1", "ATTACHED");
+	expect_device("1-1.1", "ATTACHED");
 }
 END_TEST
 
@@ -86,10 +84,10 @@ START_TEST(a_successor_takes_over_a_session_that_is_still_being_torn_down)
 {
 	bed.kernel.teardown_msec = 300;
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	bed.exporter = exporter_free(bed.exporter);
 	pi_bed_start(&bed);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
 }
 END_TEST
@@ -100,7 +98,7 @@ START_TEST(a_device_between_two_drivers_is_taken_up)
 	temp_tree_put(&bed.vm.tree, "run/held", "1-1\n");
 	pi_bed_pair(&bed);
 	pi_bed_start(&bed);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -109,7 +107,7 @@ START_TEST(what_a_predecessor_held_goes_back_if_the_pi_is_not_paired_any_more)
 	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "usbip-host");
 	temp_tree_put(&bed.vm.tree, "run/held", "1-1\n");
 	pi_bed_start(&bed);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
 	ck_assert_str_eq(held(), "");
@@ -121,7 +119,7 @@ START_TEST(what_somebody_else_bound_is_left_alone)
 	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "usbip-host");
 	pi_bed_pair(&bed);
 	pi_bed_start(&bed);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_wait_link(&bed, "UP");
 	pi_bed_run(&bed, 200000);
 	ck_assert_msg(strstr(pi_bed_field(&bed, "1-1", "reason"), "somebody else"), "%s", pi_bed_field(&bed, "1-1", "reason"));
@@ -152,8 +150,8 @@ START_TEST(what_somebody_binds_while_we_run_is_left_alone)
 	pi_bed_start(&bed);
 	plug("1-1", &FT232R);
 	plug("1-2", &KEYBOARD_DEVICE);
-	expect("1-1", "IGNORED"); /* not paired */
-	expect("1-2", "IGNORED");
+	expect_device("1-1", "IGNORED"); /* not paired */
+	expect_device("1-2", "IGNORED");
 	bind_by_hand("1-1");
 	bind_by_hand("1-2");
 	pi_bed_pair(&bed);
@@ -162,7 +160,7 @@ START_TEST(what_somebody_binds_while_we_run_is_left_alone)
 	pi_bed_run(&bed, 300000);
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
 	device_share(pi_bed_device(&bed, "1-1")); /* a person takes it */
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	exporter_stop(bed.exporter);
 	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
@@ -176,8 +174,8 @@ START_TEST(a_stop_gives_everything_back_and_the_held_file_is_empty)
 	bed.kernel.teardown_msec = 100;
 	plug("1-1", &FT232R);
 	plug("1-2", &CP2102);
-	expect("1-1", "ATTACHED");
-	expect("1-2", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
 	exporter_stop(bed.exporter);
 	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
@@ -193,7 +191,7 @@ START_TEST(a_stop_does_not_wait_for_ever_for_a_kernel_that_does_not_let_go)
 	uint64_t begin = clock_now_usec();
 
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	bed.kernel.teardown_msec = 60000;
 	exporter_stop(bed.exporter);
 	ck_assert_int_eq(sd_event_loop(bed.daemon.event), 0);
@@ -215,14 +213,14 @@ static bool has_new_control(struct pi_bed *own)
 START_TEST(a_restarted_handler_that_keeps_a_device_costs_it_nothing)
 {
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	n_controls = ssh_vm_count(&bed.vm, "control");
 	fake_kernel_writes(&bed.kernel);
 	ssh_vm_end_players(&bed.vm, "control");
 	pi_bed_until(&bed, has_new_control, "new control channel");
 	pi_bed_wait_link(&bed, "UP");
 	pi_bed_run(&bed, 200000);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\""), 1);
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"streaming\":true"), 1);
@@ -240,14 +238,14 @@ static bool has_connects(struct pi_bed *own)
 START_TEST(a_device_that_the_vm_did_not_keep_is_attached_anew)
 {
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	n_controls = ssh_vm_count(&bed.vm, "control");
 	ssh_vm_script(&bed.vm, "control", "forget\nserve\n");
 	ssh_vm_end_players(&bed.vm, "control");
 	pi_bed_until(&bed, has_new_control, "new control channel");
 	n_connects = 2;
 	pi_bed_until(&bed, has_connects, "second offer");
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
 }
 END_TEST
@@ -307,13 +305,13 @@ START_TEST(a_pairing_that_works_is_written_and_shares_what_is_plugged_in)
 	pi_bed_start(&bed);
 	plug("1-1", &FT232R);
 	plug("1-2", &HUB);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pair_with(wanted);
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
 	written = written_config();
 	ck_assert(vm_config_equal(&written, wanted));
-	expect("1-1", "ATTACHED");
-	expect("1-2", "IGNORED");
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "IGNORED");
 }
 END_TEST
 
@@ -335,11 +333,11 @@ START_TEST(a_pairing_that_fails_leaves_the_old_one_in_place)
 	struct vm_config written;
 
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	pair_with(&config);
 	ck_assert_int_eq(pair_failure.code, FAILURE_HOST_KEY);
 	pi_bed_wait_link(&bed, "UP");
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	written = written_config();
 	ck_assert(vm_config_equal(&written, &bed.vm.config));
 }
@@ -398,11 +396,11 @@ static void unpair(void)
 START_TEST(a_vm_that_is_up_is_told_of_the_pairings_end)
 {
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	unpair();
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
 	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	unpair(); /* once more is no harm, and nobody is asked */
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
@@ -427,12 +425,12 @@ START_TEST(a_vm_that_does_not_forget_this_pi_is_told_with_the_cure)
 {
 	ssh_vm_answer_unpair(&bed.vm, LEFT[_i].answer);
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	unpair();
 	ck_assert_int_eq(pair_failure.code, LEFT[_i].code);
 	ck_assert_ptr_nonnull(strstr(pair_failure.text, LEFT[_i].text));
 	ck_assert_ptr_nonnull(strstr(pair_failure.cure, "usbpush-vm unpair"));
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 }
 END_TEST
 
@@ -459,12 +457,12 @@ START_TEST(while_the_pairing_ends_no_other_begins_and_nothing_new_is_shared)
 	ck_assert_int_eq(failure.code, FAILURE_BUSY);
 	plug("1-1", &FT232R);
 	pi_bed_until(&bed, has_pair_end, "end of the pairing");
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	ssh_vm_answer_unpair(&bed.vm, "{\"type\":\"unpaired\"}\n");
 	pair_with(&bed.vm.config);
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 }
 END_TEST
 
@@ -505,15 +503,15 @@ START_TEST(unpairing_gives_every_device_back)
 	struct failure failure;
 
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_int_eq(exporter_unpair(bed.exporter, NULL, NULL, &failure), 0);
 	pi_bed_wait_link(&bed, "UNPAIRED");
-	expect("1-1", "IGNORED");
+	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
 	ck_assert_str_eq(written_config().host, "");
 	plug("1-2", &CP2102);
-	expect("1-2", "IGNORED");
+	expect_device("1-2", "IGNORED");
 }
 END_TEST
 
@@ -543,17 +541,17 @@ START_TEST(a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing
 	struct vm_config changed = bed.vm.config;
 
 	plug("1-1", &FT232R);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	exporter_reload(bed.exporter);
 	pi_bed_run(&bed, 50000);
 	ck_assert_uint_eq(bed.vm.n_connections, 1);
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	snprintf(changed.host, sizeof(changed.host), "localhost");
 	ck_assert_int_eq(vm_config_save(bed.config_path, &changed), 0);
 	exporter_reload(bed.exporter);
 	pi_bed_wait_link(&bed, "CONNECTING");
 	pi_bed_wait_link(&bed, "UP");
-	expect("1-1", "ATTACHED");
+	expect_device("1-1", "ATTACHED");
 	ck_assert_uint_eq(bed.vm.n_connections, 2);
 }
 END_TEST
@@ -565,6 +563,54 @@ START_TEST(a_file_that_can_not_be_read_leaves_the_pairing_as_it_was)
 	exporter_reload(bed.exporter);
 	pi_bed_run(&bed, 100000);
 	pi_bed_wait_link(&bed, "UP");
+	ck_assert_int_eq(link_get_state(exporter_link(bed.exporter)), LINK_UP);
+}
+END_TEST
+
+/* ---- without memory ---- */
+
+/* The same keys and as many entries, all the way down; ret_where says where not. */
+static bool is_same_shape(const json_t *a, json_t *b, const char **ret_where)
+{
+	const char *key;
+	json_t *value;
+	size_t i;
+
+	if (json_object_size(a) != json_object_size(b) || json_array_size(a) != json_array_size(b))
+		return false;
+	json_object_foreach(b, key, value) {
+		*ret_where = key;
+		if (!json_object_get(a, key) || !is_same_shape(json_object_get(a, key), value, ret_where))
+			return false;
+	}
+	json_array_foreach(b, i, value)
+		if (!is_same_shape(json_array_get(a, i), value, ret_where))
+			return false;
+	return true;
+}
+
+START_TEST(status_is_whole_or_not_there_when_memory_runs_out)
+{
+	_cleanup_json_ json_t *whole = NULL;
+	unsigned n_refused = 0;
+
+	plug("1-1", &FT232R);
+	plug("1-2", &KEYBOARD_DEVICE);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "IGNORED");
+	whole = pi_bed_status(&bed);
+	for (unsigned n = 1, n_calls = 1; n_calls >= n; n++) {
+		_cleanup_json_ json_t *status = NULL;
+		const char *where = "";
+
+		inject_arm(INJECT_MEMORY, n, 1, 0);
+		status = exporter_to_json(bed.exporter);
+		n_calls = inject_count();
+		inject_disarm();
+		n_refused += !status;
+		ck_assert_msg(!status || is_same_shape(status, whole, &where), "allocation %u fails: not all is there: %s", n, where);
+	}
+	ck_assert_uint_gt(n_refused, 50);
 }
 END_TEST
 
@@ -604,5 +650,6 @@ int main(int argc, char **argv)
 	tcase_add_test(up, unpairing_during_a_pairing_ends_that_and_the_next_may_begin);
 	tcase_add_test(up, a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing);
 	tcase_add_test(up, a_file_that_can_not_be_read_leaves_the_pairing_as_it_was);
+	tcase_add_test(up, status_is_whole_or_not_there_when_memory_runs_out);
 	return check_program_run("pi_exporter", fresh, up, NULL);
 }

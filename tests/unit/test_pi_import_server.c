@@ -117,22 +117,9 @@ static void warm_up(void)
 	let_it_see();
 }
 
-/* Reads up to size bytes while the server runs; less where it closed the connection. */
 static size_t hear(int fd, void *buffer, size_t size)
 {
-	size_t used = 0;
-
-	for (unsigned i = 0; used < size && i < 2000; i++) {
-		ssize_t n = recv(fd, (char *)buffer + used, size - used, MSG_DONTWAIT);
-
-		if (n == 0 || (n < 0 && errno != EAGAIN))
-			break;
-		if (n > 0)
-			used += (size_t)n;
-		else
-			sd_event_run(event, 5000);
-	}
-	return used;
+	return loop_hear(event, fd, buffer, size);
 }
 
 static void expect_end(int fd)

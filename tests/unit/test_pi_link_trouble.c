@@ -254,6 +254,7 @@ START_TEST(a_vm_that_comes_back_is_found_again)
 	link_bed_wait(&bed, LINK_DOWN);
 	bed.vm.wire = WIRE_SSHD;
 	link_bed_wait(&bed, LINK_UP);
+	ck_assert_int_eq(link_get_state(bed.link), LINK_UP);
 }
 END_TEST
 

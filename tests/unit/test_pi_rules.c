@@ -81,7 +81,7 @@ static bool has_policy(struct pi_bed *of)
 	return strstr(pi_bed_field(of, "1-1", "policy"), awaited_policy) != NULL;
 }
 
-static void wait_policy(const char *text)
+static void expect_policy(const char *text)
 {
 	awaited_policy = text;
 	pi_bed_until(&bed, has_policy, text);
@@ -101,7 +101,7 @@ START_TEST(a_rule_takes_a_device_from_the_vm_and_brings_it_back)
 	rules("share 0403:6001\n");
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
 	temp_tree_remove(&bed.vm.tree, "devices.conf");
-	wait_policy("serial driver ftdi_sio");
+	expect_policy("serial driver ftdi_sio");
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
 }
 END_TEST
@@ -115,11 +115,11 @@ START_TEST(rules_that_can_not_be_read_at_the_start_are_read_again)
 	temp_tree_link(&bed.vm.tree, "devices.conf", "elsewhere/rules");
 	pi_bed_start(&bed);
 	plug("1-1", &FT232R, "IGNORED");
-	wait_policy("it waits for your yes");
+	expect_policy("it waits for your yes");
 	temp_tree_remove(&bed.vm.tree, "elsewhere/rules");
 	temp_tree_put(&bed.vm.tree, "elsewhere/rules", "share 0403:6001\n");
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
-	wait_policy("a rule shares it");
+	expect_policy("a rule shares it");
 }
 END_TEST
 
@@ -129,7 +129,7 @@ START_TEST(what_was_detached_by_hand_stays_here_whatever_the_rules_say)
 	ck_assert_str_eq(ask_about("detach", "1-1"), "");
 	pi_bed_wait(&bed, "1-1", "IGNORED");
 	rules("share 0403:6001\n");
-	wait_policy("a rule shares it");
+	expect_policy("a rule shares it");
 	pi_bed_run(&bed, 100000);
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "IGNORED");
 	ck_assert_str_eq(ask_about("attach", "1-1"), "");
@@ -174,6 +174,7 @@ START_TEST(rules_that_come_and_go_fast_leave_it_as_the_last_one_says)
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	rules("");
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
 }
 END_TEST
 
@@ -326,6 +327,7 @@ START_TEST(a_device_without_a_chance_to_be_reset_is_shared_all_the_same)
 	rules("share 0403:6001 reset-before-share\n");
 	pi_bed_run(&bed, 20000);
 	plug("1-1", &FT232R, "ATTACHED"); /* the fake kernel's node knows no reset */
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
 }
 END_TEST
 

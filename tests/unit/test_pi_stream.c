@@ -85,7 +85,7 @@ static bool is_ready(void *userdata)
 	return which->kernel_fd >= 0 || which->has_ended;
 }
 
-static void become_ready(struct tube *which)
+static void expect_ready(struct tube *which)
 {
 	announce(which);
 	ck_assert(loop_until(bed.event, is_ready, which));
@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(bytes_pass_both_ways_after_ok)
 {
-	become_ready(tube);
+	expect_ready(tube);
 	expect_echo(tube, 48);
 	ck_assert(!tube->has_ended);
 }
@@ -212,7 +212,7 @@ START_TEST(bytes_that_come_with_the_ok_are_the_kernels)
 	char text[16] = "";
 
 	ssh_vm_script(&bed.vm, "stream", "raw OK\\nURB\nwait\n");
-	become_ready(tube);
+	expect_ready(tube);
 	for (unsigned i = 0; i < 500 && recv(tube->kernel_fd, text, sizeof(text), MSG_DONTWAIT | MSG_PEEK) < 3; i++)
 		ck_assert_int_ge(sd_event_run(bed.event, 20000), 0);
 	ck_assert_int_eq(recv(tube->kernel_fd, text, sizeof(text), MSG_DONTWAIT), 3);
@@ -223,7 +223,7 @@ END_TEST
 START_TEST(an_answer_in_pieces_is_put_together)
 {
 	ssh_vm_script(&bed.vm, "stream", "raw O\nraw K\nraw \\n\nwait\n");
-	become_ready(tube);
+	expect_ready(tube);
 }
 END_TEST
 
@@ -278,7 +278,7 @@ END_TEST
 
 START_TEST(eight_mebibytes_pass_in_order_both_ways)
 {
-	become_ready(tube);
+	expect_ready(tube);
 	expect_echo(tube, 8 * 1024 * 1024);
 }
 END_TEST
@@ -311,11 +311,11 @@ static uint64_t bytes_in(void)
 START_TEST(a_vm_that_does_not_read_stops_the_kernel_and_nobody_else)
 {
 	ssh_vm_script(&bed.vm, "stream", "say OK\nsleep\n");
-	become_ready(tube);
+	expect_ready(tube);
 	ck_assert_uint_lt(fill_up(tube), 16 * 1024 * 1024);
 	ck_assert(!tube->has_ended);
 	ssh_vm_script(&bed.vm, "stream", "say OK\necho\n");
-	become_ready(&tubes[1]);
+	expect_ready(&tubes[1]);
 	expect_echo(&tubes[1], 300000);
 	ck_assert_int_eq(link_get_state(bed.link), LINK_UP);
 }
@@ -326,12 +326,12 @@ START_TEST(a_kernel_that_does_not_read_stops_the_vm_and_nobody_else)
 	uint64_t before = bytes_in(), in;
 
 	ssh_vm_script(&bed.vm, "stream", "say OK\nflood\n");
-	become_ready(tube);
+	expect_ready(tube);
 	loop_for(bed.event, 1000000);
 	in = bytes_in() - before;
 	ck_assert_uint_lt(in, 8 * 1024 * 1024);
 	ssh_vm_script(&bed.vm, "stream", "say OK\necho\n");
-	become_ready(&tubes[1]);
+	expect_ready(&tubes[1]);
 	expect_echo(&tubes[1], 300000);
 	ck_assert_int_eq(link_get_state(bed.link), LINK_UP);
 }
@@ -344,7 +344,7 @@ START_TEST(a_stopped_vm_goes_on_when_the_kernel_reads)
 	uint64_t end = clock_now_usec() + 30 * UINT64_C(1000000);
 
 	ssh_vm_script(&bed.vm, "stream", "say OK\nfill 8388608\nwait\n");
-	become_ready(tube);
+	expect_ready(tube);
 	loop_for(bed.event, 500000);
 	while (got < 8388608) {
 		ssize_t n = recv(tube->kernel_fd, chunk, sizeof(chunk), MSG_DONTWAIT);
@@ -375,7 +375,7 @@ END_TEST
 
 START_TEST(the_kernels_end_is_the_vms)
 {
-	become_ready(tube);
+	expect_ready(tube);
 	expect_echo(tube, 1000);
 	tube->kernel_fd = close_fd(tube->kernel_fd);
 	expect_end(tube, FAILURE_GONE);
@@ -387,7 +387,7 @@ END_TEST
 START_TEST(what_the_kernel_wrote_before_its_end_still_arrives)
 {
 	ssh_vm_script(&bed.vm, "stream", "say OK\nhear last\nwait\n");
-	become_ready(tube);
+	expect_ready(tube);
 	ck_assert_int_eq(send(tube->kernel_fd, "{\"type\":\"last\"}\n", 16, 0), 16);
 	tube->kernel_fd = close_fd(tube->kernel_fd);
 	expect_end(tube, FAILURE_GONE);
@@ -399,7 +399,7 @@ END_TEST
 START_TEST(the_vms_end_is_the_kernels)
 {
 	ssh_vm_script(&bed.vm, "stream", "say OK\nend\n");
-	become_ready(tube);
+	expect_ready(tube);
 	expect_end(tube, FAILURE_STREAM);
 	ck_assert(is_kernel_at_end(tube));
 }
@@ -412,7 +412,7 @@ START_TEST(what_the_vm_wrote_before_its_end_still_arrives)
 	ssize_t n;
 
 	ssh_vm_script(&bed.vm, "stream", "say OK\nfill 150000\nend\n");
-	become_ready(tube);
+	expect_ready(tube);
 	expect_end(tube, FAILURE_STREAM);
 	while ((n = recv(tube->kernel_fd, chunk, sizeof(chunk), MSG_DONTWAIT)) > 0)
 		got += (size_t)n;
@@ -423,7 +423,7 @@ END_TEST
 
 START_TEST(our_end_is_everybodys)
 {
-	become_ready(tube);
+	expect_ready(tube);
 	tube->stream = stream_free(tube->stream);
 	ck_assert(is_kernel_at_end(tube));
 	ck_assert(loop_until(bed.event, has_heard_end, NULL));
@@ -449,7 +449,7 @@ START_TEST(an_sshd_that_gives_no_more_sessions_is_told)
 	ssh_vm_kill(&bed.vm);
 	link_bed_wait(&bed, LINK_DOWN);
 	link_bed_wait(&bed, LINK_UP);
-	become_ready(&tubes[0]);
+	expect_ready(&tubes[0]);
 	announce(&tubes[1]);
 	expect_end(&tubes[1], FAILURE_STREAM);
 	ck_assert_ptr_nonnull(strstr(tubes[1].failure.text, "sshd"));
@@ -464,7 +464,7 @@ START_TEST(fifteen_streams_one_after_the_other_leave_nothing_behind)
 
 	for (unsigned i = 0; i < 15; i++) {
 		tube->has_ended = false;
-		become_ready(tube);
+		expect_ready(tube);
 		expect_echo(tube, 100);
 		tube->kernel_fd = close_fd(tube->kernel_fd);
 		expect_end(tube, FAILURE_GONE);

@@ -33,7 +33,7 @@ static void teardown(void)
 	portal_bed_teardown(&bed);
 }
 
-static void expect(int status, int is, const char *code)
+static void expect_status(int status, int is, const char *code)
 {
 	ck_assert_msg(status == is && strcmp(portal_bed_code(), code) == 0, "%d %s, not %d %s: %s", is, portal_bed_code(), status, code,
 		      portal_bed_answer());
@@ -50,14 +50,15 @@ START_TEST(nobody_gets_in_before_it_is_claimed)
 {
 	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/api/v1/session", HOST, NULL), 200);
 	expect_answer("\"claimed\":false,\"authenticated\":false");
-	expect(401, portal_bed_ask(&bed, "GET", "/api/v1/status", HOST, NULL), "login-needed");
-	expect(409, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "not-claimed");
-	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"AAAA-AAAA\",\"password\":\"correct horse\"}"),
-	       "wrong-code");
-	expect(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\",\"password\":\"short\"}"),
-	       "bad-request");
-	expect(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\"}"), "bad-request");
-	expect(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":7,\"password\":[]}"), "bad-request");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/api/v1/status", HOST, NULL), "login-needed");
+	expect_status(409, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "not-claimed");
+	expect_status(401,
+		      portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"AAAA-AAAA\",\"password\":\"correct horse\"}"),
+		      "wrong-code");
+	expect_status(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\",\"password\":\"short\"}"),
+		      "bad-request");
+	expect_status(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\"}"), "bad-request");
+	expect_status(400, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":7,\"password\":[]}"), "bad-request");
 	ck_assert_uint_eq(temp_tree_count(&bed.tree, "state"), 0);
 }
 END_TEST
@@ -71,27 +72,29 @@ START_TEST(whoever_has_the_code_owns_it_and_nobody_after)
 	ck_assert_uint_eq(status.st_mode & 07777, 0600);
 	ck_assert_int_eq(strncmp(temp_tree_get(&bed.tree, "state/owner"), "$y$", 3), 0);
 	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
-	expect(409, portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\",\"password\":\"correct horse\"}"),
-	       "already-claimed");
+	expect_status(409,
+		      portal_bed_ask(&bed, "POST", "/api/v1/claim", HOST JSON, "{\"code\":\"ABCD-EFGH\",\"password\":\"correct horse\"}"),
+		      "already-claimed");
 }
 END_TEST
 
 START_TEST(the_right_password_logs_in_and_no_other)
 {
-	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"), "wrong-password");
-	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"\"}"), "wrong-password");
+	expect_status(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"), "wrong-password");
+	expect_status(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"\"}"), "wrong-password");
 	ck_assert_int_eq(portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), 200);
 	expect_answer("HttpOnly; SameSite=Strict");
 	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/logout", "{}"), 200);
-	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+	expect_status(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
 }
 END_TEST
 
 START_TEST(guessing_is_slowed_and_the_right_password_waits_too)
 {
 	for (unsigned i = 0; i < 5; i++)
-		expect(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"), "wrong-password");
-	expect(429, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "too-many-tries");
+		expect_status(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"),
+			      "wrong-password");
+	expect_status(429, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "too-many-tries");
 	expect_answer("Retry-After: ");
 	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
 }
@@ -100,7 +103,7 @@ END_TEST
 START_TEST(a_reset_password_ends_every_session)
 {
 	temp_tree_remove(&bed.tree, "state/owner");
-	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+	expect_status(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
 	portal_bed_claim(&bed);
 	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
 }
@@ -132,15 +135,15 @@ static int change(const char *cookie, const char *csrf, const char *more, const 
 
 START_TEST(a_change_takes_cookie_token_type_and_origin)
 {
-	expect(401, change("usbpush=0", bed.csrf, JSON, "{}"), "login-needed");
-	expect(403, change(bed.cookie, "", JSON, "{}"), "csrf");
-	expect(403, change(bed.cookie, bed.csrf + 1, JSON, "{}"), "csrf");
-	expect(415, change(bed.cookie, bed.csrf, "", "{}"), "unsupported-type");
-	expect(415, change(bed.cookie, bed.csrf, "Content-Type: application/jsonx\r\n", "{}"), "unsupported-type");
-	expect(415, change(bed.cookie, bed.csrf, "Content-Type: text/plain\r\n", "{}"), "unsupported-type");
-	expect(403, change(bed.cookie, bed.csrf, JSON "Origin: http://evil.example\r\n", "{}"), "wrong-origin");
-	expect(400, change(bed.cookie, bed.csrf, JSON, "[]"), "bad-request");
-	expect(400, change(bed.cookie, bed.csrf, JSON, "{\"a\":1,\"a\":2}"), "bad-request");
+	expect_status(401, change("usbpush=0", bed.csrf, JSON, "{}"), "login-needed");
+	expect_status(403, change(bed.cookie, "", JSON, "{}"), "csrf");
+	expect_status(403, change(bed.cookie, bed.csrf + 1, JSON, "{}"), "csrf");
+	expect_status(415, change(bed.cookie, bed.csrf, "", "{}"), "unsupported-type");
+	expect_status(415, change(bed.cookie, bed.csrf, "Content-Type: application/jsonx\r\n", "{}"), "unsupported-type");
+	expect_status(415, change(bed.cookie, bed.csrf, "Content-Type: text/plain\r\n", "{}"), "unsupported-type");
+	expect_status(403, change(bed.cookie, bed.csrf, JSON "Origin: http://evil.example\r\n", "{}"), "wrong-origin");
+	expect_status(400, change(bed.cookie, bed.csrf, JSON, "[]"), "bad-request");
+	expect_status(400, change(bed.cookie, bed.csrf, JSON, "{\"a\":1,\"a\":2}"), "bad-request");
 	ck_assert_str_eq(bed.last, "");
 	ck_assert_int_eq(change(bed.cookie, bed.csrf, "Content-Type: application/json; charset=utf-8\r\nOrigin: http://127.0.0.1\r\n", ""),
 			 200);
@@ -155,7 +158,7 @@ START_TEST(every_change_takes_a_login)
 
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(routes[i].method, "POST") == 0 && routes[i].access == ROUTE_OWNER)
-			expect(401, portal_bed_ask(&bed, "POST", routes[i].path, HOST JSON, "{}"), "login-needed");
+			expect_status(401, portal_bed_ask(&bed, "POST", routes[i].path, HOST JSON, "{}"), "login-needed");
 	ck_assert_str_eq(bed.last, "");
 }
 END_TEST
@@ -165,8 +168,8 @@ START_TEST(a_foreign_name_gets_nothing)
 	static const char *const hosts[] = { "Host: evil.example\r\n", "Host: evil.example:8080\r\n", "Host: \r\n", "Host: [::1\r\n" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
-		expect(421, portal_bed_ask(&bed, "GET", "/", hosts[i], NULL), "wrong-host");
-		expect(421, portal_bed_ask(&bed, "GET", "/api/v1/session", hosts[i], NULL), "wrong-host");
+		expect_status(421, portal_bed_ask(&bed, "GET", "/", hosts[i], NULL), "wrong-host");
+		expect_status(421, portal_bed_ask(&bed, "GET", "/api/v1/session", hosts[i], NULL), "wrong-host");
 	}
 }
 END_TEST
@@ -179,13 +182,13 @@ START_TEST(every_error_is_json_with_a_code)
 
 	memset(large, 'x', 20000);
 	large[20000] = '\0';
-	expect(404, portal_bed_get(&bed, "/nothing"), "not-found");
-	expect(404, portal_bed_get(&bed, "/api/v1/../../etc/passwd"), "not-found");
-	expect(405, portal_bed_get(&bed, "/api/v1/unpair"), "method-not-allowed");
+	expect_status(404, portal_bed_get(&bed, "/nothing"), "not-found");
+	expect_status(404, portal_bed_get(&bed, "/api/v1/../../etc/passwd"), "not-found");
+	expect_status(405, portal_bed_get(&bed, "/api/v1/unpair"), "method-not-allowed");
 	expect_answer("Allow: POST\r\n");
-	expect(405, portal_bed_ask(&bed, "DELETE", "/api/v1/status", HOST, NULL), "method-not-allowed");
+	expect_status(405, portal_bed_ask(&bed, "DELETE", "/api/v1/status", HOST, NULL), "method-not-allowed");
 	expect_answer("Allow: GET, HEAD\r\n");
-	expect(413, portal_bed_post(&bed, "/api/v1/unpair", large), "too-large");
+	expect_status(413, portal_bed_post(&bed, "/api/v1/unpair", large), "too-large");
 	expect_answer("Content-Type: application/json\r\n");
 	expect_answer("X-Content-Type-Options: nosniff\r\n");
 	expect_answer("Content-Security-Policy: default-src 'self'");
@@ -203,11 +206,11 @@ START_TEST(a_head_that_is_too_long_is_told_in_json)
 
 		memset(headers + used, 'x', sizes[i] - used);
 		snprintf(headers + sizes[i], sizeof(headers) - sizes[i], "\r\n");
-		expect(431, portal_bed_ask(&bed, "GET", "/api/v1/session", headers, NULL), "too-large");
+		expect_status(431, portal_bed_ask(&bed, "GET", "/api/v1/session", headers, NULL), "too-large");
 		memset(path, 'x', sizes[i]);
 		path[0] = '/';
 		path[sizes[i]] = '\0';
-		expect(431, portal_bed_ask(&bed, "GET", path, HOST, NULL), "too-large");
+		expect_status(431, portal_bed_ask(&bed, "GET", path, HOST, NULL), "too-large");
 	}
 	snprintf(headers + 7000, sizeof(headers) - 7000, "\r\n");
 	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/api/v1/session", headers, NULL), 200);
@@ -220,12 +223,12 @@ START_TEST(what_the_exporter_says_is_passed_on)
 	ck_assert_str_eq(bed.last, "{\"device\":\"1-1.4\",\"request\":\"attach\"}");
 	ck_assert_str_eq(portal_bed_body(), "{\"busid\":\"1-1\"}");
 	bed.refusal = "ambiguous";
-	expect(409, portal_bed_post(&bed, "/api/v1/devices/0403:6001/detach", "{}"), "ambiguous");
+	expect_status(409, portal_bed_post(&bed, "/api/v1/devices/0403:6001/detach", "{}"), "ambiguous");
 	ck_assert_str_eq(bed.last, "{\"device\":\"0403:6001\",\"request\":\"detach\"}");
 	expect_answer("\"cure\":\"Do something.\"");
 	bed.refusal = "host-key";
-	expect(422, portal_bed_post(&bed, "/api/v1/pair", "{\"host\":\"vm\",\"host_key\":\"k\",\"request\":\"detach\",\"port\":22}"),
-	       "host-key");
+	expect_status(422, portal_bed_post(&bed, "/api/v1/pair", "{\"host\":\"vm\",\"host_key\":\"k\",\"request\":\"detach\",\"port\":22}"),
+		      "host-key");
 	ck_assert_str_eq(bed.last, "{\"host\":\"vm\",\"host_key\":\"k\",\"port\":22,\"request\":\"pair\"}");
 }
 END_TEST
@@ -237,15 +240,15 @@ START_TEST(a_login_of_the_vm_is_passed_on_and_nothing_else)
 			 200);
 	ck_assert_str_eq(bed.last, "{\"host\":\"vm\",\"port\":22,\"request\":\"login-look\"}");
 	bed.refusal = "wrong-password";
-	expect(422,
-	       portal_bed_post(&bed, "/api/v1/pair/login",
-			       "{\"host\":\"vm\",\"user\":\"ada\",\"password\":\"secret\",\"host_key\":\"k\",\"name\":\"x\"}"),
-	       "wrong-password");
+	expect_status(422,
+		      portal_bed_post(&bed, "/api/v1/pair/login",
+				      "{\"host\":\"vm\",\"user\":\"ada\",\"password\":\"secret\",\"host_key\":\"k\",\"name\":\"x\"}"),
+		      "wrong-password");
 	ck_assert_str_eq(bed.last,
 			 "{\"host\":\"vm\",\"host_key\":\"k\",\"password\":\"secret\",\"request\":\"login-pair\",\"user\":\"ada\"}");
 	bed.last[0] = '\0';
-	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/pair/login", HOST JSON, "{\"host\":\"vm\",\"password\":\"secret\"}"),
-	       "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "POST", "/api/v1/pair/login", HOST JSON, "{\"host\":\"vm\",\"password\":\"secret\"}"),
+		      "login-needed");
 	ck_assert_str_eq(bed.last, "");
 }
 END_TEST
@@ -257,7 +260,7 @@ START_TEST(who_is_logged_in_stays_so_when_the_portal_restarts)
 	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/unpair", "{}"), 200); /* by the CSRF value of before */
 	ck_assert_int_eq(portal_bed_post(&bed, "/api/v1/logout", "{}"), 200);
 	portal_bed_restart(&bed);
-	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+	expect_status(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
 }
 END_TEST
 
@@ -265,7 +268,7 @@ START_TEST(another_password_ends_all_sessions_also_across_a_restart)
 {
 	temp_tree_remove(&bed.tree, "state/owner"); /* usbpush reset-password */
 	portal_bed_restart(&bed);
-	expect(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
+	expect_status(401, portal_bed_get(&bed, "/api/v1/status"), "login-needed");
 }
 END_TEST
 
@@ -275,21 +278,22 @@ START_TEST(a_token_opens_the_metrics_and_nothing_else)
 {
 	snprintf(bed.config.metrics_token, sizeof(bed.config.metrics_token), "%s/metrics.token", bed.tree.path);
 	portal_bed_restart(&bed); /* there is no such file yet */
-	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "\r\n", NULL), "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "\r\n", NULL), "login-needed");
 	temp_tree_put(&bed.tree, "metrics.token", "0123456789abcdef0123456789abcdef\n");
 	ck_assert_int_eq(portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef0123456789abcdef\r\n", NULL), 200);
 	expect_answer("usbpush_link_state{state=\"UP\"} 1\n");
-	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef0123456789abcdee\r\n", NULL), "login-needed");
-	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef\r\n", NULL), "login-needed");
-	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST "Authorization: Basic 0123456789abcdef0123456789abcdef\r\n", NULL),
-	       "login-needed");
-	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST, NULL), "login-needed");
-	expect(401, portal_bed_ask(&bed, "GET", "/api/v1/status", HOST BEARER "0123456789abcdef0123456789abcdef\r\n", NULL),
-	       "login-needed");
-	expect(401, portal_bed_ask(&bed, "POST", "/api/v1/unpair", HOST JSON BEARER "0123456789abcdef0123456789abcdef\r\n", "{}"),
-	       "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef0123456789abcdee\r\n", NULL),
+		      "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "0123456789abcdef\r\n", NULL), "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/metrics", HOST "Authorization: Basic 0123456789abcdef0123456789abcdef\r\n", NULL),
+		      "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/metrics", HOST, NULL), "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/api/v1/status", HOST BEARER "0123456789abcdef0123456789abcdef\r\n", NULL),
+		      "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "POST", "/api/v1/unpair", HOST JSON BEARER "0123456789abcdef0123456789abcdef\r\n", "{}"),
+		      "login-needed");
 	temp_tree_put(&bed.tree, "metrics.token", "short\n");
-	expect(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "short\r\n", NULL), "login-needed");
+	expect_status(401, portal_bed_ask(&bed, "GET", "/metrics", HOST BEARER "short\r\n", NULL), "login-needed");
 	ck_assert_int_eq(portal_bed_get(&bed, "/metrics"), 200); /* the owner's session does as before */
 }
 END_TEST
@@ -302,10 +306,11 @@ START_TEST(a_vms_step_is_passed_on_as_it_is)
 	bed.refusal = "timeout";
 	ck_assert_int_eq(portal_bed_ask(&bed, "POST", "/api/v1/pairing/finish", HOST JSON, "{}"), 410);
 	bed.last[0] = '\0';
-	expect(403, portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON "Origin: http://127.0.0.1\r\n", "{}"), "not-allowed");
+	expect_status(403, portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON "Origin: http://127.0.0.1\r\n", "{}"),
+		      "not-allowed");
 	ck_assert_str_eq(bed.last, "");
 	portal_bed_stop_exporter(&bed);
-	expect(503, portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON, "{}"), "unreachable");
+	expect_status(503, portal_bed_ask(&bed, "POST", "/api/v1/pairing/begin", HOST JSON, "{}"), "unreachable");
 }
 END_TEST
 
@@ -358,10 +363,10 @@ END_TEST
 START_TEST(without_the_exporter_it_says_so_and_finds_it_again)
 {
 	portal_bed_stop_exporter(&bed);
-	expect(503, portal_bed_post(&bed, "/api/v1/unpair", "{}"), "unreachable");
+	expect_status(503, portal_bed_post(&bed, "/api/v1/unpair", "{}"), "unreachable");
 	expect_answer("sudo systemctl start usbpush-exporter");
 	loop_for(bed.event, 1100000);
-	expect(503, portal_bed_get(&bed, "/api/v1/status"), "unreachable");
+	expect_status(503, portal_bed_get(&bed, "/api/v1/status"), "unreachable");
 	portal_bed_start_exporter(&bed);
 	loop_for(bed.event, 1100000);
 	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);

@@ -162,7 +162,7 @@ START_TEST(everything_that_is_described_is_there_and_takes_what_it_says)
 END_TEST
 
 /* Every "$ref" below value leads somewhere. */
-static void check_references(const json_t *schemas, json_t *value)
+static void assert_references(const json_t *schemas, json_t *value)
 {
 	const char *key, *reference = json_string_value(json_object_get(value, "$ref"));
 	json_t *part;
@@ -171,16 +171,16 @@ static void check_references(const json_t *schemas, json_t *value)
 	if (reference)
 		ck_assert_msg(json_object_get(schemas, strrchr(reference, '/') + 1) != NULL, "%s leads nowhere", reference);
 	json_object_foreach(value, key, part)
-		check_references(schemas, part);
+		assert_references(schemas, part);
 	json_array_foreach(value, i, part)
-		check_references(schemas, part);
+		assert_references(schemas, part);
 }
 
 START_TEST(every_reference_of_the_description_leads_somewhere)
 {
 	_cleanup_json_ json_t *document = load_openapi();
 
-	check_references(json_object_get(json_object_get(document, "components"), "schemas"), document);
+	assert_references(json_object_get(json_object_get(document, "components"), "schemas"), document);
 }
 END_TEST
 

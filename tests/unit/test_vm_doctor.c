@@ -44,7 +44,7 @@ START_TEST(a_controller_that_lets_nobody_in_is_good)
 	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", "6.12.120\n");
 	doctor_bed_run_one(&bed, "vhci", vm_doctor_check_vhci);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
-	doctor_bed_expect(&bed, DOCTOR_OK, "240 ports");
+	expect_finding(&bed, DOCTOR_OK, "240 ports");
 }
 END_TEST
 
@@ -52,7 +52,7 @@ START_TEST(a_controller_that_lets_drivers_at_devices_is_told)
 {
 	put_controller("1\n");
 	doctor_bed_run_one(&bed, "vhci", vm_doctor_check_vhci);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "authorized_default is not 0");
+	expect_finding(&bed, DOCTOR_WRONG, "authorized_default is not 0");
 }
 END_TEST
 
@@ -77,8 +77,8 @@ START_TEST(a_controller_in_a_container_is_told)
 	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, CONTROLLER "/attach"), 0444), 0);
 	temp_tree_remove(&bed.tree, CONTROLLER "/nports");
 	doctor_bed_run_one(&bed, "vhci", vm_doctor_check_vhci);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "attach can't be written");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "nports is missing");
+	expect_finding(&bed, DOCTOR_WRONG, "attach can't be written");
+	expect_finding(&bed, DOCTOR_WRONG, "nports is missing");
 }
 END_TEST
 
@@ -111,7 +111,7 @@ START_TEST(a_login_that_starts_no_relay_is_told)
 {
 	put_login(LOGINS[_i].passwd);
 	doctor_bed_run_one(&bed, "login", vm_doctor_check_login);
-	doctor_bed_expect(&bed, LOGINS[_i].state, LOGINS[_i].text);
+	expect_finding(&bed, LOGINS[_i].state, LOGINS[_i].text);
 	doctor_bed_expect_worst(&bed, LOGINS[_i].state);
 }
 END_TEST
@@ -122,8 +122,8 @@ START_TEST(a_login_that_has_expired_or_is_shut_out_is_told)
 	temp_tree_put(&bed.tree, "etc/shadow", "usbpush:!*:19000:0:99999:7::1:\n");
 	temp_tree_put(&bed.tree, "etc/nologin", "");
 	doctor_bed_run_one(&bed, "login", vm_doctor_check_login);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "has expired");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "keeps everybody but root out");
+	expect_finding(&bed, DOCTOR_WRONG, "has expired");
+	expect_finding(&bed, DOCTOR_WRONG, "keeps everybody but root out");
 }
 END_TEST
 
@@ -145,7 +145,7 @@ START_TEST(a_pi_and_its_key_belong_together)
 	doctor_bed_run_one(&bed, "keys", vm_doctor_check_keys);
 	if (geteuid() == 0)
 		doctor_bed_expect_worst(&bed, DOCTOR_OK);
-	doctor_bed_expect(&bed, DOCTOR_OK, "1 Pi may log in");
+	expect_finding(&bed, DOCTOR_OK, "1 Pi may log in");
 }
 END_TEST
 
@@ -153,7 +153,7 @@ START_TEST(a_pi_without_its_key_is_told)
 {
 	put_keys("# " KEY_LINE);
 	doctor_bed_run_one(&bed, "keys", vm_doctor_check_keys);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "garage stands in pi.conf");
+	expect_finding(&bed, DOCTOR_WRONG, "garage stands in pi.conf");
 }
 END_TEST
 
@@ -161,7 +161,7 @@ START_TEST(a_key_without_its_pi_is_noted)
 {
 	put_keys(KEY_LINE "restrict,command=\"exec /usr/libexec/usbpush/usbpush-relay --pi fedc\" ssh-ed25519 AAAA usbpush:other\n");
 	doctor_bed_run_one(&bed, "keys", vm_doctor_check_keys);
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "a key of Pi fedc");
+	expect_finding(&bed, DOCTOR_NOTE, "a key of Pi fedc");
 }
 END_TEST
 
@@ -182,7 +182,7 @@ START_TEST(modes_that_sshd_does_not_like_are_told)
 	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, MODES[_i].path), MODES[_i].mode), 0);
 	doctor_bed_run_one(&bed, "keys", vm_doctor_check_keys);
 	if (geteuid() == 0 || strstr(MODES[_i].text, "written"))
-		doctor_bed_expect(&bed, DOCTOR_WRONG, MODES[_i].text);
+		expect_finding(&bed, DOCTOR_WRONG, MODES[_i].text);
 }
 END_TEST
 
@@ -228,7 +228,7 @@ START_TEST(each_setting_of_sshd_that_breaks_the_login_is_told)
 	snprintf(settings, sizeof(settings), "%s%s", SSHD_SETTINGS[_i].line, GOOD_SSHD);
 	put_sshd(settings);
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, SSHD_SETTINGS[_i].state, SSHD_SETTINGS[_i].text);
+	expect_finding(&bed, SSHD_SETTINGS[_i].state, SSHD_SETTINGS[_i].text);
 }
 END_TEST
 
@@ -242,8 +242,8 @@ START_TEST(settings_that_let_the_login_in_are_good)
 	snprintf(settings, sizeof(settings), "%s%s", GOOD_LISTS[_i], GOOD_SSHD);
 	put_sshd(settings);
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, DOCTOR_OK, "takes the Pis' login as it should be (512 sessions)");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "no sshd answers on port 1"); /* the one thing that is wrong here */
+	expect_finding(&bed, DOCTOR_OK, "takes the Pis' login as it should be (512 sessions)");
+	expect_finding(&bed, DOCTOR_WRONG, "no sshd answers on port 1"); /* the one thing that is wrong here */
 	ck_assert_uint_eq(bed.doctor.n, 2);
 }
 END_TEST
@@ -253,23 +253,23 @@ START_TEST(a_configuration_without_include_or_drop_in_is_told)
 	put_sshd(GOOD_SSHD);
 	temp_tree_put(&bed.tree, "etc/ssh/sshd_config", "#Include /etc/ssh/sshd_config.d/*.conf\n");
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "has no Include");
+	expect_finding(&bed, DOCTOR_WRONG, "has no Include");
 	temp_tree_remove(&bed.tree, "etc/ssh/sshd_config.d/usbpush.conf");
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "settings for sshd are missing");
+	expect_finding(&bed, DOCTOR_WRONG, "settings for sshd are missing");
 }
 END_TEST
 
 START_TEST(a_missing_or_broken_sshd_is_told)
 {
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "not installed");
+	expect_finding(&bed, DOCTOR_WRONG, "not installed");
 	doctor_bed_put_program(&bed, "/usr/sbin/sshd", "/etc/ssh/sshd_config: line 3: Bad configuration option: Foo", 255);
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, geteuid() == 0 ? DOCTOR_WRONG : DOCTOR_SKIPPED, geteuid() == 0 ? "line 3: Bad" : "root only");
+	expect_finding(&bed, geteuid() == 0 ? DOCTOR_WRONG : DOCTOR_SKIPPED, geteuid() == 0 ? "line 3: Bad" : "root only");
 	doctor_bed_put_program(&bed, "/usr/sbin/sshd", "Missing privilege separation directory: /run/sshd", 255);
 	doctor_bed_run_one(&bed, "sshd", vm_doctor_check_sshd);
-	doctor_bed_expect(&bed, DOCTOR_SKIPPED, geteuid() == 0 ? "only while it runs" : "root only");
+	expect_finding(&bed, DOCTOR_SKIPPED, geteuid() == 0 ? "only while it runs" : "root only");
 }
 END_TEST
 
@@ -277,7 +277,8 @@ END_TEST
 
 static const struct doctor_check HANDLER_CHECKS[] = { { "handler", vm_doctor_check_handler },
 						      { "relay", vm_doctor_check_relay },
-						      { "pis", vm_doctor_check_pis } };
+						      { "pis", vm_doctor_check_pis },
+						      { "direct", vm_doctor_check_direct } };
 
 static void run_on_status(const char *status)
 {
@@ -289,11 +290,29 @@ static void run_on_status(const char *status)
 	"{\"ok\":true,\"version\":\"" USBPUSH_VERSION "\",\"vhci\":{\"ports\":240,\"used\":1,\"error\":null},\"pis\":[{\"id\":\"" PI \
 	"\",\"name\":\"garage\",\"state\":\"up\",\"devices\":[{\"error\":null}]}]}"
 
+#define PI_WITH(transport)                                                        \
+	"{\"ok\":true,\"version\":\"" USBPUSH_VERSION "\",\"pis\":[{\"id\":\"" PI \
+	"\",\"name\":\"garage\",\"address\":\"127.77.0.9\",\"state\":\"up\",\"devices\":[{\"transport\":\"" transport "\"}]}]}"
+
+START_TEST(a_direct_road_that_can_not_be_reached_is_told)
+{
+	run_on_status(PI_WITH("direct")); /* nobody listens there on this machine */
+	expect_finding(&bed, DOCTOR_WRONG, "garage has devices on the direct road, and 127.77.0.9 port 3240 can't be reached");
+}
+END_TEST
+
+START_TEST(without_a_device_on_it_the_direct_road_is_not_tried)
+{
+	run_on_status(PI_WITH("tunnel"));
+	expect_finding(&bed, DOCTOR_OK, "all take the tunnel");
+}
+END_TEST
+
 START_TEST(a_pi_that_is_up_and_a_relay_that_is_answered_are_good)
 {
 	doctor_bed_put_program(&bed, "/usr/libexec/usbpush/usbpush-relay", "{\"type\":\"refused\",\"code\":\"bad-request\"}", 0);
 	run_on_status(GOOD_STATUS);
-	doctor_bed_expect(&bed, DOCTOR_OK, "garage is connected, with 1 devices");
+	expect_finding(&bed, DOCTOR_OK, "garage is connected, with 1 devices");
 	doctor_bed_expect_worst(&bed, geteuid() == 0 ? DOCTOR_OK : DOCTOR_SKIPPED);
 }
 END_TEST
@@ -303,7 +322,7 @@ START_TEST(a_relay_that_gets_no_answer_is_told)
 	doctor_bed_put_program(&bed, "/usr/libexec/usbpush/usbpush-relay", "usbpush-relay: the handler is not running", 1);
 	run_on_status(GOOD_STATUS);
 	if (geteuid() == 0)
-		doctor_bed_expect(&bed, DOCTOR_WRONG, "the handler is not running");
+		expect_finding(&bed, DOCTOR_WRONG, "the handler is not running");
 }
 END_TEST
 
@@ -314,9 +333,9 @@ START_TEST(a_pi_that_is_away_is_noted_and_failed_devices_are_told)
 		      "\"load it\"}},\"pis\":[{\"id\":\"" PI
 		      "\",\"name\":\"garage\",\"state\":\"away\",\"reason\":\"it said nothing\",\"devices\":"
 		      "[{\"pi_busid\":\"1-1\",\"error\":{\"code\":\"identity\",\"text\":\"another device\",\"cure\":\"look at it\"}}]}]}");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "no vhci_hcd");
-	doctor_bed_expect(&bed, DOCTOR_NOTE, "garage is away: it said nothing");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "garage: 1-1: another device");
+	expect_finding(&bed, DOCTOR_WRONG, "no vhci_hcd");
+	expect_finding(&bed, DOCTOR_NOTE, "garage is away: it said nothing");
+	expect_finding(&bed, DOCTOR_WRONG, "garage: 1-1: another device");
 }
 END_TEST
 
@@ -324,14 +343,14 @@ START_TEST(a_line_of_pi_conf_that_makes_no_sense_is_told)
 {
 	temp_tree_put(&bed.tree, "etc/usbpush/pi.conf", "PI=nonsense\n");
 	run_on_status(GOOD_STATUS);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "PI=nonsense makes no sense");
+	expect_finding(&bed, DOCTOR_WRONG, "PI=nonsense makes no sense");
 }
 END_TEST
 
 START_TEST(an_answer_that_makes_no_sense_breaks_nothing)
 {
 	run_on_status("{\"ok\":true,\"version\":[],\"vhci\":3,\"pis\":[7,{\"devices\":\"x\"},{\"id\":9}]}");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "version ?");
+	expect_finding(&bed, DOCTOR_WRONG, "version ?");
 }
 END_TEST
 
@@ -340,7 +359,7 @@ END_TEST
 START_TEST(what_takes_keys_out_is_looked_for)
 {
 	doctor_bed_run_one(&bed, "unpair", vm_doctor_check_unpair);
-	doctor_bed_expect(&bed, DOCTOR_SKIPPED, "no systemd");
+	expect_finding(&bed, DOCTOR_SKIPPED, "no systemd");
 	doctor_bed_put_program(&bed, "/usr/bin/systemctl", "active", 0);
 	doctor_bed_run_one(&bed, "unpair", vm_doctor_check_unpair);
 	doctor_bed_expect_worst(&bed, DOCTOR_OK);
@@ -354,8 +373,8 @@ START_TEST(keys_that_nobody_takes_out_are_told)
 {
 	doctor_bed_put_program(&bed, "/usr/bin/systemctl", UNIT_STATES[_i], 3);
 	doctor_bed_run_one(&bed, "unpair", vm_doctor_check_unpair);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "usbpush-unpair.path is not active");
-	doctor_bed_expect(&bed, DOCTOR_WRONG, UNIT_STATES[_i]);
+	expect_finding(&bed, DOCTOR_WRONG, "usbpush-unpair.path is not active");
+	expect_finding(&bed, DOCTOR_WRONG, UNIT_STATES[_i]);
 	ck_assert_ptr_nonnull(strstr(bed.doctor.findings[0].cure, "systemctl enable --now usbpush-unpair.path"));
 }
 END_TEST
@@ -366,7 +385,7 @@ START_TEST(an_empty_machine_is_told_all_that_it_lacks)
 	const struct doctor_check *checks = vm_doctor_checks(&n);
 
 	doctor_bed_run(&bed, checks, n);
-	doctor_bed_expect(&bed, DOCTOR_WRONG, "usbpush-handler is not running");
+	expect_finding(&bed, DOCTOR_WRONG, "usbpush-handler is not running");
 	for (size_t i = 0; i < n; i++) { /* each check says something */
 		bool is_said = false;
 
@@ -397,6 +416,8 @@ int main(void)
 	tcase_add_loop_test(tests, settings_that_let_the_login_in_are_good, 0, ARRAY_SIZE(GOOD_LISTS));
 	tcase_add_test(tests, a_configuration_without_include_or_drop_in_is_told);
 	tcase_add_test(tests, a_missing_or_broken_sshd_is_told);
+	tcase_add_test(tests, a_direct_road_that_can_not_be_reached_is_told);
+	tcase_add_test(tests, without_a_device_on_it_the_direct_road_is_not_tried);
 	tcase_add_test(tests, a_pi_that_is_up_and_a_relay_that_is_answered_are_good);
 	tcase_add_test(tests, a_relay_that_gets_no_answer_is_told);
 	tcase_add_test(tests, a_pi_that_is_away_is_noted_and_failed_devices_are_told);

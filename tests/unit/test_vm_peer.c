@@ -182,9 +182,12 @@ END_TEST
 
 START_TEST(an_unplugged_device_is_told_as_detached)
 {
+	_cleanup_json_ json_t *told = NULL;
+
 	vm_pi_come_up(&pi, &bed, BED_PI);
 	vm_bed_remove(&bed, attach_acm());
-	json_decref(vm_pi_expect(&pi, "detached"));
+	told = vm_pi_expect(&pi, "detached");
+	ck_assert_str_eq(json_string_value(json_object_get(told, "id")), "o-1");
 }
 END_TEST
 

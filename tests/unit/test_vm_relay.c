@@ -155,7 +155,7 @@ START_TEST(bytes_pass_in_both_directions)
 END_TEST
 
 /* Writes what fits and reads what comes, until a megabyte has passed: neither end may block the other. */
-static void pass_bulk(int to, int from)
+static void expect_bulk(int to, int from)
 {
 	static char data[BULK_SIZE], got[65536];
 	size_t n_written = 0, n_read = 0;
@@ -183,14 +183,14 @@ static void pass_bulk(int to, int from)
 START_TEST(a_megabyte_passes_unchanged_towards_the_handler)
 {
 	join();
-	pass_bulk(to_relay, handler);
+	expect_bulk(to_relay, handler);
 }
 END_TEST
 
 START_TEST(a_megabyte_passes_unchanged_towards_the_pi)
 {
 	join();
-	pass_bulk(handler, from_relay);
+	expect_bulk(handler, from_relay);
 }
 END_TEST
 

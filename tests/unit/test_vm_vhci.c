@@ -86,12 +86,98 @@ START_TEST(a_used_port_is_read_with_devid_and_bus_id)
 }
 END_TEST
 
+/* As on Debian: eight controllers of 15 high-speed ports, 15 SuperSpeed ones, all free. */
+static void put_debian_tree(void)
+{
+	char path[64], status[4096];
+
+	temp_tree_put(&tree, PLATFORM "vhci_hcd.0/nports", "240\n");
+	for (unsigned i = 0; i < 8; i++) {
+		size_t n = 0;
+
+		n += (size_t)snprintf(status + n, sizeof(status) - n, "hub port sta spd dev      sockfd local_busid\n");
+		for (unsigned port = 0; port < 30; port++)
+			n += (size_t)snprintf(status + n, sizeof(status) - n, "%s  %04u 004 000 00000000 000000 0-0\n",
+					      port < 15 ? "hs" : "ss", 30 * i + port);
+		snprintf(path, sizeof(path), i ? PLATFORM "vhci_hcd.0/status.%u" : PLATFORM "vhci_hcd.0/status", i);
+		temp_tree_put(&tree, path, status);
+		for (unsigned bus = 2 * i + 1; bus <= 2 * i + 2; bus++) {
+			snprintf(path, sizeof(path), PLATFORM "vhci_hcd.%u/usb%u/authorized_default", i, bus);
+			temp_tree_put(&tree, path, "1\n");
+		}
+	}
+}
+
+static void use_debian_tree(void)
+{
+	teardown();
+	temp_tree_new(&tree);
+	put_debian_tree();
+	ck_assert_int_eq(vhci_new(tree.path, tree.path, &vhci), 0);
+	ck_assert_uint_eq(vhci_count_ports(vhci), 240);
+}
+
 START_TEST(free_ports_are_given_out_in_a_ring_over_all_controllers)
 {
-	ck_assert_uint_eq(find_free(480), 1);
-	ck_assert_uint_eq(find_free(480), 2);
-	ck_assert_uint_eq(find_free(12), 8);
+	use_debian_tree();
+	for (unsigned round = 0; round < 3; round++)
+		for (unsigned i = 0; i < 64; i++)
+			ck_assert_uint_eq(find_free(12), 30 * (i % 8) + i / 8);
+}
+END_TEST
+
+START_TEST(a_speed_stays_on_its_own_ports)
+{
+	const uint32_t speeds[] = { 1, 12, 480, 5000 };
+	uint32_t speed_of_port[240] = { 0 };
+
+	use_debian_tree();
+	for (unsigned i = 0; i < 500; i++) {
+		for (unsigned s = 0; s < 4; s++) {
+			uint32_t port = find_free(speeds[s]);
+
+			ck_assert(speed_of_port[port] == 0 || speed_of_port[port] == speeds[s]);
+			speed_of_port[port] = speeds[s];
+		}
+	}
+	for (unsigned port = 0; port < 240; port++)
+		ck_assert_uint_ne(speed_of_port[port], 0);
+}
+END_TEST
+
+static bool is_taken(uint32_t port, void *userdata)
+{
+	return ((const bool *)userdata)[port];
+}
+
+START_TEST(a_speed_without_a_port_of_its_own_takes_anothers)
+{
+	const uint32_t speeds[] = { 1, 12, 480 };
+
+	use_debian_tree();
+	for (unsigned s = 0; s < 3; s++) {
+		bool taken[240] = { false };
+		struct failure failure;
+		uint32_t port;
+
+		for (unsigned i = 0; i < 120; i++) {
+			ck_assert_int_eq(vhci_find_free_port(vhci, speeds[s], is_taken, taken, &port, &failure), 0);
+			ck_assert(!taken[port] && port % 30 < 15);
+			taken[port] = true;
+		}
+		ck_assert_int_lt(vhci_find_free_port(vhci, speeds[s], is_taken, taken, &port, &failure), 0);
+		ck_assert_int_eq(failure.code, FAILURE_NO_FREE_PORT);
+	}
+}
+END_TEST
+
+START_TEST(with_few_ports_each_speed_still_has_one)
+{
+	ck_assert_uint_eq(find_free(12), 1); /* its own: 0 and 6, not free */
 	ck_assert_uint_eq(find_free(1), 1);
+	ck_assert_uint_eq(find_free(480), 2);
+	ck_assert_uint_eq(find_free(480), 8);
+	ck_assert_uint_eq(find_free(480), 2);
 }
 END_TEST
 
@@ -350,6 +436,9 @@ int main(void)
 	tcase_add_test(tests, ports_are_counted_over_all_controllers);
 	tcase_add_test(tests, a_used_port_is_read_with_devid_and_bus_id);
 	tcase_add_test(tests, free_ports_are_given_out_in_a_ring_over_all_controllers);
+	tcase_add_test(tests, a_speed_stays_on_its_own_ports);
+	tcase_add_test(tests, a_speed_without_a_port_of_its_own_takes_anothers);
+	tcase_add_test(tests, with_few_ports_each_speed_still_has_one);
 	tcase_add_test(tests, a_superspeed_device_gets_a_superspeed_port);
 	tcase_add_test(tests, a_reserved_port_is_passed_over);
 	tcase_add_test(tests, without_a_free_port_the_failure_counts_them);

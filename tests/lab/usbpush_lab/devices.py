@@ -137,7 +137,7 @@ class Devices:
         return {"driver": "usb-net"}
 
     async def _make_audio(self, machine, device):
-        return {"driver": "usb-audio", "audiodev": "silence"}
+        return {"driver": "usb-audio", "audiodev": "sound"}
 
     async def unplug(self, guest, socket):
         """Returns when it was pulled, on the host's clock."""

@@ -17,16 +17,20 @@ import tempfile
 CACHE = pathlib.Path(os.environ.get("USBPUSH_LAB_CACHE", "/var/cache/usbpush-lab"))
 GUEST_DIR = pathlib.Path(__file__).resolve().parent.parent / "guest"
 
-SUITE = "bookworm"
+# The Debians that a guest may be, and what is called otherwise there.
+SUITES = {
+    "bookworm": "libmicrohttpd12 libcurl4".split(),
+    "trixie": "libmicrohttpd12t64 libcurl4t64".split(),
+}
 KERNEL_PACKAGE = {"amd64": "linux-image-amd64", "arm64": "linux-image-arm64"}
 ARCH = "amd64"
 SIZE_MB = 2048
 
 PACKAGES = """
     systemd-sysv udev dbus kmod iproute2 iputils-ping openssh-server openssh-client avahi-daemon avahi-utils
-    libnss-mdns usbip usbutils hwdata procps strace socat python3-minimal curl
+    libnss-mdns usbip usbutils hwdata procps strace socat python3-minimal curl alsa-utils
     adduser libssh-4 libudev1 libjansson4 libkmod2 libsystemd0 libsodium23
-    libmicrohttpd12 libavahi-client3 libavahi-common3 libcrypt1 libcurl4
+    libavahi-client3 libavahi-common3 libcrypt1
 """.split()
 
 INITRD_MODULES = """
@@ -75,8 +79,12 @@ class Image:
         self.snapshots = self.path / "snapshots"
 
 
-def image_hash():
-    parts = [SUITE, ARCH, str(SIZE_MB), *PACKAGES, "/", *INITRD_MODULES, "/", *MASKED_UNITS]
+def packages_of(suite):
+    return [*PACKAGES, *SUITES[suite]]
+
+
+def image_hash(suite):
+    parts = [suite, ARCH, str(SIZE_MB), *packages_of(suite), "/", *INITRD_MODULES, "/", *MASKED_UNITS]
     digest = hashlib.sha256("\n".join(parts).encode())
     sources = [pathlib.Path(__file__), *sorted(p for p in GUEST_DIR.rglob("*") if p.is_file())]
     for source in sources:
@@ -84,19 +92,19 @@ def image_hash():
     return digest.hexdigest()[:16]
 
 
-def find_image():
+def find_image(suite):
     """The image for this source tree if the cache has it, else None."""
-    path = CACHE / image_hash()
+    path = CACHE / image_hash(suite)
     return Image(path) if path.is_dir() else None
 
 
-def ensure_image(log=lambda text: print(text, file=sys.stderr)):
+def ensure_image(suite, log=lambda text: print(text, file=sys.stderr)):
     """The image, made first if need be (about a minute)."""
     with locked_cache():
-        image = find_image()
+        image = find_image(suite)
         if image is None:
-            log("lab: making the guests' image (once; about a minute)")
-            image = build_image(log)
+            log(f"lab: making the guests' image of Debian {suite} (once; about a minute)")
+            image = build_image(suite, log)
             prune_images(keep=image.path.name)
         return image
 
@@ -113,7 +121,7 @@ def prune_images(keep):
     """Keeps the newest few; an older one may still be under a running lab."""
     others = [p for p in CACHE.iterdir() if (p / "root.ext4").exists() and p.name != keep]
     others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in others[3:]:
+    for path in others[5:]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -127,28 +135,28 @@ def run(*argv, **kwargs):
     return done.stdout
 
 
-def build_image(log):
+def build_image(suite, log):
     if os.geteuid() != 0:
         raise ImageError("lab: making the guests' image needs root. Say `sudo tests/lab/lab up`.")
     work = pathlib.Path(tempfile.mkdtemp(prefix="building.", dir=CACHE))
     try:
         root, done = work / "root", work / "image"
         done.mkdir()
-        make_root(root, work / "kernel", log)
+        make_root(suite, root, work / "kernel", log)
         install_guest_files(root)
         make_kernel(root, work / "kernel", done)
         make_initrd(root, work / "initrd", done)
         log("lab: image: file system")
         run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "lab-root", "-m", "0",
             "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-d", root, done / "root.ext4", f"{SIZE_MB}M")
-        final = CACHE / image_hash()
+        final = CACHE / image_hash(suite)
         os.rename(done, final)
         return Image(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def make_root(root, kernel, log):
+def make_root(suite, root, kernel, log):
     log("lab: image: packages")
     kernel.mkdir()
     fetch_kernel = (
@@ -156,12 +164,12 @@ def make_root(root, kernel, log):
         f'p=$(apt-cache depends {KERNEL_PACKAGE[ARCH]} | sed -n "s/^ *Depends: *//p" | head -n1) && '
         'apt-get -o APT::Sandbox::User=root download "$p"')
     run("mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={ARCH}",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages_of(suite))}",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         '--aptopt=Acquire::Languages "none"',
         f"--customize-hook=export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {fetch_kernel}",
-        SUITE, root)
+        suite, root)
 
 
 def install_guest_files(root):
@@ -229,6 +237,9 @@ def make_kernel(root, kernel, done):
     shutil.copytree(source, modules, symlinks=True)
     for link in ("build", "source"):
         (modules / link).unlink(missing_ok=True)
+    packed = [str(p) for p in modules.rglob("*.ko.xz")]  # Debian 13's: unpacked once here, and not at each boot
+    if packed:
+        run("xz", "-d", *packed)
     for module in modules.rglob("*.ko"):
         strip_signature(module)
     run("depmod", "-b", root, version)

@@ -368,26 +368,32 @@ class Lab:
     def status(self):
         return self.request("status")
 
-    def up(self, fresh=False, wait=True, timeout=1500):
-        """Starts the lab, or joins the one that runs; fresh: never an old one."""
+    def up(self, fresh=False, wait=True, timeout=1500, suites=None):
+        """Starts the lab, or joins the one that runs; fresh: never an old one. suites: of
+        which Debian a guest is ({"pi": "trixie"}); who is not named is of bookworm, or as it runs."""
         if fresh and self.dir.exists():
             self.down()
         if not self.is_up():
-            self._start(timeout)
+            self._start(timeout, suites or {})
+        for guest in self.status()["guests"]:
+            if suites and suites.get(guest["name"], guest["suite"]) != guest["suite"]:
+                raise LabError(f"the lab in {self.dir} runs with {guest['name']} as Debian {guest['suite']}. `lab up --fresh` starts another.")
         if wait:
             self.request("wait_ready", timeout=timeout)
         return self
 
-    def _start(self, timeout):
+    def _start(self, timeout, suites):
         from . import image
         from .supervisor import disk_dir_of
         subprocess.run([HERE / "setup"], check=True)
-        image.ensure_image()
+        for spec in topology.guests_of(suites):
+            image.ensure_image(spec.suite)
         self.down()  # what a lab that was killed has left
         disk_dir_of(self.dir).mkdir(parents=True, exist_ok=True)
         self.dir.mkdir(parents=True, mode=0o700)
+        words = [f"{name}={suite}" for name, suite in suites.items()]
         with open(self.dir / "supervisor.log", "ab") as log:
-            child = self._supervisor = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir], cwd=HERE,
+            child = self._supervisor = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir, *words], cwd=HERE,
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + timeout
         shown = 0
@@ -442,8 +448,12 @@ class Lab:
             if wire := self._wires.pop(at):
                 wire.close()
 
+    def sound_file(self, guest="pi"):
+        """The WAV file of what a guest's sound device played since it was last started."""
+        return pathlib.Path(self.dir) / f"{guest}.wav"
+
     def disk_file(self, socket, guest="pi"):
-        """The file of this machine that a disk in that socket stands on, of 16 MB."""
+        """The file of this machine that a disk in that socket stands on: 16 MB, or what the caller wrote to it before the plug."""
         from .supervisor import disk_dir_of
         return disk_dir_of(self.dir) / f"usb-{guest}-{socket}.raw"
 

@@ -1,10 +1,12 @@
 """One guest: its QEMU, its power, its agent."""
 import asyncio
+import functools
 import os
+import pathlib
 import subprocess
 import time
 
-from . import process, topology
+from . import image, process, topology
 from .agent_link import AgentLink
 from .event_log import EventReader
 from .qmp import Qmp, QmpError
@@ -19,6 +21,13 @@ class MachineError(Exception):
     pass
 
 
+@functools.cache
+def tsc_khz():
+    """The guests' clock, told and not left for them to measure: on a busy host that is wrong at times, and all their time with it."""
+    program = image.compiled(pathlib.Path(__file__).parent.parent / "tsc_khz.c")
+    return int(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
+
+
 class Machine:
     def __init__(self, spec, lab):
         self.spec, self.name, self._lab = spec, spec.name, lab
@@ -30,6 +39,7 @@ class Machine:
         self.qmp = self._child = None
         self.started_at = None
         self.n_boots = 0
+        self.image = image.ensure_image(spec.suite)
         self.disk = lab.disk_dir / f"{spec.name}.qcow2"
 
     def _new_links(self):
@@ -44,7 +54,7 @@ class Machine:
         return self._child is not None and self._child.returncode is None
 
     def make_disk(self, snapshot=None):
-        base = ["-F", "qcow2", "-b", snapshot.disk(self.name)] if snapshot else ["-F", "raw", "-b", self._lab.image.root]
+        base = ["-F", "qcow2", "-b", snapshot.disk] if snapshot else ["-F", "raw", "-b", self.image.root]
         self.disk.unlink(missing_ok=True)
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, self.disk], check=True)
 
@@ -52,12 +62,12 @@ class Machine:
         """QEMU's command line; a snapshot fits only a machine with the same."""
         spec, net = self.spec, self._lab.network
         hosts = ",".join(f"{g.address}={g.name}" for g in self._lab.guests)
-        kernel_line = (f"{KERNEL_LINE} lab.name={spec.name} lab.role={spec.role} "
+        kernel_line = (f"{KERNEL_LINE} tsc_early_khz={tsc_khz()} lab.name={spec.name} lab.role={spec.role} "
                        f"lab.address={spec.address}/24 lab.hosts={hosts}")
         argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU,
                 "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
                 "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
-                "-kernel", self._lab.image.kernel, "-initrd", self._lab.image.initrd, "-append", kernel_line,
+                "-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", kernel_line,
                 "-blockdev", f"driver=qcow2,node-name=disk,file.driver=file,file.filename={self.disk},discard=unmap",
                 "-device", "virtio-blk-pci,drive=disk,addr=0x3",
                 "-netdev", f"dgram,id=net,local.type=unix,local.path={net.nic_path(self.name)},"
@@ -70,7 +80,7 @@ class Machine:
             argv += ["-chardev", f"socket,id={port},path={self.path(port)},server=on,wait=off",
                      "-device", f"virtserialport,chardev={port},name=usbpush.{port}"]
         if spec.role == "pi":
-            argv += ["-audiodev", "none,id=silence"]
+            argv += ["-audiodev", f"wav,id=sound,path={self.path('wav')}"]  # what a sound device played last
             for letter, slot in topology.PCI_SLOT.items():
                 argv += ["-device", f"qemu-xhci,p2={topology.PORTS},p3={topology.PORTS},id=xhci{letter},addr={slot:#x}"]
         return argv
@@ -93,7 +103,7 @@ class Machine:
             await self.agent.connect(self.path("agent"), is_restored=bool(snapshot))
             await self._events.connect(self.path("events"), is_restored=bool(snapshot))
             if snapshot:
-                await self.qmp.command("migrate-incoming", uri=f"exec:cat {snapshot.memory(self.name)}")
+                await self.qmp.command("migrate-incoming", uri=f"exec:cat {snapshot.memory}")
                 await self._wait_migrated()
         except (OSError, TimeoutError) as e:
             text = self.path("qemu").read_text(errors="replace")[-2000:]
@@ -115,7 +125,7 @@ class Machine:
             while (state := (await self.qmp.command("query-migrate")).get("status")) != "completed":
                 if state in ("failed", "cancelled"):
                     raise MachineError(f"{self.name}: its snapshot can't be used ({state}). "
-                                       f"Remove {self._lab.image.path} and say `lab up`.")
+                                       f"Remove {self.image.path} and say `lab up`.")
                 await asyncio.sleep(0.02)
 
     async def stop(self):

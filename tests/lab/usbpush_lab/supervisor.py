@@ -43,7 +43,6 @@ class Supervisor:
         self.dir = pathlib.Path(state_dir)
         self.disk_dir = disk_dir_of(self.dir)
         self.guests = guests
-        self.image = image.ensure_image()
         self.log = EventLog()
         self.network = Network(self.dir, [g.name for g in guests])
         self.devices = Devices(self)
@@ -61,8 +60,8 @@ class Supervisor:
         (self.dir / "wires").mkdir(exist_ok=True)
         self.disk_dir.mkdir(parents=True, exist_ok=True)
         await self.network.start()
-        snapshot = await snapshots.ensure_snapshot(self) if snapshots.is_wanted() else None
-        await asyncio.gather(*[self._first_start(m, snapshot) for m in self.machines.values()])
+        taken = await snapshots.ensure_snapshots(self) if snapshots.is_wanted() else {}
+        await asyncio.gather(*[self._first_start(m, taken.get(m.name)) for m in self.machines.values()])
         server = await asyncio.start_unix_server(self._serve, self.dir / "control.new", limit=1 << 22)
         os.chmod(self.dir / "control.new", 0o600)
         os.rename(self.dir / "control.new", self.dir / "control")
@@ -176,10 +175,10 @@ class Supervisor:
         guests = []
         for m in self.machines.values():
             state = "off" if not m.is_on else "ready" if m.agent.is_ready.is_set() else "booting"
-            guests.append({"name": m.name, "role": m.spec.role, "address": m.spec.address, "state": state,
+            guests.append({"name": m.name, "role": m.spec.role, "suite": m.spec.suite, "image": str(m.image.path), "address": m.spec.address, "state": state,
                            "pid": m._child.pid if m.is_on else None, "boots": m.n_boots, "has_slept": m.has_slept,
                            "boot_id": m.agent.boot_id, "for_s": time.monotonic() - (m.started_at or 0)})
-        return {"pid": os.getpid(), "now": time.monotonic(), "image": str(self.image.path), "guests": guests, "wire": self.network.state,
+        return {"pid": os.getpid(), "now": time.monotonic(), "guests": guests, "wire": self.network.state,
                 "devices": [d.as_json() for d in self.devices.plugged.values()]}
 
     async def do_wait_ready(self, guests=None, timeout=240):
@@ -275,8 +274,8 @@ class Supervisor:
         return await self.log.wait(match, since, timeout)
 
 
-async def keep_lab(state_dir):
-    supervisor = Supervisor(state_dir)
+async def keep_lab(state_dir, suites):
+    supervisor = Supervisor(state_dir, topology.guests_of(suites))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.over.set)
@@ -292,7 +291,7 @@ def main():
         sys.exit(f"lab: {state_dir}: a lab runs here already")
     process.note_process(state_dir, os.getpid())
     try:
-        asyncio.run(keep_lab(state_dir))
+        asyncio.run(keep_lab(state_dir, dict(word.split("=") for word in sys.argv[2:])))
     except (*EXPECTED, image.ImageError) as e:
         sys.exit(f"lab: {e}")  # the log that says so stays
     finally:

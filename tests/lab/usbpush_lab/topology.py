@@ -17,6 +17,7 @@ class GuestSpec:
     name: str
     role: str  # "pi" has USB controllers, "vm" has none
     number: int
+    suite: str = "bookworm"
     memory_mb: int = 512
     cpus: int = 1
 
@@ -30,6 +31,11 @@ class GuestSpec:
 
 
 DEFAULT_GUESTS = (GuestSpec("pi", "pi", 1), GuestSpec("vm", "vm", 2))
+
+
+def guests_of(suites):
+    """The two, each of the Debian that suites ({"pi": "trixie"}) says."""
+    return tuple(dataclasses.replace(g, suite=suites.get(g.name, g.suite)) for g in DEFAULT_GUESTS)
 
 
 class SocketError(ValueError):

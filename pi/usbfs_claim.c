@@ -1,0 +1,74 @@
+#include "usbfs_claim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "usbfs.h"
+
+int usbfs_claim_new(int fd, struct usbfs_claim **ret_claim)
+{
+	struct usbfs_claim *claim = calloc(1, sizeof(*claim));
+	int r = claim ? usbfs_claim_interfaces(fd) : -ENOMEM;
+
+	if (r < 0) {
+		close_fd(fd);
+		free(claim);
+		return r;
+	}
+	claim->fd = fd;
+	TAILQ_INIT(&claim->flying);
+	*ret_claim = claim;
+	return 0;
+}
+
+/* Every transfer is ended, and returned: usbfs would write into it later. */
+static void claim_end_transfers(struct usbfs_claim *claim)
+{
+	struct usbdevfs_urb *kernel;
+	struct usbfs_urb *urb;
+
+	TAILQ_FOREACH(urb, &claim->flying, entry)
+		(void)usbfs_discard(claim->fd, &urb->kernel); /* waits for its end */
+	while (usbfs_reap(claim->fd, &kernel) == 0)
+		;
+	usbfs_urb_list_free(&claim->flying);
+}
+
+/* The kernel would give what is claimed back to the drivers at a reset: what nobody has it leaves so. */
+static int claim_reset(struct usbfs_claim *claim)
+{
+	int r;
+
+	claim_end_transfers(claim);
+	usbfs_release_interfaces(claim->fd);
+	r = usbfs_reset(claim->fd);
+	if (r == 0)
+		claim->is_used = false;
+	return r;
+}
+
+int usbfs_claim_settle(struct usbfs_claim *claim)
+{
+	int r = claim_reset(claim), s = usbfs_claim_interfaces(claim->fd);
+
+	return r < 0 ? r : s;
+}
+
+void usbfs_claim_release(struct usbfs_claim *claim)
+{
+	if (claim->is_used)
+		(void)claim_reset(claim); /* it goes back as it is */
+	usbfs_release_interfaces(claim->fd);
+	usbfs_connect_drivers(claim->fd);
+}
+
+struct usbfs_claim *usbfs_claim_free(struct usbfs_claim *claim)
+{
+	if (!claim)
+		return NULL;
+	close_fd(claim->fd); /* from here on usbfs writes nowhere any more */
+	usbfs_urb_list_free(&claim->flying);
+	free(claim);
+	return NULL;
+}

@@ -1,0 +1,459 @@
+#include "usbfs_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cleanup.h"
+#include "log.h"
+#include "usbfs.h"
+#include "usbfs_special.h"
+
+#define MAX_FLYING      1024 /* transfers with usbfs at once */
+#define MAX_WAITING     1024 /* requests that wait for memory, or for one of those */
+#define REQUESTS_A_TURN 64   /* before the loop's other sources have theirs */
+
+struct usbfs_session {
+	const struct usbfs_context *context; /* borrowed: outlives us */
+	struct usbfs_claim *claim;           /* borrowed: outlives us */
+	char name[64];
+	uint32_t devid;
+	int fd;                      /* owned */
+	sd_event_source *wire_io;    /* owned: fd */
+	sd_event_source *usb_io;     /* owned: the claim's node */
+	struct usbfs_waiter *waiter; /* owned */
+	bool is_ended;
+	uint8_t header[USBIP_URB_HEADER_SIZE]; /* of the request that is being read */
+	size_t n_header, n_body;
+	struct usbfs_urb *incoming;    /* owned: whose body is being read */
+	struct usbfs_urb *special;     /* owned: whose job is under way; nothing is read meanwhile */
+	struct job *job;               /* the special one's */
+	struct usbfs_urb_list waiting; /* owned: for memory */
+	struct usbfs_urb_list answers; /* owned: to be sent */
+	unsigned n_flying, n_waiting;
+	size_t n_taken; /* of the memory */
+};
+
+static void session_run_waiting(struct usbfs_session *session);
+
+/* ---- what the loop waits for ---- */
+
+/* No request is read while an answer can't be sent: so their number is bounded by what is under way. */
+static bool session_can_read(const struct usbfs_session *session)
+{
+	bool has_room = !session->incoming || session->incoming->data || session->incoming->request.is_in;
+
+	return TAILQ_EMPTY(&session->answers) && !session->special && has_room && session->n_waiting < MAX_WAITING;
+}
+
+static void session_update(struct usbfs_session *session)
+{
+	bool has_answers = !TAILQ_EMPTY(&session->answers);
+	uint32_t wire = (session_can_read(session) ? EPOLLIN : 0) | (has_answers ? EPOLLOUT : 0);
+
+	if (session->is_ended)
+		return;
+	sd_event_source_set_io_events(session->wire_io, wire);
+	/* A hang-up is reported even to who asked for nothing, and again and again. */
+	sd_event_source_set_enabled(session->wire_io, wire ? SD_EVENT_ON : SD_EVENT_OFF);
+	sd_event_source_set_io_events(session->usb_io, !has_answers && session->n_flying > 0 ? EPOLLOUT : 0);
+}
+
+/* Whoever has the other end of the socket sees it, and frees us. */
+static void session_end(struct usbfs_session *session)
+{
+	if (session->is_ended)
+		return;
+	session->is_ended = true;
+	sd_event_source_set_enabled(session->wire_io, SD_EVENT_OFF);
+	sd_event_source_set_enabled(session->usb_io, SD_EVENT_OFF);
+	usbfs_waiter_set(session->waiter, false);
+	(void)shutdown(session->fd, SHUT_RDWR);
+}
+
+static void session_refuse(struct usbfs_session *session, const char *why)
+{
+	log_warning("%s: its session is ended: the VM asked for what can't be: %s", session->name, why);
+	session_end(session);
+}
+
+/* ---- memory ---- */
+
+static bool session_make_room(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	size_t cost = usbfs_urb_get_cost(urb);
+
+	if (!usbfs_memory_take(session->context->memory, cost)) {
+		usbfs_waiter_set(session->waiter, true);
+		return false;
+	}
+	if (usbfs_urb_make_room(urb) < 0) {
+		usbfs_memory_give(session->context->memory, cost);
+		log_error("%s: its session is ended: out of memory", session->name);
+		session_end(session);
+		return false;
+	}
+	session->n_taken += cost;
+	return true;
+}
+
+static void session_free_urb(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	size_t cost = urb->data ? usbfs_urb_get_cost(urb) : 0;
+
+	session->n_taken -= cost;
+	usbfs_urb_free(urb);
+	usbfs_memory_give(session->context->memory, cost);
+}
+
+/* ---- answers ---- */
+
+/* Whether all of this one is sent now. */
+static bool session_send(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	struct iovec pieces[3];
+	struct msghdr message = { .msg_iov = pieces };
+	ssize_t n;
+
+	while ((message.msg_iovlen = (size_t)usbfs_urb_get_unsent(urb, pieces)) > 0) {
+		n = sendmsg(session->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			session_end(session); /* the other end is closed */
+		if (n < 0)
+			return false;
+		urb->n_sent += (size_t)n;
+	}
+	return true;
+}
+
+static void session_send_answers(struct usbfs_session *session)
+{
+	struct usbfs_urb *urb;
+
+	while (!session->is_ended && (urb = TAILQ_FIRST(&session->answers)) && session_send(session, urb)) {
+		TAILQ_REMOVE(&session->answers, urb, entry);
+		session_free_urb(session, urb);
+	}
+}
+
+static void session_answer(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	TAILQ_INSERT_TAIL(&session->answers, urb, entry);
+	session_send_answers(session);
+}
+
+static void session_answer_status(struct usbfs_session *session, struct usbfs_urb *urb, int status)
+{
+	usbfs_urb_set_result(urb,
+			     status == -ENOENT ? -EPIPE : status); /* an endpoint or interface that there is not: as the device would say */
+	session_answer(session, urb);
+}
+
+/* ---- transfers ---- */
+
+static void session_wait(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	TAILQ_INSERT_TAIL(&session->waiting, urb, entry);
+	session->n_waiting++;
+}
+
+/* False: not now, for want of memory in usbfs that will be given back. */
+static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	int r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
+
+	if (session->n_flying >= MAX_FLYING)
+		return false;
+	if (r == 0)
+		r = usbfs_submit(session->claim->fd, &urb->kernel);
+	if (r == -ENOMEM && session->n_flying > 0)
+		return false;
+	if (r < 0) {
+		session_answer_status(session, urb, r);
+		return true;
+	}
+	TAILQ_INSERT_TAIL(&session->claim->flying, urb, entry);
+	session->n_flying++;
+	return true;
+}
+
+/* In the order in which they came. */
+static void session_run_waiting(struct usbfs_session *session)
+{
+	struct usbfs_urb *urb;
+
+	usbfs_waiter_set(session->waiter, false);
+	while (!session->is_ended && (urb = TAILQ_FIRST(&session->waiting))) {
+		if (!urb->data && !session_make_room(session, urb))
+			return;
+		TAILQ_REMOVE(&session->waiting, urb, entry);
+		if (!session_submit(session, urb)) {
+			TAILQ_INSERT_HEAD(&session->waiting, urb, entry);
+			return;
+		}
+		session->n_waiting--;
+	}
+	if (!session->is_ended && session->incoming && !session->incoming->data && !session->incoming->request.is_in)
+		(void)session_make_room(session, session->incoming);
+}
+
+static void session_on_special_done(int result, void *arg, void *userdata)
+{
+	struct usbfs_session *session = userdata;
+
+	(void)arg;
+	session->job = NULL;
+	session_answer_status(session, TAKE_PTR(session->special), result);
+	session_update(session);
+}
+
+static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	int r = usbfs_special_start(session->context->jobs, session->name, session->claim->fd, urb, session_on_special_done, session,
+				    &session->job);
+
+	if (r < 0)
+		session_answer_status(session, urb, r);
+	else
+		session->special = urb;
+}
+
+static void session_accept(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER)
+		session_start_special(session, urb);
+	else
+		session_wait(session, urb);
+	session_run_waiting(session);
+}
+
+/* ---- their end ---- */
+
+/* What was moved before the VM wanted its end is told all the same, and then that it was over: no byte is lost. */
+static void session_take_result(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	struct usbfs_urb *unlinked = TAKE_PTR(urb->unlinked);
+	bool was_cancelled;
+
+	TAILQ_REMOVE(&session->claim->flying, urb, entry);
+	session->n_flying--;
+	usbfs_urb_take_result(urb);
+	was_cancelled = unlinked && urb->status == -ECONNRESET && urb->actual_length == 0;
+	if (was_cancelled)
+		session_free_urb(session, urb);
+	else
+		session_answer(session, urb);
+	if (unlinked) {
+		usbfs_urb_set_unlinked(unlinked, was_cancelled ? -ECONNRESET : 0);
+		session_answer(session, unlinked);
+	}
+}
+
+/* Those that are over, as long as their answers can be sent. */
+static void session_reap(struct usbfs_session *session)
+{
+	struct usbdevfs_urb *kernel;
+
+	while (!session->is_ended && TAILQ_EMPTY(&session->answers) && usbfs_reap(session->claim->fd, &kernel) == 0)
+		session_take_result(session, kernel->usercontext);
+	session_run_waiting(session);
+}
+
+static int session_on_usb(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct usbfs_session *session = userdata;
+
+	(void)source;
+	(void)fd;
+	session_reap(session);
+	if (events & (EPOLLHUP | EPOLLERR)) {
+		log_debug("%s: unplugged: its session is ended", session->name);
+		session_end(session);
+	}
+	session_update(session);
+	return 0;
+}
+
+static struct usbfs_urb *find_request(const struct usbfs_urb_list *list, uint32_t seqnum)
+{
+	struct usbfs_urb *urb;
+
+	TAILQ_FOREACH(urb, list, entry)
+		if (urb->request.seqnum == seqnum)
+			return urb;
+	return NULL;
+}
+
+/* answer is used up. */
+static void session_unlink(struct usbfs_session *session, struct usbfs_urb *answer)
+{
+	struct usbfs_urb *urb = find_request(&session->claim->flying, answer->request.unlinked);
+
+	if (urb && !urb->unlinked) {
+		urb->unlinked = answer;
+		(void)usbfs_discard(session->claim->fd, &urb->kernel); /* it is reaped, in any case */
+		session_reap(session);
+		return;
+	}
+	urb = find_request(&session->waiting, answer->request.unlinked);
+	usbfs_urb_set_unlinked(answer, urb ? -ECONNRESET : 0); /* 0: its own answer is on the way already */
+	if (urb) {
+		TAILQ_REMOVE(&session->waiting, urb, entry);
+		session->n_waiting--;
+		session_free_urb(session, urb);
+	}
+	session_answer(session, answer);
+}
+
+/* ---- requests ---- */
+
+/* How many bytes came; 0: not now, or the session is ended. */
+static size_t session_receive(struct usbfs_session *session, uint8_t *bytes, size_t size)
+{
+	ssize_t n = recv(session->fd, bytes, size, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		session_end(session);
+	return n > 0 ? (size_t)n : 0;
+}
+
+/* A header is there: room for what follows it, if there is some now. */
+static void session_begin(struct usbfs_session *session)
+{
+	struct usbip_urb request;
+	const char *problem = NULL;
+	struct usbfs_urb *urb;
+
+	session->n_header = session->n_body = 0;
+	if (usbip_urb_decode(session->header, &request, &problem) < 0 || request.devid != session->devid) {
+		session_refuse(session, problem ? problem : "another device than this");
+		return;
+	}
+	urb = usbfs_urb_new(&request);
+	if (!urb) {
+		log_error("%s: its session is ended: out of memory", session->name);
+		session_end(session);
+	} else if (request.command == USBIP_CMD_UNLINK) {
+		session_unlink(session, urb);
+	} else {
+		session->incoming = urb;
+		if (!request.is_in)
+			(void)session_make_room(session, urb);
+	}
+}
+
+static bool session_read_header(struct usbfs_session *session)
+{
+	size_t n = session_receive(session, session->header + session->n_header, sizeof(session->header) - session->n_header);
+
+	session->n_header += n;
+	if (session->n_header == sizeof(session->header))
+		session_begin(session);
+	return n > 0;
+}
+
+/* False: no more for now. */
+static bool session_read_body(struct usbfs_session *session)
+{
+	uint8_t *bytes;
+	size_t gap = usbfs_urb_get_gap(session->incoming, session->n_body, &bytes), n;
+
+	if (gap == 0) {
+		session_accept(session, TAKE_PTR(session->incoming));
+		return true;
+	}
+	n = session_receive(session, bytes, gap);
+	session->n_body += n;
+	return n > 0;
+}
+
+static int session_on_wire(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct usbfs_session *session = userdata;
+
+	(void)source;
+	(void)fd;
+	if (events & EPOLLOUT)
+		session_send_answers(session);
+	for (unsigned i = 0; i < 2 * REQUESTS_A_TURN && !session->is_ended && session_can_read(session); i++)
+		if (!(session->incoming ? session_read_body(session) : session_read_header(session)))
+			break;
+	session_update(session);
+	return 0;
+}
+
+static void session_on_memory(void *userdata)
+{
+	struct usbfs_session *session = userdata;
+
+	session_run_waiting(session);
+	session_update(session);
+}
+
+/* ---- life ---- */
+
+static int session_init(struct usbfs_session *session, int fd)
+{
+	const struct usbfs_context *context = session->context;
+	int r;
+
+	session->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (session->fd < 0)
+		return -errno;
+	r = usbfs_waiter_new(context->event, context->memory, session_on_memory, session, &session->waiter);
+	if (r >= 0)
+		r = sd_event_add_io(context->event, &session->wire_io, session->fd, EPOLLIN, session_on_wire, session);
+	if (r >= 0)
+		r = sd_event_add_io(context->event, &session->usb_io, session->claim->fd, 0, session_on_usb, session);
+	return r;
+}
+
+int usbfs_session_new(const struct usbfs_context *context, struct usbfs_claim *claim, const char *name, uint32_t devid, int fd,
+		      struct usbfs_session **ret_session)
+{
+	struct usbfs_session *session = calloc(1, sizeof(*session));
+	int r;
+
+	if (!session)
+		return -ENOMEM;
+	session->context = context;
+	session->claim = claim;
+	session->devid = devid;
+	snprintf(session->name, sizeof(session->name), "%s", name);
+	TAILQ_INIT(&session->waiting);
+	TAILQ_INIT(&session->answers);
+	r = session_init(session, fd);
+	if (r < 0) {
+		session->fd = close_fd(session->fd); /* it stays the caller's, and open */
+		usbfs_session_free(session);
+		return r;
+	}
+	claim->is_used = true;
+	*ret_session = session;
+	return 0;
+}
+
+struct usbfs_session *usbfs_session_free(struct usbfs_session *session)
+{
+	if (!session)
+		return NULL;
+	job_abandon(session->job);
+	sd_event_source_disable_unref(session->wire_io);
+	sd_event_source_disable_unref(session->usb_io);
+	usbfs_waiter_free(session->waiter);
+	if (session->fd >= 0)
+		(void)shutdown(session->fd, SHUT_RDWR);
+	close_fd(session->fd);
+	usbfs_urb_free(session->incoming);
+	usbfs_urb_free(session->special);
+	usbfs_urb_list_free(&session->waiting);
+	usbfs_urb_list_free(&session->answers);
+	usbfs_memory_give(session->context->memory, session->n_taken);
+	free(session);
+	return NULL;
+}

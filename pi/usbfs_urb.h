@@ -1,0 +1,65 @@
+#pragma once
+
+#include <linux/usbdevice_fs.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/uio.h>
+
+#include "usbip_urb.h"
+
+/* One request of the VM's kernel on its way to usbfs, and its answer on the way back. Its bytes stay where they were read to: no copy is made but the kernel's. */
+struct usbfs_urb {
+	TAILQ_ENTRY(usbfs_urb) entry; /* of the list that it is in, its owner's */
+	struct usbip_urb request;
+	uint8_t *data;              /* owned; a control transfer's begins with its setup bytes. NULL until usbfs_urb_make_room() */
+	uint8_t *packets;           /* owned: as they are on the wire; NULL without */
+	struct usbfs_urb *unlinked; /* owned: the answer to the request to end this one; NULL while there is none */
+	int32_t status;             /* the answer's */
+	uint32_t actual_length;     /* the answer's */
+	uint8_t header[USBIP_URB_HEADER_SIZE]; /* the answer's */
+	size_t n_sent;                         /* bytes of the answer */
+	struct usbdevfs_urb kernel;            /* last: its packets follow it */
+};
+
+TAILQ_HEAD(usbfs_urb_list, usbfs_urb);
+
+/* What a request is about: most are transfers; some change what the host thinks of the device, and so are the host's to do (tweak_*() in stub_rx.c). */
+enum usbfs_urb_kind { USBFS_URB_TRANSFER, USBFS_URB_SET_INTERFACE, USBFS_URB_SET_CONFIGURATION, USBFS_URB_CLEAR_HALT, USBFS_URB_RESET };
+
+/* One for this request, without room for its bytes. The caller's; NULL without memory. */
+struct usbfs_urb *usbfs_urb_new(const struct usbip_urb *request);
+
+/* Takes NULL, returns NULL. */
+struct usbfs_urb *usbfs_urb_free(struct usbfs_urb *urb);
+
+/* Frees all of a list. */
+void usbfs_urb_list_free(struct usbfs_urb_list *list);
+
+/* What it is about. */
+enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb);
+
+/* How much memory it takes, here and in usbfs. */
+size_t usbfs_urb_get_cost(const struct usbfs_urb *urb);
+
+/* Makes room for its bytes. 0 or -ENOMEM. */
+int usbfs_urb_make_room(struct usbfs_urb *urb);
+
+/* Where the next byte of what follows its header on the wire belongs, when n_read have come; how many are missing there. 0: all have come. */
+size_t usbfs_urb_get_gap(struct usbfs_urb *urb, size_t n_read, uint8_t **ret_bytes);
+
+/* Fills in what usbfs is asked for; there must be room, and all bytes. A negative errno if that makes no sense: it is the answer's status. */
+int usbfs_urb_prepare(struct usbfs_urb *urb);
+
+/* usbfs is done with it: what became of it is its answer. */
+void usbfs_urb_take_result(struct usbfs_urb *urb);
+
+/* It never came to usbfs, or it was no transfer: this is its answer. */
+void usbfs_urb_set_result(struct usbfs_urb *urb, int status);
+
+/* Makes it the answer to the request, with that seqnum, to end another one. */
+void usbfs_urb_set_unlinked(struct usbfs_urb *urb, int status);
+
+/* What of the answer is still to be sent: at most three pieces, in *ret_pieces; how many. 0: nothing. */
+int usbfs_urb_get_unsent(const struct usbfs_urb *urb, struct iovec ret_pieces[static 3]);

@@ -1,0 +1,413 @@
+#include "fake_usbfs.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "inject.h"
+
+/* ---- readiness: a socket that can be written to is a node with something to reap ---- */
+
+static void set_ready(struct fake_usbfs *usbfs, bool is_ready)
+{
+	char chunk[1024] = "";
+
+	if (usbfs->is_ready == is_ready || usbfs->far_end < 0)
+		return;
+	usbfs->is_ready = is_ready;
+	if (is_ready)
+		while (recv(usbfs->far_end, chunk, sizeof(chunk), MSG_DONTWAIT) > 0)
+			;
+	else
+		while (send(usbfs->node, chunk, sizeof(chunk), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+			;
+}
+
+static void update_ready(struct fake_usbfs *usbfs)
+{
+	bool is_ready = false;
+
+	for (unsigned i = 0; i < usbfs->n_transfers && !is_ready; i++)
+		is_ready = usbfs->transfers[i]->is_done;
+	set_ready(usbfs, is_ready);
+}
+
+/* ---- with the lock held ---- */
+
+static void note(struct fake_usbfs *usbfs, const char *what, int number)
+{
+	size_t used = strlen(usbfs->log);
+
+	if (number >= 0)
+		snprintf(usbfs->log + used, sizeof(usbfs->log) - used, "%s%s %d", used ? "; " : "", what, number);
+	else
+		snprintf(usbfs->log + used, sizeof(usbfs->log) - used, "%s%s", used ? "; " : "", what);
+}
+
+static void commit_crime(struct fake_usbfs *usbfs, const char *what)
+{
+	if (!usbfs->crime[0])
+		snprintf(usbfs->crime, sizeof(usbfs->crime), "%s", what);
+}
+
+static bool has_claims(const struct fake_usbfs *usbfs)
+{
+	for (unsigned i = 0; i < usbfs->n_interfaces; i++)
+		if (usbfs->interfaces[i].is_claimed)
+			return true;
+	return false;
+}
+
+/* The one that ends goes behind those that did before. */
+static void end_transfer(struct fake_usbfs *usbfs, unsigned i, int status)
+{
+	struct fake_transfer *transfer = usbfs->transfers[i];
+
+	transfer->is_done = true;
+	transfer->status = status;
+	memmove(&usbfs->transfers[i], &usbfs->transfers[i + 1], (usbfs->n_transfers - i - 1) * sizeof(transfer));
+	usbfs->transfers[usbfs->n_transfers - 1] = transfer;
+	update_ready(usbfs);
+}
+
+static void end_all(struct fake_usbfs *usbfs, int status)
+{
+	for (unsigned n = usbfs->n_transfers, i = 0; n > 0; n--)
+		if (usbfs->transfers[i]->is_done)
+			i++;
+		else
+			end_transfer(usbfs, i, status);
+}
+
+static int find_transfer(struct fake_usbfs *usbfs, uint8_t endpoint)
+{
+	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
+		const struct usbdevfs_urb *urb = usbfs->transfers[i]->urb;
+
+		if (!usbfs->transfers[i]->is_done && (endpoint ? urb->endpoint == endpoint : (urb->endpoint & 15) == 0))
+			return (int)i;
+	}
+	return -1;
+}
+
+static int do_claim(struct fake_usbfs *usbfs, const struct usbdevfs_disconnect_claim *claim)
+{
+	if (claim->interface >= usbfs->n_interfaces)
+		return -EINVAL;
+	if (claim->flags != USBDEVFS_DISCONNECT_CLAIM_EXCEPT_DRIVER || strcmp(claim->driver, "usbfs") != 0)
+		commit_crime(usbfs, "an interface is claimed from whoever has it");
+	note(usbfs, "claim", (int)claim->interface);
+	if (usbfs->interfaces[claim->interface].is_claimed || strcmp(usbfs->interfaces[claim->interface].driver, "usbfs") == 0)
+		return -EBUSY;
+	usbfs->interfaces[claim->interface].is_claimed = true;
+	usbfs->interfaces[claim->interface].driver[0] = '\0';
+	return 0;
+}
+
+static int do_release(struct fake_usbfs *usbfs, unsigned interface)
+{
+	if (interface >= usbfs->n_interfaces || !usbfs->interfaces[interface].is_claimed)
+		return -EINVAL;
+	note(usbfs, "release", (int)interface);
+	usbfs->interfaces[interface].is_claimed = false;
+	return 0;
+}
+
+static int do_connect(struct fake_usbfs *usbfs, unsigned interface)
+{
+	if (interface >= usbfs->n_interfaces)
+		return -EINVAL;
+	if (usbfs->interfaces[interface].is_claimed || usbfs->interfaces[interface].driver[0])
+		return -EBUSY;
+	note(usbfs, "connect", (int)interface);
+	strcpy(usbfs->interfaces[interface].driver, "ftdi_sio");
+	return 0;
+}
+
+static int do_reset(struct fake_usbfs *usbfs)
+{
+	note(usbfs, "reset", -1);
+	if (has_claims(usbfs))
+		commit_crime(usbfs, "reset while interfaces are claimed: their drivers get them");
+	end_all(usbfs, -ESHUTDOWN);
+	return usbfs->special_result;
+}
+
+static int do_set_configuration(struct fake_usbfs *usbfs, unsigned configuration)
+{
+	note(usbfs, "configuration", (int)configuration);
+	return has_claims(usbfs) ? -EBUSY : usbfs->special_result;
+}
+
+static bool has_endpoint(const struct fake_usbfs *usbfs, uint8_t endpoint)
+{
+	uint16_t mask = endpoint & 0x80 ? usbfs->in_endpoints : usbfs->out_endpoints;
+
+	return (endpoint & 15) == 0 || (mask >> (endpoint & 15) & 1);
+}
+
+/* proc_do_submiturb() */
+static int check_urb(const struct usbdevfs_urb *urb)
+{
+	const uint8_t *setup = urb->buffer;
+
+	if (urb->type == USBDEVFS_URB_TYPE_CONTROL)
+		return urb->buffer_length < 8 || urb->buffer_length < (setup[6] | setup[7] << 8) + 8 ? -EINVAL : 0;
+	if (urb->type == USBDEVFS_URB_TYPE_ISO)
+		return urb->number_of_packets < 1 || urb->number_of_packets > 128 ? -EINVAL : 0;
+	return 0;
+}
+
+static int do_submit(struct fake_usbfs *usbfs, struct usbdevfs_urb *urb)
+{
+	struct fake_transfer *transfer;
+	int r = has_endpoint(usbfs, urb->endpoint) ? check_urb(urb) : -ENOENT;
+
+	if (r == 0 && usbfs->max_transfers && usbfs->n_transfers >= usbfs->max_transfers) {
+		usbfs->n_refused++;
+		r = -ENOMEM;
+	}
+	if (r < 0)
+		return r;
+	transfer = calloc(1, sizeof(*transfer));
+	if (!transfer || usbfs->n_transfers == FAKE_USBFS_URBS)
+		abort();
+	transfer->urb = urb;
+	usbfs->transfers[usbfs->n_transfers++] = transfer;
+	return 0;
+}
+
+static int do_discard(struct fake_usbfs *usbfs, const struct usbdevfs_urb *urb)
+{
+	for (unsigned i = 0; i < usbfs->n_transfers; i++)
+		if (usbfs->transfers[i]->urb == urb && !usbfs->transfers[i]->is_done) {
+			end_transfer(usbfs, i, -ENOENT);
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/* processcompl() */
+static void tell_results(struct fake_transfer *transfer)
+{
+	struct usbdevfs_urb *urb = transfer->urb;
+	size_t offset = urb->type == USBDEVFS_URB_TYPE_CONTROL ? 8 : 0;
+
+	urb->status = transfer->status;
+	urb->actual_length = (int)transfer->actual_length;
+	if (transfer->data)
+		memcpy((uint8_t *)urb->buffer + offset, transfer->data, transfer->actual_length);
+	for (int i = 0; urb->type == USBDEVFS_URB_TYPE_ISO && i < urb->number_of_packets; i++) {
+		urb->iso_frame_desc[i].actual_length = transfer->packets[i].actual_length;
+		urb->iso_frame_desc[i].status = transfer->packets[i].status;
+	}
+}
+
+static int do_reap(struct fake_usbfs *usbfs, void **ret_urb)
+{
+	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
+		struct fake_transfer *transfer = usbfs->transfers[i];
+
+		if (!transfer->is_done)
+			continue;
+		memmove(&usbfs->transfers[i], &usbfs->transfers[i + 1], (--usbfs->n_transfers - i) * sizeof(transfer));
+		tell_results(transfer);
+		*ret_urb = transfer->urb;
+		free((void *)transfer->data);
+		free(transfer);
+		update_ready(usbfs);
+		return 0;
+	}
+	return usbfs->is_unplugged ? -ENODEV : -EAGAIN;
+}
+
+static int do_special(struct fake_usbfs *usbfs, unsigned long request, void *argument)
+{
+	const struct usbdevfs_ioctl *command = argument;
+	const struct usbdevfs_setinterface *set = argument;
+
+	switch (request) {
+	case USBDEVFS_DISCONNECT_CLAIM:
+		return do_claim(usbfs, argument);
+	case USBDEVFS_RELEASEINTERFACE:
+		return do_release(usbfs, *(unsigned *)argument);
+	case USBDEVFS_IOCTL:
+		return command->ioctl_code == (int)USBDEVFS_CONNECT ? do_connect(usbfs, (unsigned)command->ifno) : -ENOTTY;
+	case USBDEVFS_RESET:
+		return do_reset(usbfs);
+	case USBDEVFS_SETINTERFACE:
+		note(usbfs, "interface", (int)set->interface);
+		note(usbfs, "setting", (int)set->altsetting);
+		return usbfs->special_result;
+	case USBDEVFS_SETCONFIGURATION:
+		return do_set_configuration(usbfs, *(unsigned *)argument);
+	case USBDEVFS_CLEAR_HALT:
+		note(usbfs, "clear", *(int *)argument);
+		return usbfs->special_result;
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int do_ioctl(struct fake_usbfs *usbfs, unsigned long request, void *argument)
+{
+	switch (request) {
+	case USBDEVFS_REAPURBNDELAY:
+		return do_reap(usbfs, argument);
+	case USBDEVFS_DISCARDURB:
+		return do_discard(usbfs, argument);
+	case USBDEVFS_SUBMITURB:
+		return usbfs->is_unplugged ? -ENODEV : do_submit(usbfs, argument);
+	default:
+		return usbfs->is_unplugged ? -ENODEV : do_special(usbfs, request, argument);
+	}
+}
+
+static bool answer_ioctl(int fd, unsigned long request, void *argument, int *ret_result, void *userdata)
+{
+	struct fake_usbfs *usbfs = userdata;
+	struct stat status;
+
+	if (fstat(fd, &status) < 0 || status.st_ino != usbfs->inode)
+		return false;
+	pthread_mutex_lock(&usbfs->lock);
+	*ret_result = do_ioctl(usbfs, request, argument);
+	pthread_mutex_unlock(&usbfs->lock);
+	return true;
+}
+
+/* ---- for tests ---- */
+
+void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces)
+{
+	struct stat status;
+	int fds[2], small = 4096;
+
+	memset(usbfs, 0, sizeof(*usbfs));
+	ck_assert_uint_le(n_interfaces, FAKE_USBFS_INTERFACES);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	ck_assert_int_eq(fstat(fds[0], &status), 0);
+	usbfs->node = fds[0];
+	usbfs->far_end = fds[1];
+	usbfs->inode = status.st_ino;
+	usbfs->n_interfaces = n_interfaces;
+	usbfs->in_endpoints = usbfs->out_endpoints = 1 << 1 | 1 << 2;
+	for (unsigned i = 0; i < n_interfaces; i++)
+		strcpy(usbfs->interfaces[i].driver, "ftdi_sio");
+	pthread_mutex_init(&usbfs->lock, NULL);
+	usbfs->is_ready = true;
+	set_ready(usbfs, false);
+	inject_answer_ioctls(answer_ioctl, usbfs);
+}
+
+void fake_usbfs_free(struct fake_usbfs *usbfs)
+{
+	inject_answer_ioctls(NULL, NULL);
+	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
+		free((void *)usbfs->transfers[i]->data);
+		free(usbfs->transfers[i]);
+	}
+	usbfs->n_transfers = 0;
+	usbfs->far_end = close_fd(usbfs->far_end);
+	ck_assert_msg(!usbfs->crime[0], "%s", usbfs->crime);
+}
+
+static bool is_in(const struct usbdevfs_urb *urb)
+{
+	const uint8_t *setup = urb->buffer;
+
+	return urb->type == USBDEVFS_URB_TYPE_CONTROL ? setup[0] & 0x80 : urb->endpoint & 0x80;
+}
+
+bool fake_usbfs_complete(struct fake_usbfs *usbfs, uint8_t endpoint, int status, const void *data, size_t size)
+{
+	struct fake_transfer *transfer;
+	int i;
+
+	pthread_mutex_lock(&usbfs->lock);
+	i = find_transfer(usbfs, endpoint);
+	if (i >= 0) {
+		transfer = usbfs->transfers[i];
+		transfer->actual_length = size;
+		if (is_in(transfer->urb) && size > 0)
+			transfer->data = memcpy(malloc(size), data, size);
+		end_transfer(usbfs, (unsigned)i, status);
+	}
+	pthread_mutex_unlock(&usbfs->lock);
+	return i >= 0;
+}
+
+bool fake_usbfs_complete_packets(struct fake_usbfs *usbfs, uint8_t endpoint, const void *data, size_t size, unsigned failing)
+{
+	struct fake_transfer *transfer;
+	int i;
+
+	pthread_mutex_lock(&usbfs->lock);
+	i = find_transfer(usbfs, endpoint);
+	if (i >= 0) {
+		transfer = usbfs->transfers[i];
+		transfer->actual_length = (size_t)transfer->urb->buffer_length; /* all of the buffer is copied (copy_urb_data_to_user()) */
+		for (int j = 0; j < transfer->urb->number_of_packets; j++) {
+			transfer->packets[j].actual_length = (unsigned)j == failing ? 0 : (unsigned)size;
+			transfer->packets[j].status = (unsigned)j == failing ? (unsigned)-EXDEV : 0;
+		}
+		if (is_in(transfer->urb))
+			transfer->data = memcpy(malloc(transfer->actual_length), data, transfer->actual_length);
+		end_transfer(usbfs, (unsigned)i, 0);
+	}
+	pthread_mutex_unlock(&usbfs->lock);
+	return i >= 0;
+}
+
+const struct usbdevfs_urb *fake_usbfs_find(struct fake_usbfs *usbfs, uint8_t endpoint)
+{
+	const struct usbdevfs_urb *urb = NULL;
+	int i;
+
+	pthread_mutex_lock(&usbfs->lock);
+	i = find_transfer(usbfs, endpoint);
+	if (i >= 0)
+		urb = usbfs->transfers[i]->urb;
+	pthread_mutex_unlock(&usbfs->lock);
+	return urb;
+}
+
+unsigned fake_usbfs_count(struct fake_usbfs *usbfs)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&usbfs->lock);
+	for (unsigned i = 0; i < usbfs->n_transfers; i++)
+		n += !usbfs->transfers[i]->is_done;
+	pthread_mutex_unlock(&usbfs->lock);
+	return n;
+}
+
+void fake_usbfs_unplug(struct fake_usbfs *usbfs)
+{
+	pthread_mutex_lock(&usbfs->lock);
+	usbfs->is_unplugged = true;
+	end_all(usbfs, -ESHUTDOWN);
+	usbfs->far_end = close_fd(usbfs->far_end);
+	pthread_mutex_unlock(&usbfs->lock);
+}
+
+const char *fake_usbfs_log(struct fake_usbfs *usbfs)
+{
+	static char log[sizeof(usbfs->log)];
+
+	pthread_mutex_lock(&usbfs->lock);
+	strcpy(log, usbfs->log);
+	usbfs->log[0] = '\0';
+	pthread_mutex_unlock(&usbfs->lock);
+	return log;
+}

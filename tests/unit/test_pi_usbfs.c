@@ -1,0 +1,878 @@
+/* A session that the exporter carries by itself (pi/usbfs*.c): the VM's kernel is this test's, and so is the device behind usbfs. */
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check_program.h"
+#include "cleanup.h"
+#include "daemon.h"
+#include "fake_usbfs.h"
+#include "usbfs_session.h"
+#include "usbip_urb.h"
+
+#define DEVID     0x10002
+#define N_LIMIT   ((size_t)12 << 20)
+#define BULK_SIZE 200000
+#define N_PACKETS 4
+
+static struct fake_usbfs usbfs;
+static struct usbfs_context context;
+static struct usbfs_claim *claim;
+static struct usbfs_session *session;
+static int wire; /* the VM's end */
+
+static void start_session(size_t limit)
+{
+	int fds[2];
+
+	ck_assert_int_eq(usbfs_memory_new(limit, &context.memory), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(usbfs_session_new(&context, claim, "1-1", DEVID, fds[1], &session), 0);
+	close(fds[1]);
+	wire = fds[0];
+}
+
+static void setup_claim(void)
+{
+	ck_assert_int_eq(sd_event_new(&context.event), 0);
+	ck_assert_int_eq(job_runner_new(context.event, 4, &context.jobs), 0);
+	fake_usbfs_new(&usbfs, 2);
+	ck_assert_int_eq(usbfs_claim_new(usbfs.node, &claim), 0);
+	wire = -EBADF;
+}
+
+static void setup(void)
+{
+	setup_claim();
+	start_session(N_LIMIT);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "claim 0; claim 1");
+}
+
+static void teardown(void)
+{
+	session = usbfs_session_free(session);
+	if (context.memory)
+		ck_assert(usbfs_memory_take(context.memory, SIZE_MAX / 2)); /* all was given back */
+	context.memory = usbfs_memory_free(context.memory);
+	claim = usbfs_claim_free(claim);
+	job_runner_free(context.jobs);
+	sd_event_unref(context.event);
+	close_fd(wire);
+	fake_usbfs_free(&usbfs);
+}
+
+/* ---- the VM's kernel ---- */
+
+static void say(const void *bytes, size_t size)
+{
+	const uint8_t *at = bytes;
+
+	for (unsigned i = 0; size > 0 && i < 20000; i++) {
+		ssize_t n = send(wire, at, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+		}
+		ck_assert_int_ge(sd_event_run(context.event, n > 0 ? 0 : 1000), 0);
+	}
+	ck_assert_uint_eq(size, 0);
+}
+
+static void ask(const struct usbip_urb *request)
+{
+	uint8_t header[USBIP_URB_HEADER_SIZE];
+	struct usbip_urb whole = *request;
+
+	whole.command = USBIP_CMD_SUBMIT;
+	whole.devid = DEVID;
+	usbip_urb_encode(&whole, header);
+	say(header, sizeof(header));
+}
+
+static void ask_in(uint32_t seqnum, uint8_t endpoint, uint32_t length)
+{
+	ask(&(struct usbip_urb){ .seqnum = seqnum, .is_in = true, .endpoint = endpoint, .length = length });
+}
+
+static void ask_out(uint32_t seqnum, uint8_t endpoint, const void *bytes, uint32_t length)
+{
+	ask(&(struct usbip_urb){ .seqnum = seqnum, .endpoint = endpoint, .length = length });
+	say(bytes, length);
+}
+
+static void ask_control(uint32_t seqnum, const char setup_bytes[static 8], bool is_in, uint32_t length)
+{
+	struct usbip_urb request = { .seqnum = seqnum, .is_in = is_in, .length = length };
+
+	memcpy(request.setup, setup_bytes, 8);
+	ask(&request);
+}
+
+static void ask_unlink(uint32_t seqnum, uint32_t unlinked)
+{
+	const struct usbip_urb request = { .command = USBIP_CMD_UNLINK, .seqnum = seqnum, .devid = DEVID, .unlinked = unlinked };
+	uint8_t header[USBIP_URB_HEADER_SIZE];
+
+	usbip_urb_encode(&request, header);
+	say(header, sizeof(header));
+}
+
+static size_t hear(void *buffer, size_t size)
+{
+	size_t used = 0;
+
+	for (unsigned i = 0; used < size && i < 2000; i++) {
+		ssize_t n = recv(wire, (char *)buffer + used, size - used, MSG_DONTWAIT);
+
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			break;
+		if (n > 0)
+			used += (size_t)n;
+		else
+			ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
+	}
+	return used;
+}
+
+struct answer {
+	uint32_t command, seqnum, status, length, n_packets, n_errors;
+};
+
+static struct answer hear_answer(void)
+{
+	uint32_t words[USBIP_URB_HEADER_SIZE / 4];
+
+	ck_assert_uint_eq(hear(words, sizeof(words)), sizeof(words));
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		words[i] = be32toh(words[i]);
+	ck_assert_uint_eq(words[2], 0); /* devid, direction and endpoint */
+	ck_assert_uint_eq(words[3], 0);
+	ck_assert_uint_eq(words[4], 0);
+	return (struct answer){ words[0], words[1], words[5], words[6], words[8], words[9] };
+}
+
+static void expect_answer(uint32_t seqnum, int status, uint32_t length)
+{
+	struct answer answer = hear_answer();
+
+	ck_assert_uint_eq(answer.command, USBIP_RET_SUBMIT);
+	ck_assert_uint_eq(answer.seqnum, seqnum);
+	ck_assert_int_eq((int)answer.status, status);
+	ck_assert_uint_eq(answer.length, length);
+}
+
+static void expect_unlinked(uint32_t seqnum, int status)
+{
+	struct answer answer = hear_answer();
+
+	ck_assert_uint_eq(answer.command, USBIP_RET_UNLINK);
+	ck_assert_uint_eq(answer.seqnum, seqnum);
+	ck_assert_int_eq((int)answer.status, status);
+}
+
+static void expect_bytes(const void *bytes, size_t size)
+{
+	_cleanup_free_ uint8_t *heard = malloc(size);
+
+	ck_assert_uint_eq(hear(heard, size), size);
+	ck_assert(memcmp(heard, bytes, size) == 0);
+}
+
+static void expect_end(void)
+{
+	char byte;
+
+	ck_assert_uint_eq(hear(&byte, 1), 0);
+	ck_assert_int_eq(recv(wire, &byte, 1, MSG_DONTWAIT), 0);
+}
+
+/* No byte comes. */
+static void expect_silence(void)
+{
+	char byte;
+
+	loop_for(context.event, 20000);
+	ck_assert_int_eq(recv(wire, &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+}
+
+static void wait_transfers(unsigned n)
+{
+	for (unsigned i = 0; i < 2000 && fake_usbfs_count(&usbfs) != n; i++)
+		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), n);
+}
+
+static void wait_transfer(uint8_t endpoint)
+{
+	for (unsigned i = 0; i < 2000 && !fake_usbfs_find(&usbfs, endpoint); i++)
+		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
+	ck_assert_ptr_nonnull(fake_usbfs_find(&usbfs, endpoint));
+}
+
+static void complete(uint8_t endpoint, int status, const void *data, size_t size)
+{
+	wait_transfer(endpoint);
+	ck_assert(fake_usbfs_complete(&usbfs, endpoint, status, data, size));
+}
+
+static uint8_t *make_bytes(size_t size)
+{
+	uint8_t *bytes = malloc(size);
+
+	ck_assert_ptr_nonnull(bytes);
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	return bytes;
+}
+
+/* ---- transfers ---- */
+
+START_TEST(a_control_transfer_brings_back_what_the_device_says)
+{
+	ask_control(7, "\x80\x06\x00\x01\x00\x00\x12\x00", true, 18);
+	wait_transfer(0);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0)->type, USBDEVFS_URB_TYPE_CONTROL);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0)->buffer, "\x80\x06\x00\x01\x00\x00\x12\x00", 8) == 0);
+	complete(0, 0, "\x12\x01\x00\x02\xff", 5);
+	expect_answer(7, 0, 5);
+	expect_bytes("\x12\x01\x00\x02\xff", 5);
+}
+END_TEST
+
+START_TEST(a_control_transfer_takes_its_bytes_to_the_device)
+{
+	ask_control(8, "\x21\x20\x00\x00\x00\x00\x07\x00", false, 7);
+	say("\x00\xc2\x01\x00\x00\x00\x08", 7);
+	wait_transfer(0);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0)->buffer, "\x21\x20\x00\x00\x00\x00\x07\x00\x00\xc2\x01\x00\x00\x00\x08", 15) == 0);
+	complete(0, 0, NULL, 7);
+	expect_answer(8, 0, 7);
+}
+END_TEST
+
+START_TEST(large_transfers_pass_both_ways_whole)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	ask_out(1, 2, bytes, BULK_SIZE);
+	wait_transfer(0x02);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0x02)->buffer_length, BULK_SIZE);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x02)->buffer, bytes, BULK_SIZE) == 0);
+	complete(0x02, 0, NULL, BULK_SIZE);
+	expect_answer(1, 0, BULK_SIZE);
+	ask_in(2, 1, BULK_SIZE);
+	complete(0x81, 0, bytes, BULK_SIZE);
+	expect_answer(2, 0, BULK_SIZE);
+	expect_bytes(bytes, BULK_SIZE);
+}
+END_TEST
+
+START_TEST(a_short_transfer_is_as_long_as_it_was)
+{
+	ask_in(3, 1, 512);
+	complete(0x81, 0, "\x01\x60", 2);
+	expect_answer(3, 0, 2);
+	expect_bytes("\x01\x60", 2);
+	ask(&(struct usbip_urb){ .seqnum = 4, .is_in = true, .endpoint = 1, .length = 512, .flags = USBIP_URB_SHORT_NOT_OK | 0x200 });
+	wait_transfer(0x81);
+	ck_assert_uint_eq(fake_usbfs_find(&usbfs, 0x81)->flags, USBDEVFS_URB_SHORT_NOT_OK);
+	complete(0x81, -EREMOTEIO, "\x01", 1);
+	expect_answer(4, -EREMOTEIO, 1);
+	expect_bytes("\x01", 1);
+}
+END_TEST
+
+START_TEST(a_zero_packet_is_asked_for_where_the_vm_wants_one)
+{
+	ask(&(struct usbip_urb){ .seqnum = 4, .endpoint = 1, .length = 2, .flags = USBIP_URB_ZERO_PACKET | USBIP_URB_SHORT_NOT_OK });
+	say("ab", 2);
+	wait_transfer(0x01);
+	ck_assert_uint_eq(fake_usbfs_find(&usbfs, 0x01)->flags, USBDEVFS_URB_ZERO_PACKET);
+}
+END_TEST
+
+START_TEST(what_the_device_refuses_is_told_and_the_session_goes_on)
+{
+	ask_in(3, 1, 64);
+	complete(0x81, -EPIPE, NULL, 0);
+	expect_answer(3, -EPIPE, 0);
+	ask_in(4, 9, 64); /* an endpoint that is not there */
+	expect_answer(4, -EPIPE, 0);
+	ask_out(5, 9, "lost", 4);
+	expect_answer(5, -EPIPE, 0);
+	ask_in(6, 1, 64);
+	complete(0x81, 0, "here", 4);
+	expect_answer(6, 0, 4);
+	expect_bytes("here", 4);
+}
+END_TEST
+
+START_TEST(answers_come_in_the_order_of_their_end)
+{
+	ask_in(1, 1, 8);
+	ask_in(2, 2, 8);
+	ask_in(3, 1, 8);
+	complete(0x82, 0, "b", 1);
+	complete(0x81, 0, "a", 1);
+	complete(0x81, 0, "c", 1);
+	expect_answer(2, 0, 1);
+	expect_bytes("b", 1);
+	expect_answer(1, 0, 1);
+	expect_bytes("a", 1);
+	expect_answer(3, 0, 1);
+	expect_bytes("c", 1);
+}
+END_TEST
+
+START_TEST(a_control_transfer_that_contradicts_itself_is_refused)
+{
+	ask_control(1, "\x80\x06\x00\x01\x00\x00\x12\x00", false, 18); /* IN by its setup, OUT by its header */
+	say("123456789012345678", 18);
+	expect_answer(1, -EINVAL, 0);
+	ask_control(2, "\x21\x20\x00\x00\x00\x00\xff\xff", false, 7); /* it announces more than it brings */
+	say("1234567", 7);
+	expect_answer(2, -EINVAL, 0);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+}
+END_TEST
+
+START_TEST(a_device_that_says_more_than_was_asked_for_is_cut)
+{
+	ask_control(1, "\x80\x06\x00\x01\x00\x00\x12\x00", true, 4); /* the setup asks for 18 */
+	complete(0, 0, "123456789012345678", 18);
+	expect_answer(1, 0, 4);
+	expect_bytes("1234", 4);
+}
+END_TEST
+
+/* ---- isochronous ---- */
+
+static void ask_packets(uint32_t seqnum, bool is_in, uint32_t length, const struct usbip_packet *packets, uint32_t n, const void *bytes)
+{
+	ask(&(struct usbip_urb){
+		.seqnum = seqnum, .is_in = is_in, .endpoint = 2, .length = length, .n_packets = n, .flags = USBIP_URB_ISO_ASAP });
+	if (!is_in)
+		say(bytes, length);
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t wire_bytes[USBIP_PACKET_SIZE];
+
+		usbip_packet_encode(&packets[i], wire_bytes);
+		say(wire_bytes, sizeof(wire_bytes));
+	}
+}
+
+static struct usbip_packet hear_packet(void)
+{
+	uint8_t bytes[USBIP_PACKET_SIZE];
+	struct usbip_packet packet;
+
+	ck_assert_uint_eq(hear(bytes, sizeof(bytes)), sizeof(bytes));
+	usbip_packet_decode(bytes, &packet);
+	return packet;
+}
+
+START_TEST(isochronous_packets_come_back_without_the_gaps_between_them)
+{
+	const struct usbip_packet packets[N_PACKETS] = {
+		{ .offset = 0, .length = 4 }, { .offset = 4, .length = 4 }, { .offset = 8, .length = 4 }, { .offset = 20, .length = 4 }
+	};
+	struct answer answer;
+
+	ask_packets(9, true, 24, packets, N_PACKETS, NULL);
+	wait_transfer(0x82);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0x82)->type, USBDEVFS_URB_TYPE_ISO);
+	ck_assert_uint_eq(fake_usbfs_find(&usbfs, 0x82)->flags, USBDEVFS_URB_ISO_ASAP);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0x82)->buffer_length, 16);
+	ck_assert(fake_usbfs_complete_packets(&usbfs, 0x82, "aaa.bbb.ccc.ddd.", 3, 1));
+	answer = hear_answer();
+	ck_assert_uint_eq(answer.seqnum, 9);
+	ck_assert_uint_eq(answer.length, 9);
+	ck_assert_uint_eq(answer.n_packets, N_PACKETS);
+	expect_bytes("aaacccddd", 9);
+	for (uint32_t i = 0; i < N_PACKETS; i++) {
+		struct usbip_packet packet = hear_packet();
+
+		ck_assert_uint_eq(packet.offset, packets[i].offset);
+		ck_assert_uint_eq(packet.length, 4);
+		ck_assert_uint_eq(packet.actual_length, i == 1 ? 0 : 3);
+		ck_assert_int_eq(packet.status, i == 1 ? -EXDEV : 0);
+	}
+}
+END_TEST
+
+START_TEST(isochronous_packets_go_out_from_where_they_lie)
+{
+	const struct usbip_packet packets[2] = { { .offset = 2, .length = 3 }, { .offset = 8, .length = 2 } };
+
+	ask_packets(9, false, 10, packets, 2, "..abc...de");
+	wait_transfer(0x02);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0x02)->buffer_length, 5);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x02)->buffer, "abcde", 5) == 0);
+	ck_assert(fake_usbfs_complete_packets(&usbfs, 0x02, NULL, 2, 99));
+	expect_answer(9, 0, 4);
+	ck_assert_uint_eq(hear_packet().actual_length, 2);
+	ck_assert_uint_eq(hear_packet().offset, 8);
+}
+END_TEST
+
+START_TEST(isochronous_packets_that_lie_outside_are_refused)
+{
+	static const struct usbip_packet bad[][2] = {
+		{ { .offset = 0, .length = 4 }, { .offset = 8, .length = 9 } },
+		{ { .offset = 0, .length = 4 }, { .offset = UINT32_MAX, .length = 4 } },
+		{ { .offset = 0, .length = UINT32_MAX }, { .offset = 4, .length = 4 } },
+		{ { .offset = 0, .length = 4 }, { .offset = 2, .length = 4 } }, /* one in the other */
+	};
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ask_packets(i, true, 16, bad[i], 2, NULL);
+		expect_answer(i, -EINVAL, 0);
+		ck_assert_int_eq(hear_packet().status, -EINVAL);
+		ck_assert_int_eq(hear_packet().status, -EINVAL);
+	}
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+}
+END_TEST
+
+START_TEST(more_packets_than_usbfs_takes_are_refused)
+{
+	static struct usbip_packet packets[129];
+
+	ask_packets(5, true, 0, packets, 129, NULL);
+	expect_answer(5, -EINVAL, 0);
+	for (unsigned i = 0; i < 129; i++)
+		(void)hear_packet();
+	ask_in(6, 1, 8);
+	complete(0x81, 0, "x", 1);
+	expect_answer(6, 0, 1);
+}
+END_TEST
+
+/* ---- cancelled ---- */
+
+START_TEST(a_cancelled_transfer_has_one_answer)
+{
+	ask_in(1, 1, 64);
+	ask_in(2, 1, 64);
+	wait_transfers(2);
+	ask_unlink(3, 1);
+	expect_unlinked(3, -ECONNRESET);
+	expect_silence();
+	complete(0x81, 0, "x", 1);
+	expect_answer(2, 0, 1);
+	expect_bytes("x", 1);
+}
+END_TEST
+
+START_TEST(a_transfer_that_was_over_before_its_cancellation_is_told_first)
+{
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	ck_assert(fake_usbfs_complete(&usbfs, 0x81, 0, "kept", 4)); /* and nobody has reaped it yet */
+	ask_unlink(2, 1);
+	expect_answer(1, 0, 4);
+	expect_bytes("kept", 4);
+	expect_unlinked(2, 0);
+}
+END_TEST
+
+START_TEST(what_nobody_knows_any_more_was_over_before)
+{
+	ask_unlink(2, 77);
+	expect_unlinked(2, 0);
+}
+END_TEST
+
+START_TEST(a_second_cancellation_of_the_same_is_answered_too)
+{
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	ask_unlink(2, 1);
+	ask_unlink(3, 1);
+	expect_unlinked(2, -ECONNRESET);
+	expect_unlinked(3, 0);
+}
+END_TEST
+
+/* ---- what is the host's to do ---- */
+
+START_TEST(an_alternate_setting_is_set_by_the_kernel)
+{
+	ask_control(1, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "interface 1; setting 2");
+}
+END_TEST
+
+START_TEST(a_configuration_is_set_while_nothing_is_claimed)
+{
+	ask_control(1, "\x00\x09\x01\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1; configuration 1; claim 0; claim 1");
+}
+END_TEST
+
+START_TEST(an_endpoints_halt_is_ended_by_the_kernel)
+{
+	ask_control(1, "\x02\x01\x00\x00\x81\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "clear 129");
+	ask_control(2, "\x02\x01\x01\x00\x81\x00\x00\x00", false, 0); /* another feature: the device's own business */
+	complete(0, 0, NULL, 0);
+	expect_answer(2, 0, 0);
+}
+END_TEST
+
+START_TEST(a_reset_is_done_by_the_kernel)
+{
+	ask_control(1, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1; reset; claim 0; claim 1");
+}
+END_TEST
+
+START_TEST(what_the_kernel_refuses_is_told)
+{
+	usbfs.special_result = -EPIPE;
+	ask_control(1, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	expect_answer(1, -EPIPE, 0);
+	ask_control(2, "\x00\x09\x01\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(2, -EPIPE, 0);
+}
+END_TEST
+
+START_TEST(what_follows_a_new_setting_comes_after_it)
+{
+	ask_control(1, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	ask_in(2, 1, 8);
+	expect_answer(1, 0, 0);
+	complete(0x81, 0, "x", 1);
+	expect_answer(2, 0, 1);
+}
+END_TEST
+
+/* ---- what can't be ---- */
+
+static void say_words(uint32_t command, uint32_t devid, uint32_t direction, uint32_t endpoint, uint32_t length, uint32_t n_packets)
+{
+	const uint32_t words[12] = { command, 1, devid, direction, endpoint, 0, length, 0, n_packets };
+	uint8_t header[USBIP_URB_HEADER_SIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		uint32_t word = htobe32(words[i]);
+
+		memcpy(header + 4 * i, &word, sizeof(word));
+	}
+	say(header, sizeof(header));
+}
+
+START_TEST(a_request_that_makes_no_sense_ends_the_session)
+{
+	static const struct {
+		uint32_t command, devid, direction, endpoint, length, n_packets;
+	} bad[] = {
+		{ 0, DEVID, 0, 0, 0, 0 },
+		{ 3, DEVID, 0, 0, 0, 0 },
+		{ UINT32_MAX, DEVID, 0, 0, 0, 0 },
+		{ 1, DEVID + 1, 1, 1, 8, 0 },
+		{ 1, DEVID, 2, 1, 8, 0 },
+		{ 1, DEVID, 1, 16, 8, 0 },
+		{ 1, DEVID, 1, 1, UINT32_C(2) << 30, 0 },
+		{ 1, DEVID, 0, 1, UINT32_MAX, 0 },
+		{ 1, DEVID, 1, 1, 8, 1025 },
+		{ 1, DEVID, 1, 1, 8, UINT32_MAX - 1 },
+		{ 2, DEVID + 1, 0, 0, 0, 0 },
+	};
+
+	say_words(bad[_i].command, bad[_i].devid, bad[_i].direction, bad[_i].endpoint, bad[_i].length, bad[_i].n_packets);
+	expect_end();
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+}
+END_TEST
+
+START_TEST(a_transfer_of_no_bytes_and_one_of_no_packets_are_none_of_those)
+{
+	say_words(1, DEVID, 1, 1, 0, UINT32_MAX); /* "0xffffffff if not an ISO transfer" */
+	complete(0x81, 0, NULL, 0);
+	expect_answer(1, 0, 0);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+START_TEST(requests_beyond_all_memory_wait_for_their_turn)
+{
+
+	teardown();
+	setup_claim();
+	start_session(64 * 1024);
+	for (uint32_t i = 0; i < 40; i++)
+		ask_in(i, 1, 4096);
+	loop_for(context.event, 20000);
+	ck_assert_uint_lt(fake_usbfs_count(&usbfs), 16); /* no more than fits */
+	for (uint32_t i = 0; i < 40; i++) {
+		complete(0x81, 0, "x", 1);
+		expect_answer(i, 0, 1);
+		expect_bytes("x", 1);
+	}
+	for (uint32_t i = 0; i < 12; i++)
+		ask_in(i, 1, 8);
+	for (uint32_t i = 0; i < 12; i++) {
+		complete(0x81, 0, "x", 1);
+		expect_answer(i, 0, 1);
+		expect_bytes("x", 1);
+	}
+}
+END_TEST
+
+START_TEST(one_that_waits_for_memory_can_be_cancelled)
+{
+	teardown();
+	setup_claim();
+	start_session(8192);
+	ask_in(1, 1, 8192);
+	ask_in(2, 1, 8192);
+	wait_transfers(1);
+	ask_unlink(3, 2);
+	expect_unlinked(3, -ECONNRESET);
+	ask_unlink(4, 1);
+	expect_unlinked(4, -ECONNRESET);
+}
+END_TEST
+
+START_TEST(bytes_that_there_is_no_room_for_stay_on_the_wire)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	teardown();
+	setup_claim();
+	start_session(BULK_SIZE + 4096);
+	ask_out(1, 1, bytes, BULK_SIZE);
+	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1, .length = BULK_SIZE });
+	(void)send(wire, bytes, BULK_SIZE / 8, MSG_DONTWAIT | MSG_NOSIGNAL);
+	loop_for(context.event, 20000);
+	wait_transfers(1);
+	complete(0x01, 0, NULL, BULK_SIZE);
+	expect_answer(1, 0, BULK_SIZE);
+	say(bytes + BULK_SIZE / 8, BULK_SIZE - BULK_SIZE / 8);
+	wait_transfer(0x01);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x01)->buffer, bytes, BULK_SIZE) == 0);
+}
+END_TEST
+
+START_TEST(what_usbfs_has_no_memory_for_now_is_tried_again)
+{
+	usbfs.max_transfers = 2;
+	for (uint32_t i = 0; i < 6; i++)
+		ask_in(i, 1, 64);
+	loop_for(context.event, 20000);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 2);
+	for (uint32_t i = 0; i < 6; i++) {
+		complete(0x81, 0, "x", 1);
+		expect_answer(i, 0, 1);
+		expect_bytes("x", 1);
+	}
+	ck_assert_uint_gt(usbfs.n_refused, 0);
+}
+END_TEST
+
+START_TEST(what_usbfs_never_has_memory_for_is_refused)
+{
+	usbfs.max_transfers = 1;
+	usbfs.transfers[usbfs.n_transfers++] = calloc(1, sizeof(struct fake_transfer)); /* somebody else has it all */
+	usbfs.transfers[0]->urb = &(struct usbdevfs_urb){ .endpoint = 0x8f };
+	ask_in(1, 1, 64);
+	expect_answer(1, -ENOMEM, 0);
+}
+END_TEST
+
+/* Nobody reads the answers: no more than so many requests are read. */
+START_TEST(a_vm_that_asks_without_end_is_held_up)
+{
+	uint8_t header[USBIP_URB_HEADER_SIZE];
+	const struct usbip_urb request = { .command = USBIP_CMD_SUBMIT, .devid = DEVID, .is_in = true, .endpoint = 1, .length = 8 };
+	unsigned n = 0, n_stuck = 0;
+
+	usbip_urb_encode(&request, header);
+	while (n_stuck < 20) {
+		if (send(wire, header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(header))
+			n++;
+		else
+			n_stuck++;
+		ck_assert_int_ge(sd_event_run(context.event, 1000), 0);
+		ck_assert_uint_lt(n, 100000);
+	}
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 1024);
+	complete(0x81, 0, "x", 1);
+	loop_for(context.event, 20000);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 1024); /* the next has its place */
+	expect_answer(0, 0, 1);
+}
+END_TEST
+
+START_TEST(answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	for (uint32_t i = 0; i < 6; i++)
+		ask_in(i, 1, BULK_SIZE);
+	for (uint32_t i = 0; i < 6; i++)
+		complete(0x81, 0, bytes, BULK_SIZE);
+	loop_for(context.event, 20000);
+	for (uint32_t i = 0; i < 6; i++) {
+		expect_answer(i, 0, BULK_SIZE);
+		expect_bytes(bytes, BULK_SIZE);
+	}
+}
+END_TEST
+
+/* ---- ends ---- */
+
+START_TEST(an_unplug_ends_the_stream_at_once)
+{
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	fake_usbfs_unplug(&usbfs);
+	expect_answer(1, -ESHUTDOWN, 0);
+	expect_end();
+}
+END_TEST
+
+START_TEST(after_a_session_nothing_is_under_way_and_the_device_is_reset)
+{
+	ask_in(1, 1, 64);
+	ask_in(2, 2, 64);
+	wait_transfers(2);
+	ck_assert(fake_usbfs_complete(&usbfs, 0x82, 0, "late", 4));
+	session = usbfs_session_free(session);
+	expect_end();
+	ck_assert(claim->is_used);
+	ck_assert_int_eq(usbfs_claim_settle(claim), 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1; reset; claim 0; claim 1");
+	ck_assert_uint_eq(usbfs.n_transfers, 0);
+	ck_assert(!claim->is_used);
+}
+END_TEST
+
+START_TEST(the_next_session_is_as_good_as_the_first)
+{
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	session = usbfs_session_free(session);
+	ck_assert_int_eq(usbfs_claim_settle(claim), 0);
+	close(wire);
+	usbfs_memory_free(context.memory);
+	start_session(N_LIMIT);
+	ask_in(1, 1, 64);
+	complete(0x81, 0, "anew", 4);
+	expect_answer(1, 0, 4);
+	expect_bytes("anew", 4);
+}
+END_TEST
+
+START_TEST(a_vm_that_closes_ends_the_session)
+{
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	ck_assert_int_eq(shutdown(wire, SHUT_WR), 0);
+	expect_end();
+}
+END_TEST
+
+START_TEST(a_session_that_ends_in_the_middle_of_anything_leaves_nothing)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	ask_control(1, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0); /* its job is under way */
+	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1, .length = BULK_SIZE });
+	(void)send(wire, bytes, 1000, MSG_DONTWAIT | MSG_NOSIGNAL);
+	loop_for(context.event, 1000);
+	session = usbfs_session_free(session);
+	while (hear(bytes, 1) == 1) /* its answer, if it was that soon */
+		;
+	expect_end();
+}
+END_TEST
+
+START_TEST(a_device_that_is_given_back_is_with_its_drivers)
+{
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	session = usbfs_session_free(session);
+	usbfs_claim_release(claim);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1; reset; connect 0; connect 1");
+	ck_assert_str_eq(usbfs.interfaces[1].driver, "ftdi_sio");
+}
+END_TEST
+
+START_TEST(what_another_program_has_is_not_taken)
+{
+	struct usbfs_claim *second = NULL;
+	int node = fcntl(usbfs.node, F_DUPFD_CLOEXEC, 3);
+
+	usbfs_claim_release(claim);
+	strcpy(usbfs.interfaces[1].driver, "usbfs");
+	(void)fake_usbfs_log(&usbfs);
+	ck_assert_int_eq(usbfs_claim_new(node, &second), -EBUSY);
+	ck_assert_ptr_null(second);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "claim 0; claim 1; release 0; connect 0");
+}
+END_TEST
+
+int main(void)
+{
+	TCase *transfers = tcase_create("transfers"), *packets = tcase_create("packets"), *cancelled = tcase_create("cancelled"),
+	      *special = tcase_create("special"), *limits = tcase_create("limits"), *ends = tcase_create("ends");
+	TCase *const cases[] = { transfers, packets, cancelled, special, limits, ends };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		tcase_add_checked_fixture(cases[i], setup, teardown);
+	tcase_add_test(transfers, a_control_transfer_brings_back_what_the_device_says);
+	tcase_add_test(transfers, a_control_transfer_takes_its_bytes_to_the_device);
+	tcase_add_test(transfers, large_transfers_pass_both_ways_whole);
+	tcase_add_test(transfers, a_short_transfer_is_as_long_as_it_was);
+	tcase_add_test(transfers, a_zero_packet_is_asked_for_where_the_vm_wants_one);
+	tcase_add_test(transfers, what_the_device_refuses_is_told_and_the_session_goes_on);
+	tcase_add_test(transfers, answers_come_in_the_order_of_their_end);
+	tcase_add_test(transfers, a_control_transfer_that_contradicts_itself_is_refused);
+	tcase_add_test(transfers, a_device_that_says_more_than_was_asked_for_is_cut);
+	tcase_add_test(packets, isochronous_packets_come_back_without_the_gaps_between_them);
+	tcase_add_test(packets, isochronous_packets_go_out_from_where_they_lie);
+	tcase_add_test(packets, isochronous_packets_that_lie_outside_are_refused);
+	tcase_add_test(packets, more_packets_than_usbfs_takes_are_refused);
+	tcase_add_test(cancelled, a_cancelled_transfer_has_one_answer);
+	tcase_add_test(cancelled, a_transfer_that_was_over_before_its_cancellation_is_told_first);
+	tcase_add_test(cancelled, what_nobody_knows_any_more_was_over_before);
+	tcase_add_test(cancelled, a_second_cancellation_of_the_same_is_answered_too);
+	tcase_add_test(special, an_alternate_setting_is_set_by_the_kernel);
+	tcase_add_test(special, a_configuration_is_set_while_nothing_is_claimed);
+	tcase_add_test(special, an_endpoints_halt_is_ended_by_the_kernel);
+	tcase_add_test(special, a_reset_is_done_by_the_kernel);
+	tcase_add_test(special, what_the_kernel_refuses_is_told);
+	tcase_add_test(special, what_follows_a_new_setting_comes_after_it);
+	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 11);
+	tcase_add_test(limits, a_transfer_of_no_bytes_and_one_of_no_packets_are_none_of_those);
+	tcase_add_test(limits, requests_beyond_all_memory_wait_for_their_turn);
+	tcase_add_test(limits, one_that_waits_for_memory_can_be_cancelled);
+	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
+	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
+	tcase_add_test(limits, what_usbfs_never_has_memory_for_is_refused);
+	tcase_add_test(limits, a_vm_that_asks_without_end_is_held_up);
+	tcase_add_test(limits, answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost);
+	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
+	tcase_add_test(ends, after_a_session_nothing_is_under_way_and_the_device_is_reset);
+	tcase_add_test(ends, the_next_session_is_as_good_as_the_first);
+	tcase_add_test(ends, a_vm_that_closes_ends_the_session);
+	tcase_add_test(ends, a_session_that_ends_in_the_middle_of_anything_leaves_nothing);
+	tcase_add_test(ends, a_device_that_is_given_back_is_with_its_drivers);
+	tcase_add_test(ends, what_another_program_has_is_not_taken);
+	return check_program_run("pi_usbfs", transfers, packets, cancelled, special, limits, ends, NULL);
+}
