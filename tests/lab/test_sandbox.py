@@ -65,6 +65,7 @@ def probes(paired_lab):
     program = image.compiled(pathlib.Path(__file__).parent / "sandbox_probe.c", "-static")
     for guest in (paired_lab.pi, paired_lab.vm):
         guest.put(program, PROBE, 0o755)
+        guest.sh("mkdir -p /etc/cron.d")  # a Debian 13 without cron has none
     yield
     for guest in (paired_lab.pi, paired_lab.vm):
         guest.sh(f"rm -f {PROBE} {OUTPUT} /run/systemd/system/{UNIT}.service; systemctl daemon-reload")

@@ -321,7 +321,7 @@ START_TEST(an_unplug_while_there_is_no_memory_leaves_nothing_behind)
 	pi_bed_pair(&bed);
 	pi_bed_start(&bed);
 	plug("1-1", &FT232R);
-	expect("1-1", "READY");
+	expect_device("1-1", "READY");
 	pi_bed_run(&bed, 20000);
 	inject_arm(INJECT_MEMORY, (unsigned)_i, 1, 0);
 	unplug("1-1");
