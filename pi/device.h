@@ -69,6 +69,9 @@ bool device_has_number(const struct device *device, uint32_t devnum);
 /* It was found with usbip-host at start: ours says whether a predecessor of this exporter put it there. */
 void device_found_bound(struct device *device, bool is_ours);
 
+/* A predecessor had it by usbfs, and left it without drivers: it gets them back unless it is shared again. */
+void device_found_left(struct device *device);
+
 /* It was unplugged. */
 void device_remove(struct device *device);
 

@@ -48,6 +48,32 @@ static void device_on_released(int result, void *arg, void *userdata)
 		device_start_look(device); /* wanted again meanwhile */
 }
 
+/* Looks again in a moment; false once that has gone on for too long. */
+static bool device_settle_later(struct device *device)
+{
+	if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC)
+		return false;
+	device_arm_timer(device, device->settle_step_usec);
+	if (device->settle_step_usec < SETTLE_MAX_USEC)
+		device->settle_step_usec *= 2;
+	return true;
+}
+
+static void device_on_settled(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+	enum failure_code code = ((struct device_job *)arg)->failure.code;
+
+	/* Unplugged: `remove` is on its way. */
+	if (result < 0 && code == FAILURE_GONE && device->state == DEVICE_BINDING) {
+		device_end_job(device, result, arg);
+		if (!device_settle_later(device))
+			device_fail_with(device, FAILURE_BUSY, "its node in usbfs is of no use any more");
+		return;
+	}
+	device_on_bound(result, arg, userdata);
+}
+
 void device_settle(struct device *device)
 {
 	enum usbip_host_status status;
@@ -59,16 +85,12 @@ void device_settle(struct device *device)
 	}
 	if (r < 0 || status == USBIP_HOST_USED) {
 		/* No status: unplugged (`remove` follows), or taken from usbip-host by somebody (`bind` follows, or nothing). */
-		if (clock_now_usec() - device->settle_since_usec > SETTLE_LIMIT_USEC) {
-			if (r < 0)
-				usbip_hold_done(&device->hold); /* tried again from the beginning */
-			device_fail_with(device, FAILURE_BUSY,
-					 r < 0 ? "it is no longer with usbip-host" : "the Pi's kernel is still busy with the last session");
+		if (device_settle_later(device))
 			return;
-		}
-		device_arm_timer(device, device->settle_step_usec);
-		if (device->settle_step_usec < SETTLE_MAX_USEC)
-			device->settle_step_usec *= 2;
+		if (r < 0)
+			usbip_hold_done(&device->hold); /* tried again from the beginning */
+		device_fail_with(device, FAILURE_BUSY,
+				 r < 0 ? "it is no longer with usbip-host" : "the Pi's kernel is still busy with the last session");
 		return;
 	}
 	if (device->recovery != RECOVERY_NONE && device_start_recovery(device))
@@ -78,7 +100,7 @@ void device_settle(struct device *device)
 	else if (status == USBIP_HOST_ERROR || device_has_wrong_carrier(device))
 		device_start_job(device, device_job_rebind, device_on_bound);
 	else if (device->hold.claim && device->hold.claim->is_used)
-		device_start_job(device, device_job_settle, device_on_bound);
+		device_start_job(device, device_job_settle, device_on_settled);
 	else
 		device_enter_state(device, DEVICE_READY);
 }
@@ -140,6 +162,7 @@ void device_enter_binding(struct device *device)
 	if (device->is_announced || device->is_lent)
 		device_drop_stream(device);
 	device->refusal = (struct failure){ 0 };
+	device->is_left = false;
 	device->settle_since_usec = clock_now_usec();
 	device->settle_step_usec = SETTLE_STEP_USEC;
 	if (device->job)

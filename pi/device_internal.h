@@ -39,6 +39,7 @@ struct device {
 	struct failure refusal;              /* what the VM said of an offer that was made while the bind was still going */
 	struct usbfs_session *usbfs_session; /* owned: of a device that is claimed; NULL without */
 	bool is_found;                       /* a predecessor bound it, and we have not taken hold of it yet */
+	bool is_left;                        /* a predecessor may have left its interfaces without drivers */
 	bool is_announced;                   /* the stream has been told which offer it is for */
 	bool is_streaming;                   /* the kernel has the stream's socket */
 	bool on_direct;                      /* the offer is one to import by TCP */

@@ -204,6 +204,14 @@ static int job_rebind_with_reset(struct device_job *job)
 	return was_bound ? device_job_bind(job) : r;
 }
 
+int device_job_connect(void *arg)
+{
+	struct device_job *job = arg;
+	int r = job_check_number(job);
+
+	return r < 0 ? r : usbip_host_connect(job->host, &job->busid);
+}
+
 int device_job_cycle_power(void *arg)
 {
 	struct device_job *job = arg;

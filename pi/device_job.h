@@ -51,6 +51,9 @@ int device_job_settle(void *job);
 /* Releases and binds anew: the cure for usbip_status 3. */
 int device_job_rebind(void *job);
 
+/* Lets the kernel's drivers have what no driver has of it. */
+int device_job_connect(void *job);
+
 /* Gives it back to its driver; the hold is used up. */
 int device_job_release(void *job);
 

@@ -6,10 +6,27 @@
 #include "device_job.h"
 #include "log.h"
 
+static void device_on_connected(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+
+	device_end_job(device, result, arg);
+	if (!device_job_is_stale(device))
+		device_start_look(device); /* what was wanted meanwhile found the job in its way */
+}
+
 static void device_ignore(struct device *device, const char *reason)
 {
 	snprintf(device->reason, sizeof(device->reason), "%s", reason);
 	device_enter_state(device, DEVICE_IGNORED);
+	if (device->is_left && device->state == DEVICE_IGNORED && !device->job)
+		device_start_job(device, device_job_connect, device_on_connected);
+	device->is_left = false;
+}
+
+void device_found_left(struct device *device)
+{
+	device->is_left = true;
 }
 
 /* Released: the reason was noted when that was asked for. */

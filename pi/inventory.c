@@ -180,10 +180,13 @@ static void inventory_on_enumerated(const struct busid *busid, const char *syspa
 	device = inventory_add(inventory, busid, syspath);
 	if (!device)
 		return;
-	if (strcmp(driver, "usbip-host") == 0)
+	if (strcmp(driver, "usbip-host") == 0) {
 		device_found_bound(device, is_ours);
-	else if (driver[0] || is_ours) /* ours without a driver: the predecessor ended between two drivers */
+	} else if (driver[0] || is_ours) { /* ours without a driver: the predecessor ended between two drivers */
+		if (is_ours)
+			device_found_left(device);
 		device_list_look(inventory->devices, device);
+	}
 }
 
 static void inventory_enumerate(struct inventory *inventory)

@@ -22,7 +22,7 @@ struct usbfs_waiter {
 
 struct usbfs_memory {
 	size_t limit, n_taken;
-	LIST_HEAD(, usbfs_waiter) waiters;
+	LIST_HEAD(usbfs_waiters, usbfs_waiter) waiters;
 };
 
 int usbfs_memory_new(size_t limit, struct usbfs_memory **ret_memory)

@@ -14,6 +14,7 @@
 
 #include "cleanup.h"
 #include "sysfs.h"
+#include "usbfs.h"
 #include "usbfs_claim.h"
 
 #define DRIVERS    "bus/usb/drivers/"
@@ -334,6 +335,19 @@ int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, s
 	if (r < 0)
 		return host_fail(ret_failure, r, busid, "claim it");
 	*ret_hold = hold;
+	return 0;
+}
+
+int usbip_host_connect(const struct usbip_host *host, const struct busid *busid)
+{
+	_cleanup_close_ int device = usbip_host_open_device(host, busid), node = -EBADF;
+
+	if (device < 0)
+		return device;
+	node = host_open_node(host, device, O_RDWR);
+	if (node < 0)
+		return node;
+	usbfs_connect_drivers(node);
 	return 0;
 }
 

@@ -62,6 +62,9 @@ bool usbip_host_has_place(const struct usbip_host *host);
 /* The other way: takes the device from its drivers by usbfs (usbfs_claim.h), of which there may be any number. May block. The same failures, but for the table. */
 int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure);
 
+/* Lets the kernel's drivers have those of its interfaces that no driver has. May block. 0 or negative errno. */
+int usbip_host_connect(const struct usbip_host *host, const struct busid *busid);
+
 /* Takes hold of a device that a predecessor bound. May block. -ENODEV if it is not bound to usbip-host. */
 int usbip_host_adopt(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold);
 

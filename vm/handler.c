@@ -25,6 +25,7 @@
 #include "revocation.h"
 #include "roster.h"
 #include "uevent.h"
+#include "usbip_record.h"
 #include "vhci.h"
 #include "vm_status.h"
 
@@ -121,6 +122,9 @@ static void handler_write_ports(const struct handler *handler)
 
 	if (err < 0)
 		log_error("%s: %s; a restart of the handler would not know its ports", handler->records_path, strerror(-err));
+	err = roster_write_usbip_records(&handler->roster, handler->options->usbip_dir ? handler->options->usbip_dir : USBIP_RECORD_DIR);
+	if (err < 0)
+		log_debug("the records for `usbip port`: %s", strerror(-err));
 }
 
 static void handler_on_attachment(struct attachment *attachment, enum attachment_state from, void *userdata)

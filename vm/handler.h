@@ -17,6 +17,7 @@ struct handler_options {
 	const char *piconf_path; /* NULL: /etc/usbpush/pi.conf */
 	const char *accept_path; /* NULL: /etc/usbpush/accept.conf */
 	const char *runtime_dir; /* NULL: /run/usbpush */
+	const char *usbip_dir;   /* NULL: /run/vhci_hcd */
 	uid_t relay_uid;         /* who, besides root, may speak for a Pi */
 };
 

@@ -11,6 +11,7 @@
 #include "peer.h"
 #include "port_record.h"
 #include "selection.h"
+#include "usbip_record.h"
 #include "vhci.h"
 
 struct peer *roster_find_peer(const struct roster *roster, const char *id)
@@ -148,6 +149,29 @@ int roster_write_ports(const struct roster *roster, const char *path, const char
 		}
 	}
 	return port_records_write(path, boot_id, records, n);
+}
+
+int roster_write_usbip_records(const struct roster *roster, const char *dir)
+{
+	_cleanup_free_ struct usbip_record *records = calloc(roster_count(roster).n_ports + 1, sizeof(*records));
+	size_t n = 0;
+
+	if (!records)
+		return -ENOMEM;
+	for (size_t i = 0; i < roster->n; i++) {
+		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
+
+		for (size_t j = 0; j < set->n; j++) {
+			const struct attachment_info *info = attachment_get_info(set->items[j]);
+
+			if (info->has_port)
+				records[n++] = (struct usbip_record){ .port = info->port,
+								      .host = peer_get_name(roster->peers[i]),
+								      .direct_port = info->offer.direct_port,
+								      .busid = info->offer.busid.text };
+		}
+	}
+	return usbip_records_write(dir, records, n);
 }
 
 static void on_port_detached(int result, void *arg, void *userdata)

@@ -44,6 +44,9 @@ struct roster_counts roster_count(const struct roster *roster);
 /* Writes which ports are held, and for whom, to the file at path (port_record.h). 0 or negative errno. */
 int roster_write_ports(const struct roster *roster, const char *path, const char *boot_id);
 
+/* Tells the stock tools of the ports that are held (usbip_record.h). 0 or negative errno. */
+int roster_write_usbip_records(const struct roster *roster, const char *dir);
+
 /* Takes over what a predecessor of this process wrote there: a port that is still its Pi's goes on where it was, one whose Pi is not paired any
  * more is freed, one that somebody else has meanwhile is left alone. 0 or negative errno. */
 int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id);

@@ -115,6 +115,8 @@ def put_right(lab):
         if not guest.is_on():
             guest.power_on(wait=False)
         guest.bring_round()
+        if guest.has_slept():
+            guest.reboot(wait=False)
     for guest in lab.guests():
         guest.wait_ready()
     lab.unplug_all()

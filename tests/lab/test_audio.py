@@ -5,6 +5,8 @@ import math
 import time
 import wave
 
+import pytest
+
 from usbpush_lab import wait_until
 
 ACCEPT, DEVICES = "/etc/usbpush/accept.conf", "/etc/usbpush/devices.conf"
@@ -33,9 +35,10 @@ def seconds_of_sound(path):
     return seconds, sum(1 for a, b in zip(samples, samples[1:]) if a < 0 <= b) / (seconds or 1)
 
 
-def test_a_tone_that_the_vm_plays_comes_out_of_the_device(product):
+@pytest.mark.parametrize("backend", ["usbip-host", "usbfs"])
+def test_a_tone_that_the_vm_plays_comes_out_of_the_device(product, backend):
     product.vm.write(ACCEPT, "accept class=audio\n")
-    product.pi.write(DEVICES, "share class=audio name=speaker\n")
+    product.pi.write(DEVICES, f"share class=audio name=speaker backend={backend}\n")
     product.vm.write("/var/tmp/tone.wav", tone())
     try:
         device = product.lab.plug("audio", "A1")

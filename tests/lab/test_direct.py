@@ -59,7 +59,9 @@ def ready(product, socket="A1"):
 
 
 def test_with_the_tunnel_nothing_listens(product):
-    product.wait_attached(product.lab.plug("ft232", "A1", serial="FT123"))
+    device = product.lab.plug("ft232", "A1", serial="FT123")
+    product.wait_attached(device)
+    assert f"usbip://pi:ssh/{device.busid}" in product.vm.sh("usbip port 2>&1")
     assert listens(product) == ""
     assert "3240" not in product.pi.sh("ss -Htuln")
 
@@ -70,8 +72,7 @@ def test_a_plug_is_a_tty_and_bytes_go_by_tcp(direct):
     (node,) = direct.wait_attached(device)
     assert direct.device(device.busid)["transport"] == "direct"
     assert len(sessions(direct).splitlines()) == 1
-    port = direct.vm.sh("usbip port 2>/dev/null")
-    assert "Port 00" in port and "Future Technology Devices" in port or "0403:6001" in port
+    assert f"usbip://pi:3240/{device.busid}" in direct.vm.sh("usbip port 2>&1")
 
     data = random.Random(1).randbytes(64 * 1024)
     direct.vm.sh(f"stty -F {node} 3000000 raw -echo")
@@ -171,6 +172,44 @@ def test_stock_usbip_lists_and_attaches_what_nobody_has(without_handler):
     wait_until(lambda: "in use" not in product.device(device.busid)["reason"], 30, "the Pi to have it back", lab=product.lab)
     vm.sh("systemctl start usbpush-handler")
     product.wait_attached(device)
+
+
+def test_the_kernels_own_self_test(without_handler):
+    """tools/testing/selftests/drivers/usb/usbip/usbip_test.sh, step by step, with our exporter for its usbipd: each command of the stock tools, and each
+    again where it must fail."""
+    product, pi, vm = without_handler, without_handler.pi, without_handler.vm
+
+    def refused(guest, command, *words):
+        result = guest.sh(f"{command} 2>&1", check=False)
+        assert (result.code != 0 or "already" in result) and all(w in result.lower() for w in words), f"{command}: {result.code} {result}"
+
+    device = ready(product)
+    assert f"busid {device.busid} (0403:6001)" in pi.sh("usbip list -l 2>/dev/null")
+    assert "Port" not in vm.sh("usbip port 2>/dev/null")
+    refused(vm, "usbip detach -p 0", "already detached")
+    refused(vm, "usbip detach -p 999")
+    refused(pi, f"usbip bind -b {device.busid}", "already bound")
+    refused(pi, "usbip bind -b 9-9", "does not exist")
+    refused(vm, "usbip list -r 10.77.0.99", "could not connect")
+    assert device.busid in vm.sh("usbip list -r pi 2>/dev/null")
+    refused(pi, "usbip list -r localhost")  # not the VM, and nothing in ALLOW=
+    refused(vm, "usbip attach -r pi -b 9-9")
+
+    vm.sh(f"usbip attach -r pi -b {device.busid}")
+    wait_until(lambda: f"usbip://pi:3240/{device.busid}" in vm.sh("usbip port 2>/dev/null"), 30, "usbip port to show it", lab=product.lab)
+    (number,) = re.findall(r"^Port (\d+):", vm.sh("usbip port 2>/dev/null"), re.M)
+    refused(vm, f"usbip attach -r pi -b {device.busid}", "busy")
+    vm.sh(f"usbip detach -p {number}")
+    wait_until(lambda: not product.used_ports(), 30, "the port to be free", lab=product.lab)
+    refused(vm, f"usbip detach -p {number}", "already detached")
+
+    wait_until(lambda: "in use" not in product.device(device.busid)["reason"], 30, "the Pi to have it back", lab=product.lab)
+    pi.sh(f"usbpush ignore {device.busid}")
+    product.wait_device(device, "IGNORED")
+    wait_until(lambda: pi.exists(f"/sys/bus/usb/drivers/ftdi_sio/{device.busid}:1.0"), 30, "the Pi's own driver to have it", lab=product.lab)
+    refused(pi, f"usbip unbind -b {device.busid}", "not bound")
+    assert device.busid not in vm.sh("usbip list -r pi 2>&1", check=False)
+    pi.sh("rm -f /etc/usbpush/devices.conf")
 
 
 def test_stock_usbip_is_told_what_it_can_not_have(without_handler):

@@ -502,6 +502,14 @@ int device_job_settle(void *arg)
 	return 0;
 }
 
+int device_job_connect(void *arg)
+{
+	struct device_job *job = arg;
+
+	PROPERTY(job->hold.device_fd < 0);
+	return 0;
+}
+
 int device_job_adopt(void *arg)
 {
 	struct device_job *job = arg;

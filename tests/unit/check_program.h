@@ -7,7 +7,10 @@
 
 /* What every check program does: run its cases, wait for an event within a limit. */
 
-/* Runs the cases (NULL-ended) as one suite. Returns main()'s exit status. */
+/* In the environment of a check program that an sshd starts to play a part of its script (ssh_vm.h, ssh_people.h). */
+#define CHECK_PROGRAM_PLAYS "USBPUSH_CHECK_PROGRAM_PLAYS"
+
+/* Runs the cases (NULL-ended) as one suite. Returns main()'s exit status; refuses where the program was started to play a part and main() did not see to it. */
 int check_program_run(const char *name, TCase *first, ...) __attribute__((sentinel));
 
 /* By how much everything is slower than it should be: USBPUSH_TEST_SLOWNESS (under valgrind), else 1. Whoever waits for something waits so many times longer. */

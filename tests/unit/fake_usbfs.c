@@ -24,10 +24,10 @@ static void set_ready(struct fake_usbfs *usbfs, bool is_ready)
 		return;
 	usbfs->is_ready = is_ready;
 	if (is_ready)
-		while (recv(usbfs->far_end, chunk, sizeof(chunk), MSG_DONTWAIT) > 0)
+		while (read(usbfs->far_end, chunk, sizeof(chunk)) > 0)
 			;
 	else
-		while (send(usbfs->node, chunk, sizeof(chunk), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		while (write(usbfs->filler, chunk, sizeof(chunk)) > 0)
 			;
 }
 
@@ -286,18 +286,14 @@ static bool answer_ioctl(int fd, unsigned long request, void *argument, int *ret
 
 /* ---- for tests ---- */
 
-void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces)
+static void start(struct fake_usbfs *usbfs, unsigned n_interfaces)
 {
 	struct stat status;
-	int fds[2], small = 4096;
 
-	memset(usbfs, 0, sizeof(*usbfs));
 	ck_assert_uint_le(n_interfaces, FAKE_USBFS_INTERFACES);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-	ck_assert_int_eq(fstat(fds[0], &status), 0);
-	usbfs->node = fds[0];
-	usbfs->far_end = fds[1];
+	ck_assert_int_eq(fstat(usbfs->filler, &status), 0);
+	ck_assert_int_eq(fcntl(usbfs->far_end, F_SETFL, O_NONBLOCK), 0);
+	ck_assert_int_eq(fcntl(usbfs->filler, F_SETFL, O_NONBLOCK), 0);
 	usbfs->inode = status.st_ino;
 	usbfs->n_interfaces = n_interfaces;
 	usbfs->in_endpoints = usbfs->out_endpoints = 1 << 1 | 1 << 2;
@@ -307,6 +303,29 @@ void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces)
 	usbfs->is_ready = true;
 	set_ready(usbfs, false);
 	inject_answer_ioctls(answer_ioctl, usbfs);
+}
+
+void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces)
+{
+	int fds[2], small = 4096;
+
+	memset(usbfs, 0, sizeof(*usbfs));
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	usbfs->node = usbfs->filler = fds[0];
+	usbfs->far_end = fds[1];
+	start(usbfs, n_interfaces);
+}
+
+/* A FIFO that is open both ways: it can be written to as long as it is not full, as a node with nothing to reap can't. */
+void fake_usbfs_new_at(struct fake_usbfs *usbfs, const char *path, unsigned n_interfaces)
+{
+	memset(usbfs, 0, sizeof(*usbfs));
+	(void)unlink(path);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	usbfs->node = -EBADF;
+	usbfs->far_end = usbfs->filler = open(path, O_RDWR | O_CLOEXEC);
+	start(usbfs, n_interfaces);
 }
 
 void fake_usbfs_free(struct fake_usbfs *usbfs)

@@ -24,6 +24,7 @@ struct fake_transfer {
 struct fake_usbfs {
 	int node;    /* owned by who opened it: the node, or a duplicate of it */
 	int far_end; /* owned */
+	int filler;  /* borrowed: one of the two; what is written to it fills the node */
 	unsigned long long inode;
 	pthread_mutex_t lock; /* guards what follows */
 	bool is_ready;        /* as poll() has it: something is over */
@@ -45,6 +46,9 @@ struct fake_usbfs {
 
 /* A device with that many interfaces, each with driver ftdi_sio, and endpoints 1 and 2 both ways. From then on our code's ioctls pass by it. */
 void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces);
+
+/* The same with the file at path in the place of a node that our code opens by itself. */
+void fake_usbfs_new_at(struct fake_usbfs *usbfs, const char *path, unsigned n_interfaces);
 
 /* Takes it away. Fails the test for a crime. */
 void fake_usbfs_free(struct fake_usbfs *usbfs);

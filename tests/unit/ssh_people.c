@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check_program.h"
 #include "cleanup.h"
 
 #define SALT "$6$usbpush$" /* as PAM takes it everywhere; its cost is no matter here */
@@ -145,7 +146,8 @@ static void write_sshd_config(struct ssh_vm *vm, enum ssh_asking asking)
 	snprintf(
 		text, sizeof(text),
 		"HostKey %s/%s\nAuthorizedKeysFile none\nUsePAM yes\nPasswordAuthentication %s\nKbdInteractiveAuthentication %s\nPermitRootLogin yes\n"
-		"StrictModes no\nPrintMotd no\nPrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s PATH=%s/bin:/usr/bin:/bin\n"
+		"StrictModes no\nPrintMotd no\nPrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s PATH=%s/bin:/usr/bin:/bin " CHECK_PROGRAM_PLAYS
+		"=1\n"
 		"Match User usbpush\nAuthorizedKeysFile %s/root/var/lib/usbpush/.ssh/authorized_keys\nForceCommand %s --play %s\n",
 		vm->tree.path, vm->host_key, asking == ASKING_PASSWORD ? "yes" : "no", asking == ASKING_QUESTIONS ? "yes" : "no",
 		vm->tree.path, vm->tree.path, vm->tree.path, program, vm->tree.path);

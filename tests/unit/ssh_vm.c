@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check_program.h"
 #include "cleanup.h"
 #include "ssh_people.h"
 #include "transport.h"
@@ -448,7 +449,7 @@ static void write_sshd_config(struct ssh_vm *vm)
 		text, sizeof(text),
 		"HostKey %s/%s\nAuthorizedKeysFile %s/authorized_keys\nForceCommand %s --play %s\nMaxSessions %u\n"
 		"UsePAM %s\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nStrictModes no\nPrintMotd no\n"
-		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s\n",
+		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s " CHECK_PROGRAM_PLAYS "=1\n",
 		vm->tree.path, vm->host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no",
 		vm->tree.path);
 	temp_tree_put(&vm->tree, "sshd_config", text);

@@ -482,7 +482,7 @@ void vm_pi_offer_named(struct vm_pi *pi, const char *id, const char *busid, uint
 {
 	vm_pi_say(
 		pi,
-		"{\"type\":\"connect\",\"offer\":{\"id\":\"%s\",\"busid\":\"%s\",\"devid\":%u,\"speed\":480,\"vid\":%u,\"pid\":%u,\"bcd\":256,"
+		"{\"type\":\"connect\",\"offer\":{\"id\":\"%s\",\"busid\":\"%s\",\"devid\":%u,\"speed\":12,\"vid\":%u,\"pid\":%u,\"bcd\":256,"
 		"\"serial\":\"%s\",\"manufacturer\":\"\",\"product\":\"\",\"name\":\"%s\"}}",
 		id, busid, devid, device->vid, device->pid, device->serial, name);
 }

@@ -156,6 +156,11 @@ class Guest:
         """Neither asleep nor paused, whatever it was."""
         self.lab.request("bring_round", guest=self.name)
 
+    def has_slept(self):
+        """Since it was booted. QEMU's firmware does not set the chipset up again when a machine wakes: what is written to sleep or to switch off has no effect from
+        then on. A second sleep returns at once, and `poweroff` ends in "Attempted to kill init" (seen without anything of ours in the machine, too)."""
+        return self._status()["has_slept"]
+
     def wait_ready(self, timeout=240):
         """Until sshd, D-Bus and udev run; returns the seconds since power or reset."""
         return self.lab.request("wait_ready", guests=[self.name], timeout=timeout)[self.name]

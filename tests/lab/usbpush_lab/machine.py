@@ -34,6 +34,7 @@ class Machine:
         self._new_links()
         self.booted = asyncio.Event()  # set, and replaced, when a boot begins
         self.fell_asleep = asyncio.Event()  # set while it is suspended to memory
+        self.has_slept = False  # since it was booted
         self.is_paused = False
         self.qmp = self._child = None
         self.started_at = None
@@ -195,6 +196,7 @@ class Machine:
             self._take_boot()
         elif event == "SUSPEND":
             self.fell_asleep.set()
+            self.has_slept = True
         elif event == "WAKEUP":
             self.fell_asleep.clear()
         elif event == "DEVICE_DELETED" and "device" in data:
@@ -202,6 +204,7 @@ class Machine:
 
     def _take_boot(self):
         self.started_at = time.monotonic()
+        self.has_slept = False
         self.n_boots += 1
         begun, self.booted = self.booted, asyncio.Event()
         begun.set()

@@ -176,7 +176,7 @@ class Supervisor:
         for m in self.machines.values():
             state = "off" if not m.is_on else "ready" if m.agent.is_ready.is_set() else "booting"
             guests.append({"name": m.name, "role": m.spec.role, "suite": m.spec.suite, "image": str(m.image.path), "address": m.spec.address, "state": state,
-                           "pid": m._child.pid if m.is_on else None, "boots": m.n_boots,
+                           "pid": m._child.pid if m.is_on else None, "boots": m.n_boots, "has_slept": m.has_slept,
                            "boot_id": m.agent.boot_id, "for_s": time.monotonic() - (m.started_at or 0)})
         return {"pid": os.getpid(), "now": time.monotonic(), "guests": guests, "wire": self.network.state,
                 "devices": [d.as_json() for d in self.devices.plugged.values()]}
