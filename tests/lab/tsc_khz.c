@@ -24,7 +24,7 @@ static double now(void)
 /* The narrowest of many looks at both clocks: one in which nobody took the processor away in between. */
 static struct moment look(void)
 {
-	struct moment best = {0};
+	struct moment best = { 0 };
 	uint64_t width = UINT64_MAX;
 
 	for (int i = 0; i < 1000; i++) {
@@ -34,7 +34,7 @@ static struct moment look(void)
 
 		if (after - before < width) {
 			width = after - before;
-			best = (struct moment){before + width / 2, seconds};
+			best = (struct moment){ before + width / 2, seconds };
 		}
 	}
 	return best;
@@ -45,7 +45,7 @@ int main(void)
 	const struct moment from = look();
 	struct moment to;
 
-	nanosleep(&(struct timespec){.tv_nsec = 200 * 1000 * 1000}, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 * 1000 }, NULL);
 	to = look();
 	const double khz = (double)(to.ticks - from.ticks) / (to.seconds - from.seconds) / 1e3;
 
