@@ -421,6 +421,8 @@ static int handler_init(struct handler *handler)
 	if (err >= 0)
 		err = job_runner_new(handler->event, HANDLER_MAX_JOBS, &handler->jobs);
 	if (err >= 0)
+		err = timer_new(handler->event, &handler->stop_limit, handler_on_stop_limit, handler);
+	if (err >= 0)
 		err = sd_event_add_defer(handler->event, &handler->reaper, handler_on_reap, handler);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(handler->reaper, SD_EVENT_OFF);
