@@ -16,6 +16,7 @@
 #include "usbip_wire.h"
 
 /* One plugged-in USB device on the Pi, from its enumeration to its unplug: a state machine (DESIGN section 5). */
+struct sockaddr_storage;
 struct device;
 
 enum device_state {
@@ -138,6 +139,12 @@ bool device_to_usbip(const struct device *device, struct usbip_device *ret_usbip
 /* Gives it to peer (an address), whose connection fd (borrowed) is: the kernel's on return. is_vm: it is the VM to which devices are offered; any other gets only
  * what nobody has. USBIP_OK with ret_usbip, or why not. */
 enum usbip_status device_import(struct device *device, int fd, const char *peer, bool is_vm, struct usbip_device *ret_usbip);
+
+/* Whether a machine other than the VM has it on the direct road; then ret_address says which. */
+bool device_get_borrower(const struct device *device, struct sockaddr_storage *ret_address);
+
+/* Ends the session of the machine that borrowed it; then it is for the VM again. */
+void device_end_lending(struct device *device);
 
 /* One of `status --json`'s devices; a new reference. */
 json_t *device_to_json(const struct device *device);

@@ -150,3 +150,15 @@ void device_change_road(struct device *device)
 	else if (device->is_announced)
 		device_drop_stream(device); /* offered ahead: it is offered anew once it is bound */
 }
+
+bool device_get_borrower(const struct device *device, struct sockaddr_storage *ret_address)
+{
+	return device->is_lent && device->session && direct_session_get_address(device->session, ret_address) >= 0;
+}
+
+void device_end_lending(struct device *device)
+{
+	log_notice("%s: taken back from %s, which may import nothing any more", device->busid.text,
+		   direct_session_get_peer(device->session));
+	device_enter_state(device, DEVICE_BINDING);
+}

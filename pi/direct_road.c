@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "daemon.h"
 #include "import_server.h"
@@ -129,6 +130,18 @@ void direct_road_update(struct direct_road *road)
 		road_open(road);
 }
 
+/* What is with a machine that ALLOW= has no more. */
+static void road_take_back(struct direct_road *road)
+{
+	struct sockaddr_storage address;
+
+	if (!road->devices)
+		return;
+	DEVICE_LIST_FOREACH(road->devices, device)
+		if (device_get_borrower(device, &address) && !road_is_allowed(&address, road))
+			device_end_lending(device);
+}
+
 bool direct_road_configure(struct direct_road *road, const struct vm_config *config)
 {
 	bool is_changed = road->is_direct != config->is_direct;
@@ -137,6 +150,7 @@ bool direct_road_configure(struct direct_road *road, const struct vm_config *con
 	road->allow = config->allow;
 	road->patience_ms = config->patience_ms;
 	policy_set_direct(road->policy, config->is_direct);
+	road_take_back(road);
 	direct_road_update(road);
 	return is_changed;
 }

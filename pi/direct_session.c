@@ -111,3 +111,11 @@ const char *direct_session_get_peer(const struct direct_session *session)
 {
 	return session->peer;
 }
+
+int direct_session_get_address(const struct direct_session *session, struct sockaddr_storage *ret_address)
+{
+	socklen_t length = sizeof(*ret_address);
+
+	*ret_address = (struct sockaddr_storage){ 0 };
+	return getpeername(session->fd, (struct sockaddr *)ret_address, &length) < 0 ? -errno : 0;
+}

@@ -5,6 +5,8 @@
 
 #include "failure.h"
 
+struct sockaddr_storage;
+
 /* A session that usbip-host has on a TCP connection: the kernels carry its bytes, we see its end, and can end it. */
 struct direct_session;
 
@@ -21,3 +23,6 @@ struct direct_session *direct_session_free(struct direct_session *session);
 
 /* Who has it. */
 const char *direct_session_get_peer(const struct direct_session *session);
+
+/* Where that is, from the kernel. 0 or negative errno (-ENOTCONN once it is gone). */
+int direct_session_get_address(const struct direct_session *session, struct sockaddr_storage *ret_address);

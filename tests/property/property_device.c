@@ -838,6 +838,14 @@ const char *direct_session_get_peer(const struct direct_session *session)
 	return "";
 }
 
+/* Nobody here asks where a machine is: who may have what is the road's. */
+int direct_session_get_address(const struct direct_session *session, struct sockaddr_storage *ret_address)
+{
+	(void)session;
+	(void)ret_address;
+	return -ENOTCONN;
+}
+
 enum link_state link_get_state(const struct link *link)
 {
 	(void)link;

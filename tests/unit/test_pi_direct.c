@@ -420,6 +420,35 @@ START_TEST(one_in_allow_gets_what_the_vm_does_not_have)
 }
 END_TEST
 
+START_TEST(one_that_allow_has_no_more_gives_back_what_it_was_lent)
+{
+	_cleanup_close_ int other = -EBADF, one_more = -EBADF;
+
+	write_config("ALLOW=127.0.0.8/31, 127.0.0.11");
+	exporter_reload(bed.exporter);
+	bed.vm.wire = WIRE_CLOSED;
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "READY");
+	expect_device("1-2", "READY");
+	other = machine("127.0.0.9");
+	ck_assert_uint_eq(import(other, "1-1"), USBIP_OK);
+	one_more = machine("127.0.0.11");
+	ck_assert_uint_eq(import(one_more, "1-2"), USBIP_OK);
+	write_config("ALLOW=127.0.0.11");
+	exporter_reload(bed.exporter);
+	expect_end(other);
+	expect_echo(one_more);
+	expect_device("1-1", "READY");
+	ck_assert_ptr_null(strstr(pi_bed_field(&bed, "1-1", "reason"), "127.0.0.9"));
+	other = close_fd(other);
+	other = machine("127.0.0.9");
+	ck_assert_uint_eq(import(other, "1-1"), USBIP_NOT_AVAILABLE);
+}
+END_TEST
+
 START_TEST(one_that_is_lent_survives_a_link_that_is_lost)
 {
 	_cleanup_close_ int other = -EBADF;
@@ -516,6 +545,7 @@ int main(int argc, char **argv)
 	tcase_add_checked_fixture(others, setup, teardown);
 	tcase_add_test(others, a_foreign_address_gets_nothing);
 	tcase_add_test(others, one_in_allow_gets_what_the_vm_does_not_have);
+	tcase_add_test(others, one_that_allow_has_no_more_gives_back_what_it_was_lent);
 	tcase_add_test(others, one_that_is_lent_survives_a_link_that_is_lost);
 	tcase_add_test(others, the_list_has_what_can_be_imported_now);
 	tcase_add_test(others, a_vm_that_knows_no_direct_road_is_told_of);
