@@ -65,22 +65,32 @@ static char *config_unquote(char *value)
 	return value;
 }
 
+int config_split_line(char *text, char **ret_key, char **ret_value)
+{
+	char *value;
+
+	*ret_key = config_trim(text);
+	if (**ret_key == '\0' || **ret_key == '#')
+		return -ENODATA;
+	value = strchr(*ret_key, '=');
+	if (!value)
+		return -EINVAL;
+	*value++ = '\0';
+	*ret_key = config_trim(*ret_key);
+	*ret_value = config_unquote(config_trim(value));
+	return 0;
+}
+
 static void config_read_line(struct config_reader *reader, char *text)
 {
 	char expected[256] = "";
-	char *key = config_trim(text), *value;
-	int r;
+	char *key, *value;
+	int r = config_split_line(text, &key, &value);
 
-	if (*key == '\0' || *key == '#')
-		return;
-	value = strchr(key, '=');
-	if (!value) {
+	if (r == -EINVAL)
 		config_tell(reader, "\"%.80s\" is no setting; expected KEY=VALUE", key);
+	if (r < 0)
 		return;
-	}
-	*value++ = '\0';
-	key = config_trim(key);
-	value = config_unquote(config_trim(value));
 	r = reader->on_setting(key, value, reader->line, expected, sizeof(expected), reader->userdata);
 	if (r == -ENOENT)
 		config_tell(reader, "unknown setting \"%.60s\"; known are those that the comments of this file and its man page list", key);

@@ -21,6 +21,10 @@ typedef void (*config_problem_fn)(const struct config_problem *problem, void *us
  * if it can't be read. A file above 256 KiB is a problem and nothing of it is used. */
 int config_read(const char *path, config_setting_fn on_setting, config_problem_fn on_problem, void *userdata);
 
+/* Splits one line in place, as config_read() does it: for who looks for lines of a file. -ENODATA for a comment or an empty one, -EINVAL for what is no setting;
+ * ret_key is the line without white space around it then. */
+int config_split_line(char *text, char **ret_key, char **ret_value);
+
 struct config_setting {
 	const char *key;
 	const char *value; /* NULL takes the setting out */

@@ -74,7 +74,12 @@ int usbfs_special_start(struct job_runner *jobs, const char *name, int fd, const
 	special->value = urb->request.setup[2];
 	special->index = urb->request.setup[4];
 	special->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	r = special->fd < 0 ? -errno : job_start(jobs, name, special_run, special, special_free, on_done, userdata, ret_job);
+	if (special->fd < 0) {
+		r = -errno;
+		special_free(special);
+		return r;
+	}
+	r = job_start(jobs, name, special_run, special, special_free, on_done, userdata, ret_job);
 	if (r < 0)
 		special_free(special);
 	return r;

@@ -138,18 +138,10 @@ static bool line_is_of(const char *line, size_t length, const void *userdata)
 	const struct owner *owner = userdata;
 	_cleanup_free_ char *text = strndup(line, length);
 	struct piconf_entry entry;
-	char *value;
+	char *key, *value;
 
-	if (!text)
+	if (!text || config_split_line(text, &key, &value) < 0 || strcmp(key, "PI") != 0)
 		return false;
-	value = text + strspn(text, " \t");
-	if (strncmp(value, "PI", 2) != 0)
-		return false;
-	value += 2 + strspn(value + 2, " \t");
-	if (*value++ != '=')
-		return false;
-	value += strspn(value, " \t\"'");
-	value[strcspn(value, "\"'\r")] = '\0';
 	return entry_parse(value, &entry) == 0 &&
 	       (strcmp(entry.id, owner->id) == 0 || (owner->name && strcmp(entry.name, owner->name) == 0));
 }

@@ -130,6 +130,27 @@ START_TEST(a_new_key_under_an_old_name_replaces_the_old_entry)
 }
 END_TEST
 
+static const char *const ODD_LINES[] = { "PI=\r0a garage\n", " PI = '0a garage' \r\n", "PI=\v\"0a\tgarage  desk.local\"\f\n",
+					 "\tPI\t=0a garage" };
+
+/* What is an entry to the reader is one to the writer. */
+START_TEST(an_entry_is_replaced_however_it_was_typed)
+{
+	struct piconf_entry new = { "0a", "garage", "attic.local" };
+
+	temp_tree_put(&tree, "pi.conf", ODD_LINES[_i]);
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 1);
+	ck_assert_int_eq(piconf_remove_entry(path, "0a"), 0);
+	expect_content("");
+	temp_tree_put(&tree, "pi.conf", ODD_LINES[_i]);
+	ck_assert_int_eq(piconf_write_entry(path, &new), 0);
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 1);
+	ck_assert_str_eq(piconf.entries[0].address, "attic.local");
+}
+END_TEST
+
 START_TEST(the_first_default_host_stays)
 {
 	struct piconf_entry first = { "0a", "garage", "a.local" }, second = { "0b", "attic", "b.local" };
@@ -161,6 +182,7 @@ int main(void)
 	tcase_add_test(tests, an_entry_is_added_and_every_other_line_stays);
 	tcase_add_test(tests, writing_an_entry_twice_changes_nothing);
 	tcase_add_test(tests, a_new_key_under_an_old_name_replaces_the_old_entry);
+	tcase_add_loop_test(tests, an_entry_is_replaced_however_it_was_typed, 0, ARRAY_SIZE(ODD_LINES));
 	tcase_add_test(tests, the_first_default_host_stays);
 	tcase_add_test(tests, removing_an_entry_leaves_ids_that_only_begin_like_it);
 	return check_program_run("vm_piconf", tests, NULL);
