@@ -6,6 +6,7 @@ import shlex
 from usbpush_lab import wait_until
 
 CONTROL = "/run/usbpush/control.sock"
+VM_CONF = "/etc/usbpush/vm.conf"
 
 
 class Product:
@@ -22,6 +23,13 @@ class Product:
 
     def host_key(self):
         return " ".join(self.vm.sh("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+
+    def configure(self, *lines):
+        """vm.conf with these lines about the road and no others, read without a restart."""
+        content = self.pi.read(VM_CONF).decode()
+        kept = [line for line in content.splitlines() if not re.match(r"(TRANSPORT|ALLOW)=", line)]
+        self.pi.write(VM_CONF, "\n".join([*kept, *lines, ""]).encode())
+        self.pi.sh("systemctl reload usbpush-exporter")
 
     # ---- looking
 

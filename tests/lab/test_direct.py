@@ -11,7 +11,6 @@ from test_cut import ToTheVm, let_pass, measure_limit, watch_ends
 from tty_user import TtyUser
 from usbpush_lab import wait_until
 
-CONF = "/etc/usbpush/vm.conf"
 FOREIGN = "10.99.99.99"  # an address of the VM that the Pi was not told of
 
 
@@ -23,21 +22,13 @@ def sessions(product):
     return product.pi.sh("ss -Htn state established sport = :3240", check=False)
 
 
-def configure(product, *lines):
-    """vm.conf with these lines, read without a restart."""
-    content = product.pi.read(CONF).decode()
-    kept = [line for line in content.splitlines() if not re.match(r"(TRANSPORT|ALLOW)=", line)]
-    product.pi.write(CONF, "\n".join([*kept, *lines, ""]).encode())
-    product.pi.sh("systemctl reload usbpush-exporter")
-
-
 @pytest.fixture
 def direct(product):
-    configure(product, "TRANSPORT=direct")
+    product.configure("TRANSPORT=direct")
     wait_until(lambda: listens(product), 20, "the exporter to listen", lab=product.lab)
     yield product
     product.lab.unplug_all()
-    configure(product)
+    product.configure()
     wait_until(lambda: not listens(product), 20, "the exporter not to listen any more", lab=product.lab)
 
 
@@ -92,12 +83,12 @@ def test_a_plug_is_a_tty_and_bytes_go_by_tcp(direct):
 def test_the_road_is_changed_under_a_device_that_is_attached(product):
     device = product.lab.plug("ft232", "A1", serial="FT123")
     product.wait_attached(device)
-    configure(product, "TRANSPORT=direct")
+    product.configure("TRANSPORT=direct")
     try:
         wait_until(lambda: sessions(product), 30, "the device to come by TCP", lab=product.lab)
         product.wait_attached(device)
     finally:
-        configure(product)
+        product.configure()
     wait_until(lambda: not listens(product) and not sessions(product), 30, "the direct road to be closed", lab=product.lab)
     product.wait_attached(device)
 
@@ -236,7 +227,7 @@ def test_a_foreign_address_is_refused_until_the_owner_allows_it(without_handler)
         result = vm.sh(f"usbip attach -r {product.pi.address} -b {device.busid} 2>&1", check=False)
         assert result.code != 0 and product.used_ports() == {}, result
         assert FOREIGN in product.pi.sh("journalctl -u usbpush-exporter -o cat -n 50")
-        configure(product, "TRANSPORT=direct", f"ALLOW=192.0.2.0/24, {FOREIGN}")
+        product.configure("TRANSPORT=direct", f"ALLOW=192.0.2.0/24, {FOREIGN}")
         assert device.busid in vm.sh(f"usbip list -r {product.pi.address} 2>/dev/null", check=False)
     finally:
         vm.sh(f"ip route del {product.pi.address}/32 dev {name}; ip addr del {FOREIGN}/32 dev {name}", check=False)
