@@ -391,6 +391,8 @@ void attachment_on_device(struct attachment *attachment, enum uevent_action acti
 	case UEVENT_REMOVE:
 		if (attachment->info.state == ATTACHMENT_STATE_DETACHING)
 			attachment_check(attachment);
+		else if (attachment->info.state == ATTACHMENT_STATE_ATTACHING)
+			attachment->info.busid.text[0] = '\0'; /* the port's former device, or ours: who enumerates it finds out */
 		else if (attachment->info.has_port)
 			attachment_lose(attachment);
 		break;

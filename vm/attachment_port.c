@@ -6,6 +6,7 @@
 
 #include "attachment_internal.h"
 #include "cleanup.h"
+#include "daemon.h"
 #include "job.h"
 #include "log.h"
 #include "vhci.h"
@@ -154,11 +155,15 @@ static void attachment_on_detach_written(int result, void *arg, void *userdata)
 	(void)arg;
 	attachment->job = NULL;
 	attachment_note_detach(attachment, result);
+	if (result < 0) { /* tried again, ever more seldom, until the limit */
+		if (clock_now_usec() - attachment->entered_usec < RELEASE_LIMIT_USEC)
+			attachment_poll_port(attachment);
+		else
+			attachment_give_up_release(attachment);
+		return;
+	}
 	attachment_begin_release(attachment);
-	if (result < 0)
-		attachment_poll_port(attachment);
-	else
-		attachment_check_release(attachment);
+	attachment_check_release(attachment);
 }
 
 static void attachment_write_detach(struct attachment *attachment)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.alone
 
 PATIENCE = 8.0
 GRACE = 2.0
-BACK = 2.0  # from the heal to the tty; or what the machines take for it without us, where they are slower than that
+BACK = 2.0  # from the heal to the tty; or a quarter more than the machines take for it without us, as with a plug (test_speed.py), where they are slower
 
 USBIP_STATUS_AVAILABLE = "1"
 
@@ -165,7 +165,7 @@ def test_after_a_long_cut_both_sides_are_free_and_then_back(product):
         product.wait_attached(*devices)
         ttys = [e["t"] - healed for e in product.vm.events.find(healed, kind="udev", action="add", subsystem="tty")]
     print(f"back after {', '.join(f'{s:.2f} s' for s in ttys)}; floor {floor:.2f} s")
-    assert len(ttys) == 2 and max(ttys) <= max(BACK, floor)
+    assert len(ttys) == 2 and max(ttys) <= max(BACK, 1.25 * floor)
     assert watch.most_at_once() == 2
     user = TtyUser(product, devices[0], product.wait_attached(devices[0])[0])
     user.talk()

@@ -221,6 +221,18 @@ START_TEST(an_attach_that_does_not_return_is_shown_and_no_other_device_waits)
 }
 END_TEST
 
+/* It waits because the port's former device is still being taken down: its end is heard now. */
+START_TEST(the_end_of_a_ports_former_device_is_not_taken_for_the_new_ones)
+{
+	offer_stuck();
+	vm_bed_remove(&bed, 0);
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "attaching");
+	open_gate();
+	ck_assert_uint_eq(vm_bed_enumerate(&bed, &ACM), 0);
+	vm_bed_expect_state(&bed, "o-1", "settling");
+}
+END_TEST
+
 START_TEST(after_ten_seconds_such_an_attach_has_failed_and_when_it_returns_it_is_taken_back)
 {
 	_cleanup_json_ json_t *failed = NULL;
@@ -306,6 +318,7 @@ int main(void)
 	tcase_set_timeout(vhci, 60);
 	tcase_add_checked_fixture(vhci, setup, teardown);
 	tcase_add_test(vhci, an_attach_that_does_not_return_is_shown_and_no_other_device_waits);
+	tcase_add_test(vhci, the_end_of_a_ports_former_device_is_not_taken_for_the_new_ones);
 	tcase_add_test(vhci, after_ten_seconds_such_an_attach_has_failed_and_when_it_returns_it_is_taken_back);
 	tcase_add_test(vhci, a_withdrawn_offer_whose_attach_comes_late_is_detached);
 	tcase_add_test(vhci, a_detach_that_does_not_return_is_shown_and_its_port_is_used_for_nothing_else);
