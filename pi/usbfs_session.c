@@ -29,24 +29,30 @@ struct usbfs_session {
 	uint8_t header[USBIP_URB_HEADER_SIZE]; /* of the request that is being read */
 	size_t n_header, n_body;
 	struct usbfs_urb *incoming;    /* owned: whose body is being read */
-	struct usbfs_urb *special;     /* owned: whose job is under way; nothing is read meanwhile */
+	struct usbfs_urb *special;     /* owned: whose job is under way; nothing is read, and usbfs asked for nothing meanwhile */
 	struct job *job;               /* the special one's */
-	struct usbfs_urb_list waiting; /* owned: for memory */
+	struct usbfs_urb_list waiting; /* owned: for memory, or for the special one's end */
 	struct usbfs_urb_list answers; /* owned: to be sent */
 	unsigned n_flying, n_waiting;
 	size_t n_taken; /* of the memory */
 };
 
-static void session_run_waiting(struct usbfs_session *session);
+static void session_accept_whole(struct usbfs_session *session);
+static void session_reap(struct usbfs_session *session);
 
 /* ---- what the loop waits for ---- */
+
+/* What follows its header can be read. */
+static bool has_room(const struct usbfs_urb *urb)
+{
+	return urb->data || urb->request.is_in;
+}
 
 /* No request is read while an answer can't be sent: so their number is bounded by what is under way. */
 static bool session_can_read(const struct usbfs_session *session)
 {
-	bool has_room = !session->incoming || session->incoming->data || session->incoming->request.is_in;
-
-	return TAILQ_EMPTY(&session->answers) && !session->special && has_room && session->n_waiting < MAX_WAITING;
+	return TAILQ_EMPTY(&session->answers) && !session->special && (!session->incoming || has_room(session->incoming)) &&
+	       session->n_waiting < MAX_WAITING;
 }
 
 static void session_update(struct usbfs_session *session)
@@ -60,6 +66,8 @@ static void session_update(struct usbfs_session *session)
 	/* A hang-up is reported even to who asked for nothing, and again and again. */
 	sd_event_source_set_enabled(session->wire_io, wire ? SD_EVENT_ON : SD_EVENT_OFF);
 	sd_event_source_set_io_events(session->usb_io, !has_answers && session->n_flying > 0 ? EPOLLOUT : 0);
+	/* All that usbfs is asked waits for the device's lock, which the special one's job has: the loop would sleep on it. */
+	sd_event_source_set_enabled(session->usb_io, session->special ? SD_EVENT_OFF : SD_EVENT_ON);
 }
 
 /* Whoever has the other end of the socket sees it, and frees us. */
@@ -163,10 +171,11 @@ static void session_wait(struct usbfs_session *session, struct usbfs_urb *urb)
 /* False: not now, for want of memory in usbfs that will be given back. */
 static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	int r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
+	int r;
 
 	if (session->n_flying >= MAX_FLYING)
 		return false;
+	r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
 	if (r == 0)
 		r = usbfs_submit(session->claim->fd, &urb->kernel);
 	if (r == -ENOMEM && session->n_flying > 0)
@@ -180,24 +189,38 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 	return true;
 }
 
-/* In the order in which they came. */
+static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb);
+
+/* False: not now. */
+static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER) {
+		session_start_special(session, urb);
+		return true;
+	}
+	return session_submit(session, urb);
+}
+
+/* In the order in which they came; nothing beside a special one. */
 static void session_run_waiting(struct usbfs_session *session)
 {
 	struct usbfs_urb *urb;
 
 	usbfs_waiter_set(session->waiter, false);
-	while (!session->is_ended && (urb = TAILQ_FIRST(&session->waiting))) {
+	while (!session->is_ended && !session->special && (urb = TAILQ_FIRST(&session->waiting))) {
 		if (!urb->data && !session_make_room(session, urb))
 			return;
 		TAILQ_REMOVE(&session->waiting, urb, entry);
-		if (!session_submit(session, urb)) {
+		if (!session_run(session, urb)) {
 			TAILQ_INSERT_HEAD(&session->waiting, urb, entry);
 			return;
 		}
 		session->n_waiting--;
 	}
-	if (!session->is_ended && session->incoming && !session->incoming->data && !session->incoming->request.is_in)
-		(void)session_make_room(session, session->incoming);
+	if (session->is_ended || session->special || !session->incoming || has_room(session->incoming))
+		return;
+	if (session_make_room(session, session->incoming))
+		session_accept_whole(session);
 }
 
 static void session_on_special_done(int result, void *arg, void *userdata)
@@ -207,6 +230,7 @@ static void session_on_special_done(int result, void *arg, void *userdata)
 	(void)arg;
 	session->job = NULL;
 	session_answer_status(session, TAKE_PTR(session->special), result);
+	session_reap(session);
 	session_update(session);
 }
 
@@ -221,12 +245,14 @@ static void session_start_special(struct usbfs_session *session, struct usbfs_ur
 		session->special = urb;
 }
 
-static void session_accept(struct usbfs_session *session, struct usbfs_urb *urb)
+/* An incoming request of which nothing is missing any more. It is seen here and now: no further byte may come to tell. */
+static void session_accept_whole(struct usbfs_session *session)
 {
-	if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER)
-		session_start_special(session, urb);
-	else
-		session_wait(session, urb);
+	uint8_t *bytes;
+
+	if (!session->incoming || !has_room(session->incoming) || usbfs_urb_get_gap(session->incoming, session->n_body, &bytes) > 0)
+		return;
+	session_wait(session, TAKE_PTR(session->incoming));
 	session_run_waiting(session);
 }
 
@@ -306,6 +332,7 @@ static void session_unlink(struct usbfs_session *session, struct usbfs_urb *answ
 		session_free_urb(session, urb);
 	}
 	session_answer(session, answer);
+	session_run_waiting(session); /* it may have stood in the way of others */
 }
 
 /* ---- requests ---- */
@@ -342,8 +369,8 @@ static void session_begin(struct usbfs_session *session)
 		session_unlink(session, urb);
 	} else {
 		session->incoming = urb;
-		if (!request.is_in)
-			(void)session_make_room(session, urb);
+		if (request.is_in || session_make_room(session, urb))
+			session_accept_whole(session);
 	}
 }
 
@@ -363,12 +390,9 @@ static bool session_read_body(struct usbfs_session *session)
 	uint8_t *bytes;
 	size_t gap = usbfs_urb_get_gap(session->incoming, session->n_body, &bytes), n;
 
-	if (gap == 0) {
-		session_accept(session, TAKE_PTR(session->incoming));
-		return true;
-	}
 	n = session_receive(session, bytes, gap);
 	session->n_body += n;
+	session_accept_whole(session);
 	return n > 0;
 }
 

@@ -559,6 +559,80 @@ START_TEST(what_follows_a_new_setting_comes_after_it)
 }
 END_TEST
 
+/* The device is being changed, and keeps who does that waiting. */
+static void wait_special(void)
+{
+	for (unsigned i = 0; i < 2000 && !fake_usbfs_is_in_special(&usbfs); i++)
+		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
+	ck_assert(fake_usbfs_is_in_special(&usbfs));
+}
+
+START_TEST(while_the_device_is_changed_the_loop_asks_usbfs_for_nothing)
+{
+	ask_in(1, 1, 8);
+	ask_in(2, 2, 8);
+	wait_transfers(2);
+	fake_usbfs_hold(&usbfs, true);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	wait_special();
+	ck_assert(fake_usbfs_complete(&usbfs, 0x81, 0, "x", 1));
+	ask_in(4, 1, 8);
+	ask_unlink(5, 2);
+	expect_silence();
+	fake_usbfs_hold(&usbfs, false);
+	expect_answer(3, 0, 0);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	expect_unlinked(5, -ECONNRESET);
+	complete(0x81, 0, "y", 1);
+	expect_answer(4, 0, 1);
+}
+END_TEST
+
+START_TEST(an_unplug_while_the_device_is_changed_ends_the_stream)
+{
+	ask_in(1, 1, 8);
+	wait_transfer(0x81);
+	fake_usbfs_hold(&usbfs, true);
+	ask_control(2, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
+	wait_special();
+	fake_usbfs_unplug(&usbfs);
+	expect_silence();
+	fake_usbfs_hold(&usbfs, false);
+	ck_assert_uint_eq(hear_answer().seqnum, 2);
+	expect_answer(1, -ESHUTDOWN, 0);
+	expect_end();
+}
+END_TEST
+
+START_TEST(a_change_waits_for_what_was_asked_before_it)
+{
+	usbfs.max_transfers = 1;
+	ask_in(1, 1, 8);
+	ask_in(2, 1, 8);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	expect_silence();
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+	complete(0x81, 0, "x", 1);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	expect_answer(3, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "interface 1; setting 2");
+}
+END_TEST
+
+START_TEST(a_change_that_waits_can_be_cancelled)
+{
+	usbfs.max_transfers = 1;
+	ask_in(1, 1, 8);
+	ask_in(2, 1, 8);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	ask_unlink(4, 3);
+	expect_unlinked(4, -ECONNRESET);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+}
+END_TEST
+
 /* ---- what can't be ---- */
 
 static void say_words(uint32_t command, uint32_t devid, uint32_t direction, uint32_t endpoint, uint32_t length, uint32_t n_packets)
@@ -645,6 +719,60 @@ START_TEST(one_that_waits_for_memory_can_be_cancelled)
 	expect_unlinked(3, -ECONNRESET);
 	ask_unlink(4, 1);
 	expect_unlinked(4, -ECONNRESET);
+}
+END_TEST
+
+/* As many as fit in one turn of the loop, and no byte behind them. */
+START_TEST(the_last_request_of_a_turn_is_not_forgotten)
+{
+	uint8_t headers[128][USBIP_URB_HEADER_SIZE];
+
+	for (uint32_t i = 0; i < 128; i++)
+		usbip_urb_encode(
+			&(struct usbip_urb){
+				.command = USBIP_CMD_SUBMIT, .seqnum = i, .devid = DEVID, .is_in = true, .endpoint = 1, .length = 8 },
+			headers[i]);
+	for (uint32_t n = 1; n <= 128; n += 1 + n / 8) {
+		ck_assert_int_eq(send(wire, headers, n * USBIP_URB_HEADER_SIZE, MSG_NOSIGNAL), n * USBIP_URB_HEADER_SIZE);
+		wait_transfers(n);
+		for (uint32_t i = 0; i < n; i++) {
+			complete(0x81, 0, "x", 1);
+			expect_answer(i, 0, 1);
+			expect_bytes("x", 1);
+		}
+	}
+}
+END_TEST
+
+START_TEST(one_without_bytes_goes_on_when_there_is_room_for_it)
+{
+	teardown();
+	setup_claim();
+	start_session(8192);
+	ask_in(1, 1, 7000);
+	wait_transfers(1);
+	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1 }); /* OUT, of no bytes: its header is all that comes */
+	expect_silence();
+	complete(0x81, 0, "x", 1);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	complete(0x01, 0, NULL, 0);
+	expect_answer(2, 0, 0);
+}
+END_TEST
+
+START_TEST(who_waits_behind_a_cancelled_one_goes_on)
+{
+	teardown();
+	setup_claim();
+	start_session(16384);
+	ask_in(1, 1, 8000);
+	ask_in(2, 1, 12000);
+	ask_in(3, 1, 512);
+	wait_transfers(1);
+	ask_unlink(4, 2);
+	expect_unlinked(4, -ECONNRESET);
+	wait_transfers(2);
 }
 END_TEST
 
@@ -858,10 +986,17 @@ int main(void)
 	tcase_add_test(special, a_reset_is_done_by_the_kernel);
 	tcase_add_test(special, what_the_kernel_refuses_is_told);
 	tcase_add_test(special, what_follows_a_new_setting_comes_after_it);
+	tcase_add_test(special, while_the_device_is_changed_the_loop_asks_usbfs_for_nothing);
+	tcase_add_test(special, an_unplug_while_the_device_is_changed_ends_the_stream);
+	tcase_add_test(special, a_change_waits_for_what_was_asked_before_it);
+	tcase_add_test(special, a_change_that_waits_can_be_cancelled);
 	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 11);
 	tcase_add_test(limits, a_transfer_of_no_bytes_and_one_of_no_packets_are_none_of_those);
 	tcase_add_test(limits, requests_beyond_all_memory_wait_for_their_turn);
 	tcase_add_test(limits, one_that_waits_for_memory_can_be_cancelled);
+	tcase_add_test(limits, the_last_request_of_a_turn_is_not_forgotten);
+	tcase_add_test(limits, one_without_bytes_goes_on_when_there_is_room_for_it);
+	tcase_add_test(limits, who_waits_behind_a_cancelled_one_goes_on);
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
 	tcase_add_test(limits, what_usbfs_never_has_memory_for_is_refused);
