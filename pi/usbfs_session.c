@@ -194,11 +194,20 @@ static void session_start_special(struct usbfs_session *session, struct usbfs_ur
 /* False: not now. */
 static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER) {
-		session_start_special(session, urb);
+	switch (usbfs_urb_get_kind(urb)) {
+	case USBFS_URB_TRANSFER:
+		return session_submit(session, urb);
+	case USBFS_URB_SET_ADDRESS:
+		session_answer_status(session, urb, 0);
 		return true;
+	case USBFS_URB_SET_INTERFACE:
+	case USBFS_URB_SET_CONFIGURATION:
+	case USBFS_URB_CLEAR_HALT:
+	case USBFS_URB_RESET:
+		break;
 	}
-	return session_submit(session, urb);
+	session_start_special(session, urb);
+	return true;
 }
 
 /* In the order in which they came; nothing beside a special one. */
@@ -236,7 +245,7 @@ static void session_on_special_done(int result, void *arg, void *userdata)
 
 static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	int r = usbfs_special_start(session->context->jobs, session->name, session->claim->fd, urb, session_on_special_done, session,
+	int r = usbfs_special_start(session->context->jobs, session->name, session->claim, urb, session_on_special_done, session,
 				    &session->job);
 
 	if (r < 0)

@@ -63,6 +63,8 @@ static enum usbfs_urb_kind control_kind(const struct usb_ctrlrequest *setup)
 	switch (setup->bRequestType << 8 | setup->bRequest) {
 	case USB_RECIP_INTERFACE << 8 | USB_REQ_SET_INTERFACE:
 		return USBFS_URB_SET_INTERFACE;
+	case USB_RECIP_DEVICE << 8 | USB_REQ_SET_ADDRESS:
+		return USBFS_URB_SET_ADDRESS;
 	case USB_RECIP_DEVICE << 8 | USB_REQ_SET_CONFIGURATION:
 		return USBFS_URB_SET_CONFIGURATION;
 	case USB_RECIP_ENDPOINT << 8 | USB_REQ_CLEAR_FEATURE:

@@ -26,7 +26,14 @@ struct usbfs_urb {
 TAILQ_HEAD(usbfs_urb_list, usbfs_urb);
 
 /* What a request is about: most are transfers; some change what the host thinks of the device, and so are the host's to do (tweak_*() in stub_rx.c). */
-enum usbfs_urb_kind { USBFS_URB_TRANSFER, USBFS_URB_SET_INTERFACE, USBFS_URB_SET_CONFIGURATION, USBFS_URB_CLEAR_HALT, USBFS_URB_RESET };
+enum usbfs_urb_kind {
+	USBFS_URB_TRANSFER,
+	USBFS_URB_SET_ADDRESS, /* never done: the Pi's kernel would lose the device; the VM has numbers of its own */
+	USBFS_URB_SET_INTERFACE,
+	USBFS_URB_SET_CONFIGURATION,
+	USBFS_URB_CLEAR_HALT,
+	USBFS_URB_RESET,
+};
 
 /* One for this request, without room for its bytes. The caller's; NULL without memory. */
 struct usbfs_urb *usbfs_urb_new(const struct usbip_urb *request);

@@ -315,6 +315,16 @@ bool usbip_host_has_place(const struct usbip_host *host)
 	return n < TABLE_SIZE;
 }
 
+/* Negative: not known. It is empty where the device has none. */
+static int host_read_configuration(int device_fd)
+{
+	uint32_t configuration;
+
+	return sysfs_read_uint(device_fd, "bConfigurationValue", 10, &configuration) == 0 && configuration <= UINT8_MAX ?
+		       (int)configuration :
+		       -1;
+}
+
 int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure)
 {
 	_cleanup_close_ int device = usbip_host_open_device(host, busid);
@@ -326,7 +336,7 @@ int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, s
 		r = host_open_node(host, device, O_RDWR);
 	}
 	if (r >= 0)
-		r = usbfs_claim_new(r, &hold.claim);
+		r = usbfs_claim_new(r, host_read_configuration(device), &hold.claim);
 	if (r < 0)
 		usbip_hold_done(&hold);
 	if (r == -EBUSY)

@@ -48,6 +48,13 @@ int usbfs_reset(int fd)
 	return 0;
 }
 
+int usbfs_set_configuration(int fd, unsigned configuration)
+{
+	(void)fd;
+	(void)configuration;
+	return 0;
+}
+
 /* What the kernel would read and write is there. */
 static void touch(const struct usbdevfs_urb *urb)
 {
@@ -101,12 +108,12 @@ int usbfs_reap(int fd, struct usbdevfs_urb **ret_urb)
 	return 0;
 }
 
-int usbfs_special_start(struct job_runner *jobs, const char *name, int fd, const struct usbfs_urb *urb, job_done_fn on_done, void *userdata,
-			struct job **ret_job)
+int usbfs_special_start(struct job_runner *jobs, const char *name, const struct usbfs_claim *claim, const struct usbfs_urb *urb,
+			job_done_fn on_done, void *userdata, struct job **ret_job)
 {
 	(void)jobs;
 	(void)name;
-	(void)fd;
+	(void)claim;
 	(void)urb;
 	FUZZ_CHECK(!special_done);
 	special_done = on_done;
@@ -200,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n_flying = n_reaped = 0;
 	special_done = NULL;
 	FUZZ_CHECK(sd_event_new(&context.event) >= 0 && usbfs_memory_new(MEMORY, &context.memory) == 0);
-	FUZZ_CHECK(usbfs_claim_new(eventfd(0, EFD_CLOEXEC), &claim) == 0);
+	FUZZ_CHECK(usbfs_claim_new(eventfd(0, EFD_CLOEXEC), 1, &claim) == 0);
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wires) == 0);
 	FUZZ_CHECK(usbfs_session_new(&context, claim, "1-1", DEVID, wires[1], &session) == 0);
 	close_fd(wires[1]);

@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -43,7 +43,7 @@ static void setup_claim(void)
 	ck_assert_int_eq(sd_event_new(&context.event), 0);
 	ck_assert_int_eq(job_runner_new(context.event, 4, &context.jobs), 0);
 	fake_usbfs_new(&usbfs, 2);
-	ck_assert_int_eq(usbfs_claim_new(usbfs.node, &claim), 0);
+	ck_assert_int_eq(usbfs_claim_new(usbfs.node, 1, &claim), 0);
 	wire = -EBADF;
 }
 
@@ -559,6 +559,15 @@ START_TEST(what_follows_a_new_setting_comes_after_it)
 }
 END_TEST
 
+START_TEST(a_device_keeps_its_address)
+{
+	ask_control(1, "\x00\x05\x07\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+}
+END_TEST
+
 /* The device is being changed, and keeps who does that waiting. */
 static void wait_special(void)
 {
@@ -890,6 +899,45 @@ START_TEST(after_a_session_nothing_is_under_way_and_the_device_is_reset)
 }
 END_TEST
 
+static void *settle(void *result)
+{
+	*(int *)result = usbfs_claim_settle(claim);
+	return NULL;
+}
+
+START_TEST(a_device_is_settled_after_what_a_session_left_under_way)
+{
+	pthread_t thread;
+	int result = -1;
+
+	fake_usbfs_hold(&usbfs, true);
+	ask_control(1, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
+	wait_special();
+	session = usbfs_session_free(session);
+	ck_assert(usbfs_specials_has_any(claim->specials));
+	ck_assert_int_eq(pthread_create(&thread, NULL, settle, &result), 0);
+	loop_for(context.event, 20000);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1");
+	fake_usbfs_hold(&usbfs, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(result, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "reset; claim 0; claim 1; release 0; release 1; reset; claim 0; claim 1");
+	ck_assert(!usbfs_specials_has_any(claim->specials));
+}
+END_TEST
+
+START_TEST(a_device_that_could_not_be_claimed_again_is_not_settled)
+{
+	session = usbfs_session_free(session);
+	strcpy(usbfs.interfaces[1].driver, "usbfs"); /* another program takes it as soon as it can */
+	ck_assert_int_eq(usbfs_claim_settle(claim), -EBUSY);
+	ck_assert(claim->is_used);
+	usbfs.interfaces[1].driver[0] = '\0';
+	ck_assert_int_eq(usbfs_claim_settle(claim), 0);
+	ck_assert(!claim->is_used);
+}
+END_TEST
+
 START_TEST(the_next_session_is_as_good_as_the_first)
 {
 	ask_in(1, 1, 64);
@@ -941,6 +989,17 @@ START_TEST(a_device_that_is_given_back_is_with_its_drivers)
 }
 END_TEST
 
+START_TEST(a_device_is_given_back_in_the_configuration_that_it_had)
+{
+	ask_control(1, "\x00\x09\x00\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	session = usbfs_session_free(session);
+	(void)fake_usbfs_log(&usbfs);
+	usbfs_claim_release(claim);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1; reset; configuration 1; connect 0; connect 1");
+}
+END_TEST
+
 START_TEST(what_another_program_has_is_not_taken)
 {
 	struct usbfs_claim *second = NULL;
@@ -949,7 +1008,7 @@ START_TEST(what_another_program_has_is_not_taken)
 	usbfs_claim_release(claim);
 	strcpy(usbfs.interfaces[1].driver, "usbfs");
 	(void)fake_usbfs_log(&usbfs);
-	ck_assert_int_eq(usbfs_claim_new(node, &second), -EBUSY);
+	ck_assert_int_eq(usbfs_claim_new(node, 1, &second), -EBUSY);
 	ck_assert_ptr_null(second);
 	ck_assert_str_eq(fake_usbfs_log(&usbfs), "claim 0; claim 1; release 0; connect 0");
 }
@@ -986,6 +1045,7 @@ int main(void)
 	tcase_add_test(special, a_reset_is_done_by_the_kernel);
 	tcase_add_test(special, what_the_kernel_refuses_is_told);
 	tcase_add_test(special, what_follows_a_new_setting_comes_after_it);
+	tcase_add_test(special, a_device_keeps_its_address);
 	tcase_add_test(special, while_the_device_is_changed_the_loop_asks_usbfs_for_nothing);
 	tcase_add_test(special, an_unplug_while_the_device_is_changed_ends_the_stream);
 	tcase_add_test(special, a_change_waits_for_what_was_asked_before_it);
@@ -1004,10 +1064,13 @@ int main(void)
 	tcase_add_test(limits, answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost);
 	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
 	tcase_add_test(ends, after_a_session_nothing_is_under_way_and_the_device_is_reset);
+	tcase_add_test(ends, a_device_is_settled_after_what_a_session_left_under_way);
+	tcase_add_test(ends, a_device_that_could_not_be_claimed_again_is_not_settled);
 	tcase_add_test(ends, the_next_session_is_as_good_as_the_first);
 	tcase_add_test(ends, a_vm_that_closes_ends_the_session);
 	tcase_add_test(ends, a_session_that_ends_in_the_middle_of_anything_leaves_nothing);
 	tcase_add_test(ends, a_device_that_is_given_back_is_with_its_drivers);
+	tcase_add_test(ends, a_device_is_given_back_in_the_configuration_that_it_had);
 	tcase_add_test(ends, what_another_program_has_is_not_taken);
 	return check_program_run("pi_usbfs", transfers, packets, cancelled, special, limits, ends, NULL);
 }
