@@ -58,7 +58,7 @@ static void teardown(void)
 {
 	session = usbfs_session_free(session);
 	if (context.memory)
-		ck_assert(usbfs_memory_take(context.memory, SIZE_MAX / 2)); /* all was given back */
+		ck_assert(usbfs_memory_is_whole(context.memory)); /* all was given back */
 	context.memory = usbfs_memory_free(context.memory);
 	claim = usbfs_claim_free(claim);
 	job_runner_free(context.jobs);
@@ -450,6 +450,10 @@ START_TEST(more_packets_than_usbfs_takes_are_refused)
 	expect_answer(5, -EINVAL, 0);
 	for (unsigned i = 0; i < 129; i++)
 		(void)hear_packet();
+	ask_packets(7, false, 4, packets, 129, "lost");
+	expect_answer(7, -EINVAL, 0);
+	for (unsigned i = 0; i < 129; i++)
+		(void)hear_packet();
 	ask_in(6, 1, 8);
 	complete(0x81, 0, "x", 1);
 	expect_answer(6, 0, 1);
@@ -720,7 +724,7 @@ START_TEST(one_that_waits_for_memory_can_be_cancelled)
 {
 	teardown();
 	setup_claim();
-	start_session(8192);
+	start_session(12288);
 	ask_in(1, 1, 8192);
 	ask_in(2, 1, 8192);
 	wait_transfers(1);
@@ -758,7 +762,7 @@ START_TEST(one_without_bytes_goes_on_when_there_is_room_for_it)
 	teardown();
 	setup_claim();
 	start_session(8192);
-	ask_in(1, 1, 7000);
+	ask_in(1, 1, 1000); /* more than half of what small ones may have */
 	wait_transfers(1);
 	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1 }); /* OUT, of no bytes: its header is all that comes */
 	expect_silence();
@@ -767,6 +771,44 @@ START_TEST(one_without_bytes_goes_on_when_there_is_room_for_it)
 	expect_bytes("x", 1);
 	complete(0x01, 0, NULL, 0);
 	expect_answer(2, 0, 0);
+}
+END_TEST
+
+START_TEST(what_never_ends_leaves_memory_for_the_others)
+{
+	teardown();
+	setup_claim();
+	start_session(64 * 1024);
+	for (uint32_t i = 0; i < 10; i++)
+		ask_in(i, 1, 8000);
+	wait_transfers(3); /* half of all is one session's */
+	ask_in(10, 2, 64);
+	ask_control(11, "\x21\x20\x00\x00\x00\x00\x07\x00", false, 7);
+	say("\x00\xc2\x01\x00\x00\x00\x08", 7);
+	complete(0, 0, NULL, 7);
+	expect_answer(11, 0, 7);
+	complete(0x82, 0, "x", 1);
+	expect_answer(10, 0, 1);
+	expect_bytes("x", 1);
+	ask_unlink(12, 9);
+	expect_unlinked(12, -ECONNRESET);
+}
+END_TEST
+
+START_TEST(what_is_more_than_all_memory_is_refused_at_once)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	teardown();
+	setup_claim();
+	start_session(64 * 1024);
+	ask_in(1, 1, BULK_SIZE);
+	expect_answer(1, -ENOMEM, 0);
+	ask_out(2, 1, bytes, BULK_SIZE);
+	expect_answer(2, -ENOMEM, 0);
+	ask_in(3, 1, 8);
+	complete(0x81, 0, "x", 1);
+	expect_answer(3, 0, 1);
 }
 END_TEST
 
@@ -1056,6 +1098,8 @@ int main(void)
 	tcase_add_test(limits, one_that_waits_for_memory_can_be_cancelled);
 	tcase_add_test(limits, the_last_request_of_a_turn_is_not_forgotten);
 	tcase_add_test(limits, one_without_bytes_goes_on_when_there_is_room_for_it);
+	tcase_add_test(limits, what_never_ends_leaves_memory_for_the_others);
+	tcase_add_test(limits, what_is_more_than_all_memory_is_refused_at_once);
 	tcase_add_test(limits, who_waits_behind_a_cancelled_one_goes_on);
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
