@@ -6,6 +6,15 @@
 #include "cleanup.h"
 #include "usbfs.h"
 
+int usbfs_claim_again(int fd, struct usbfs_specials *specials)
+{
+	uint32_t interfaces = 0;
+	int r = usbfs_claim_interfaces(fd, &interfaces);
+
+	usbfs_specials_set_interfaces(specials, interfaces);
+	return r;
+}
+
 int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim)
 {
 	struct usbfs_claim *claim = calloc(1, sizeof(*claim));
@@ -14,7 +23,9 @@ int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim)
 	if (claim)
 		claim->specials = usbfs_specials_new();
 	if (claim && claim->specials)
-		r = usbfs_claim_interfaces(fd);
+		r = usbfs_claim_again(fd, claim->specials);
+	if (r == 0 && usbfs_specials_get_interfaces(claim->specials) == 0)
+		r = -ENXIO;
 	if (r < 0) {
 		close_fd(fd);
 		if (claim)
@@ -56,7 +67,7 @@ int usbfs_claim_settle(struct usbfs_claim *claim)
 
 	usbfs_specials_wait(claim->specials);
 	r = claim_reset(claim);
-	s = usbfs_claim_interfaces(claim->fd);
+	s = usbfs_claim_again(claim->fd, claim->specials);
 	if (r == 0 && s == 0)
 		claim->is_used = false;
 	return r < 0 ? r : s;

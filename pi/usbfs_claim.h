@@ -19,6 +19,9 @@ struct usbfs_claim {
  * where it has no interface. configuration: the one that it is in, or negative. The object is the caller's. */
 int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim);
 
+/* Claims what was released, on that node of it. 0 or negative errno. May block. */
+int usbfs_claim_again(int fd, struct usbfs_specials *specials);
+
 /* After a session, or where it is to be got going again: ends what is under way and resets the device, as usbip-host does at the end of each session
  * (stub_device_reset()): the next one must not find what the last has left in it, halted endpoints, toggles, bytes that nobody asked for. What was claimed is
  * claimed again. 0 or negative errno. */

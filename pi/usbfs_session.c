@@ -215,6 +215,11 @@ static void session_start_special(struct usbfs_session *session, struct usbfs_ur
 /* False: not now. */
 static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 {
+	if (!usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(session->claim->specials))) {
+		session_unwait(session, urb);
+		session_answer_status(session, urb, -EPIPE); /* as the device would say */
+		return true;
+	}
 	switch (usbfs_urb_get_kind(urb)) {
 	case USBFS_URB_TRANSFER:
 		return session_submit(session, urb);

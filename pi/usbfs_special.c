@@ -37,7 +37,7 @@ static int special_set_configuration(const struct special *special)
 	r = usbfs_set_configuration(special->fd, special->value);
 	if (r == 0)
 		usbfs_specials_set_configuration(special->specials, special->value);
-	s = usbfs_claim_interfaces(special->fd);
+	s = usbfs_claim_again(special->fd, special->specials);
 	return r < 0 ? r : s;
 }
 
@@ -47,7 +47,7 @@ static int special_reset(const struct special *special)
 
 	usbfs_release_interfaces(special->fd);
 	r = usbfs_reset(special->fd);
-	s = usbfs_claim_interfaces(special->fd);
+	s = usbfs_claim_again(special->fd, special->specials);
 	return r < 0 ? r : s;
 }
 

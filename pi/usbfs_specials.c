@@ -10,6 +10,7 @@ struct usbfs_specials {
 	pthread_cond_t none;  /* none is under way any more */
 	unsigned n_references, n_running;
 	int configuration;
+	uint32_t interfaces;
 };
 
 struct usbfs_specials *usbfs_specials_new(void)
@@ -79,6 +80,23 @@ void usbfs_specials_wait(struct usbfs_specials *specials)
 		pthread_cond_wait(&specials->none, &specials->lock);
 	pthread_mutex_unlock(&specials->lock);
 	job_set_step(NULL, NULL);
+}
+
+void usbfs_specials_set_interfaces(struct usbfs_specials *specials, uint32_t interfaces)
+{
+	pthread_mutex_lock(&specials->lock);
+	specials->interfaces = interfaces;
+	pthread_mutex_unlock(&specials->lock);
+}
+
+uint32_t usbfs_specials_get_interfaces(struct usbfs_specials *specials)
+{
+	uint32_t interfaces;
+
+	pthread_mutex_lock(&specials->lock);
+	interfaces = specials->interfaces;
+	pthread_mutex_unlock(&specials->lock);
+	return interfaces;
 }
 
 void usbfs_specials_set_configuration(struct usbfs_specials *specials, int configuration)

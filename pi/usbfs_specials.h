@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* The special requests (usbfs_special.h) that are under way on one claimed device. Such a job may outlive its session: whoever settles the device, or gives it
  * back, waits for its end, so that it never claims what was given back nor resets what the next session uses. Counted: claim and jobs hold one reference each;
@@ -24,6 +25,10 @@ bool usbfs_specials_has_any(struct usbfs_specials *specials);
 
 /* Until none is. May block: belongs in a job. */
 void usbfs_specials_wait(struct usbfs_specials *specials);
+
+/* The interfaces that are claimed now, one bit for each: they change with a configuration, and by a failure. */
+void usbfs_specials_set_interfaces(struct usbfs_specials *specials, uint32_t interfaces);
+uint32_t usbfs_specials_get_interfaces(struct usbfs_specials *specials);
 
 /* The configuration that one has set; negative while it is the one that was found. */
 void usbfs_specials_set_configuration(struct usbfs_specials *specials, int configuration);

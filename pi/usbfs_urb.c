@@ -87,6 +87,38 @@ enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb)
 	return is_control(&urb->request) ? control_kind(&setup) : USBFS_URB_TRANSFER;
 }
 
+static bool has_bit(uint32_t bits, unsigned i)
+{
+	return i < 32 && (bits >> i & 1);
+}
+
+/* check_ctrlrecip() in drivers/usb/core/devio.c. */
+static bool is_setup_within(const struct usb_ctrlrequest *setup, uint32_t interfaces)
+{
+	uint16_t index = get_u16((const uint8_t *)&setup->wIndex);
+
+	if ((setup->bRequestType & USB_TYPE_MASK) == USB_TYPE_VENDOR)
+		return true;
+	if (setup->bRequestType == 0xa1 && setup->bRequest == 0 && has_bit(interfaces, index >> 8))
+		return true; /* a printer's GET_DEVICE_ID has the interface there */
+	switch (setup->bRequestType & USB_RECIP_MASK) {
+	case USB_RECIP_INTERFACE:
+		return has_bit(interfaces, index & 0xff);
+	case USB_RECIP_ENDPOINT:
+		return interfaces != 0 || (index & USB_ENDPOINT_NUMBER_MASK) == 0;
+	default:
+		return true;
+	}
+}
+
+bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces)
+{
+	struct usb_ctrlrequest setup;
+
+	memcpy(&setup, urb->request.setup, sizeof(setup));
+	return is_control(&urb->request) ? is_setup_within(&setup, interfaces) : interfaces != 0;
+}
+
 /* Of a control transfer's stage of data, as its setup has it: usbfs takes that, whatever else is said. */
 static uint16_t control_length(const struct usbip_urb *request)
 {

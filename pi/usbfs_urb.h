@@ -48,6 +48,9 @@ void usbfs_urb_list_free(struct usbfs_urb_list *list);
 /* What it is about. */
 enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb);
 
+/* Whether it asks for nothing of an interface that is not among those (one bit for each): usbfs would claim it, and say so in the kernel's log each time. */
+bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces);
+
 /* How much memory it takes, here and in usbfs. */
 size_t usbfs_urb_get_cost(const struct usbfs_urb *urb);
 

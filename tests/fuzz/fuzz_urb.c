@@ -26,9 +26,10 @@ static void *special_userdata;
 
 /* ---- the device, in the place of pi/usbfs.c and pi/usbfs_special.c ---- */
 
-int usbfs_claim_interfaces(int fd)
+int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces)
 {
 	(void)fd;
+	*ret_interfaces = 3;
 	return 0;
 }
 

@@ -315,6 +315,28 @@ START_TEST(what_the_device_refuses_is_told_and_the_session_goes_on)
 }
 END_TEST
 
+START_TEST(an_interface_that_is_not_there_is_not_asked_for)
+{
+	static const char *const setups[] = { "\xa1\x21\x00\x00\x02\x00\x07\x00", "\xa1\x21\x00\x00\xff\x00\x07\x00",
+					      "\xa1\x00\x00\x00\x02\x02\x07\x00" };
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(setups); i++) {
+		ask_control(i, setups[i], true, 7);
+		expect_answer(i, -EPIPE, 0);
+	}
+	ask_control(5, "\x01\x0b\x02\x00\x02\x00\x00\x00", false, 0);
+	expect_answer(5, -EPIPE, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+	ask_control(6, "\xc1\x21\x00\x00\x02\x00\x07\x00", true, 7); /* a vendor's index is what the vendor likes */
+	complete(0, 0, "x", 1);
+	expect_answer(6, 0, 1);
+	expect_bytes("x", 1);
+	ask_control(7, "\xa1\x00\x00\x00\x05\x01\x07\x00", true, 7); /* a printer's */
+	complete(0, 0, "x", 1);
+	expect_answer(7, 0, 1);
+}
+END_TEST
+
 START_TEST(answers_come_in_the_order_of_their_end)
 {
 	ask_in(1, 1, 8);
@@ -1042,6 +1064,17 @@ START_TEST(a_device_is_given_back_in_the_configuration_that_it_had)
 }
 END_TEST
 
+START_TEST(a_device_without_interfaces_is_not_claimed)
+{
+	struct usbfs_claim *second = NULL;
+	int node = fcntl(usbfs.node, F_DUPFD_CLOEXEC, 3);
+
+	usbfs.n_interfaces = 0;
+	ck_assert_int_eq(usbfs_claim_new(node, -1, &second), -ENXIO);
+	ck_assert_ptr_null(second);
+}
+END_TEST
+
 START_TEST(what_another_program_has_is_not_taken)
 {
 	struct usbfs_claim *second = NULL;
@@ -1070,6 +1103,7 @@ int main(void)
 	tcase_add_test(transfers, a_short_transfer_is_as_long_as_it_was);
 	tcase_add_test(transfers, a_zero_packet_is_asked_for_where_the_vm_wants_one);
 	tcase_add_test(transfers, what_the_device_refuses_is_told_and_the_session_goes_on);
+	tcase_add_test(transfers, an_interface_that_is_not_there_is_not_asked_for);
 	tcase_add_test(transfers, answers_come_in_the_order_of_their_end);
 	tcase_add_test(transfers, a_control_transfer_that_contradicts_itself_is_refused);
 	tcase_add_test(transfers, a_device_that_says_more_than_was_asked_for_is_cut);
@@ -1115,6 +1149,7 @@ int main(void)
 	tcase_add_test(ends, a_session_that_ends_in_the_middle_of_anything_leaves_nothing);
 	tcase_add_test(ends, a_device_that_is_given_back_is_with_its_drivers);
 	tcase_add_test(ends, a_device_is_given_back_in_the_configuration_that_it_had);
+	tcase_add_test(ends, a_device_without_interfaces_is_not_claimed);
 	tcase_add_test(ends, what_another_program_has_is_not_taken);
 	return check_program_run("pi_usbfs", transfers, packets, cancelled, special, limits, ends, NULL);
 }
