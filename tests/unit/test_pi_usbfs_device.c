@@ -242,6 +242,19 @@ START_TEST(an_unplug_is_no_failure)
 }
 END_TEST
 
+START_TEST(what_failed_for_good_has_nothing_under_way)
+{
+	plug();
+	expect_attached();
+	(void)fake_usbfs_log(&usbfs);
+	ssh_vm_answer_connect(&bed.vm, "{\"type\":\"failed\",\"code\":\"not-accepted\",\"text\":\"no\",\"cure\":\"\"}");
+	write_rules("default 0403:6001 backend=usbfs name=other\n"); /* the VM hears of it, and answers */
+	expect("FAILED");
+	pi_bed_until(&bed, is_settled, "its transfers to be ended");
+	expect("FAILED");
+}
+END_TEST
+
 /* ---- the direct road: this test is the VM's kernel, too ---- */
 
 static uint16_t port(void)
@@ -319,6 +332,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tunnel, a_successor_gives_back_what_is_shared_no_more);
 	tcase_add_test(tunnel, what_a_successor_could_not_take_has_its_driver_all_the_same);
 	tcase_add_test(tunnel, an_unplug_is_no_failure);
+	tcase_add_test(tunnel, what_failed_for_good_has_nothing_under_way);
 	tcase_add_checked_fixture(direct, setup_direct, teardown);
 	tcase_add_test(direct, on_the_direct_road_the_vms_kernel_speaks_with_us);
 	return check_program_run("pi_usbfs_device", tunnel, direct, NULL);
