@@ -10,6 +10,7 @@
 #include "device_internal.h"
 #include "device_job.h"
 #include "log.h"
+#include "usbfs_claim.h"
 
 #define FORGET_RETRY_USEC (USEC_PER_SEC / 2)
 #define FORGET_TRIES      5
@@ -131,6 +132,26 @@ void device_try_again(struct device *device)
 		device_start_look(device);
 }
 
+static void device_on_stopped(int result, void *arg, void *userdata)
+{
+	struct device *device = userdata;
+
+	device->is_stopping = false;
+	device_end_job(device, result, arg); /* what went wrong is tried again, and then told, by the next settling */
+	if (!device_job_is_stale(device) && device->state == DEVICE_BINDING)
+		device_enter_state(device, DEVICE_BINDING); /* that found the job in its way */
+}
+
+/* Nobody reads what a claimed device still says, nor asked for what it still does: with usbip-host the kernel ends that by itself. */
+static void device_stop_transfers(struct device *device)
+{
+	if (device->is_stopping || device->job || !device->hold.claim || !device->hold.claim->is_used)
+		return;
+	device->is_stopping = true; /* without memory for it the device fails, and comes here again */
+	device_start_job(device, device_job_settle, device_on_stopped);
+	device->is_stopping = device->job != NULL;
+}
+
 static void device_enter_failed(struct device *device)
 {
 	uint64_t delay = backoff_next(&device->backoff);
@@ -138,6 +159,7 @@ static void device_enter_failed(struct device *device)
 	device_send_disconnect(device, "failed");
 	device_drop_stream(device);
 	device->n_failed++;
+	device_stop_transfers(device);
 	device->next_try_usec = 0;
 	if (failure_is_final(device->failure.code))
 		return;

@@ -22,6 +22,7 @@ static void device_on_bound(int result, void *arg, void *userdata)
 		device_fail(device, &job->failure);
 		return;
 	}
+	device->is_left = false;
 	device->bound_usec = clock_now_usec();
 	if (device->goal == GOAL_RELEASE)
 		device_enter_state(device, DEVICE_BINDING);
@@ -162,7 +163,6 @@ void device_enter_binding(struct device *device)
 	if (device->is_announced || device->is_lent)
 		device_drop_stream(device);
 	device->refusal = (struct failure){ 0 };
-	device->is_left = false;
 	device->settle_since_usec = clock_now_usec();
 	device->settle_step_usec = SETTLE_STEP_USEC;
 	if (device->job)

@@ -30,7 +30,9 @@ int device_get_session_status(const struct device *device, enum usbip_host_statu
 {
 	if (!device->hold.claim)
 		return usbip_host_get_status(device->context->host, &device->busid, ret_status);
-	*ret_status = device->usbfs_session ? USBIP_HOST_USED : USBIP_HOST_AVAILABLE;
+	/* A request of the last session may still be under way in its thread. */
+	*ret_status =
+		device->usbfs_session || usbfs_specials_has_any(device->hold.claim->specials) ? USBIP_HOST_USED : USBIP_HOST_AVAILABLE;
 	return 0;
 }
 

@@ -115,8 +115,12 @@ static int device_start_direct(struct device *device, int fd, const char *peer)
 	}
 	r = direct_session_new(context->event, fd, peer, direct_road_get_patience(context->road), device_on_session_ended, device,
 			       &device->session);
-	if (r < 0)
-		(void)shutdown(fd, SHUT_RDWR); /* nobody would see its end */
+	if (r == 0)
+		return 0;
+	(void)shutdown(fd, SHUT_RDWR); /* nobody would see its end */
+	device->usbfs_session = usbfs_session_free(device->usbfs_session);
+	device_send_disconnect(device, "its session could not be watched");
+	device_enter_state(device, DEVICE_BINDING);
 	return r;
 }
 

@@ -38,6 +38,7 @@ struct device {
 	int kernel_fd;                       /* owned: the stream's end for usbip-host, while the bind is still going */
 	struct failure refusal;              /* what the VM said of an offer that was made while the bind was still going */
 	struct usbfs_session *usbfs_session; /* owned: of a device that is claimed; NULL without */
+	bool is_stopping;                    /* FAILED: what its last session left under way is being ended */
 	bool is_found;                       /* a predecessor bound it, and we have not taken hold of it yet */
 	bool is_left;                        /* a predecessor may have left its interfaces without drivers */
 	bool is_announced;                   /* the stream has been told which offer it is for */

@@ -18,10 +18,7 @@ static void device_on_connected(int result, void *arg, void *userdata)
 static void device_ignore(struct device *device, const char *reason)
 {
 	snprintf(device->reason, sizeof(device->reason), "%s", reason);
-	device_enter_state(device, DEVICE_IGNORED);
-	if (device->is_left && device->state == DEVICE_IGNORED && !device->job)
-		device_start_job(device, device_job_connect, device_on_connected);
-	device->is_left = false;
+	device_ignore_as_asked(device);
 }
 
 void device_found_left(struct device *device)
@@ -33,6 +30,10 @@ void device_found_left(struct device *device)
 void device_ignore_as_asked(struct device *device)
 {
 	device_enter_state(device, DEVICE_IGNORED);
+	if (!device->is_left || device->state != DEVICE_IGNORED || device->job)
+		return;
+	device->is_left = false;
+	device_start_job(device, device_job_connect, device_on_connected);
 }
 
 void device_take_look(struct device *device, const struct device_job *job)

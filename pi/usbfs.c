@@ -33,8 +33,10 @@ static int usbfs_claim(int fd, unsigned interface)
 	return usbfs_ask_slowly(fd, "claim an interface", USBDEVFS_DISCONNECT_CLAIM, &claim);
 }
 
-int usbfs_claim_interfaces(int fd)
+int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces)
 {
+	uint32_t interfaces = 0;
+
 	for (unsigned i = 0; i < USBFS_MAX_INTERFACES; i++) {
 		int r = usbfs_claim(fd, i);
 
@@ -43,7 +45,10 @@ int usbfs_claim_interfaces(int fd)
 			usbfs_connect_drivers(fd);
 			return r;
 		}
+		if (r == 0)
+			interfaces |= UINT32_C(1) << i;
 	}
+	*ret_interfaces = interfaces;
 	return 0;
 }
 

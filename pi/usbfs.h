@@ -11,8 +11,8 @@
 #define USBFS_MAX_INTERFACES 32 /* the kernel keeps one bit of a long for each that a program has */
 
 /* Takes all interfaces of the device's configuration from the drivers that they have, and keeps drivers from them. May block. -EBUSY: another program has one
- * of them by usbfs; then nothing was kept. */
-int usbfs_claim_interfaces(int fd);
+ * of them by usbfs; then nothing was kept. *ret_interfaces: one bit for each; none may be there. */
+int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces);
 
 /* Gives up what is claimed; transfers under way there end. Drivers do not come by themselves. May block. */
 void usbfs_release_interfaces(int fd);

@@ -6,17 +6,35 @@
 #include "cleanup.h"
 #include "usbfs.h"
 
-int usbfs_claim_new(int fd, struct usbfs_claim **ret_claim)
+int usbfs_claim_again(int fd, struct usbfs_specials *specials)
+{
+	uint32_t interfaces = 0;
+	int r = usbfs_claim_interfaces(fd, &interfaces);
+
+	usbfs_specials_set_interfaces(specials, interfaces);
+	return r;
+}
+
+int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim)
 {
 	struct usbfs_claim *claim = calloc(1, sizeof(*claim));
-	int r = claim ? usbfs_claim_interfaces(fd) : -ENOMEM;
+	int r = -ENOMEM;
 
+	if (claim)
+		claim->specials = usbfs_specials_new();
+	if (claim && claim->specials)
+		r = usbfs_claim_again(fd, claim->specials);
+	if (r == 0 && usbfs_specials_get_interfaces(claim->specials) == 0)
+		r = -ENXIO;
 	if (r < 0) {
 		close_fd(fd);
+		if (claim)
+			usbfs_specials_unref(claim->specials);
 		free(claim);
 		return r;
 	}
 	claim->fd = fd;
+	claim->configuration = configuration;
 	TAILQ_INIT(&claim->flying);
 	*ret_claim = claim;
 	return 0;
@@ -38,28 +56,39 @@ static void claim_end_transfers(struct usbfs_claim *claim)
 /* The kernel would give what is claimed back to the drivers at a reset: what nobody has it leaves so. */
 static int claim_reset(struct usbfs_claim *claim)
 {
-	int r;
-
 	claim_end_transfers(claim);
 	usbfs_release_interfaces(claim->fd);
-	r = usbfs_reset(claim->fd);
-	if (r == 0)
-		claim->is_used = false;
-	return r;
+	return usbfs_reset(claim->fd);
 }
 
 int usbfs_claim_settle(struct usbfs_claim *claim)
 {
-	int r = claim_reset(claim), s = usbfs_claim_interfaces(claim->fd);
+	int r, s;
 
+	usbfs_specials_wait(claim->specials);
+	r = claim_reset(claim);
+	s = usbfs_claim_again(claim->fd, claim->specials);
+	if (r == 0 && s == 0)
+		claim->is_used = false;
 	return r < 0 ? r : s;
+}
+
+/* One that a session has left without interfaces has none for a driver. */
+static void claim_restore_configuration(struct usbfs_claim *claim)
+{
+	int configuration = usbfs_specials_get_configuration(claim->specials);
+
+	if (claim->configuration > 0 && configuration >= 0 && configuration != claim->configuration)
+		(void)usbfs_set_configuration(claim->fd, (unsigned)claim->configuration);
 }
 
 void usbfs_claim_release(struct usbfs_claim *claim)
 {
+	usbfs_specials_wait(claim->specials);
 	if (claim->is_used)
 		(void)claim_reset(claim); /* it goes back as it is */
 	usbfs_release_interfaces(claim->fd);
+	claim_restore_configuration(claim);
 	usbfs_connect_drivers(claim->fd);
 }
 
@@ -69,6 +98,7 @@ struct usbfs_claim *usbfs_claim_free(struct usbfs_claim *claim)
 		return NULL;
 	close_fd(claim->fd); /* from here on usbfs writes nowhere any more */
 	usbfs_urb_list_free(&claim->flying);
+	usbfs_specials_unref(claim->specials);
 	free(claim);
 	return NULL;
 }

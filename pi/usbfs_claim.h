@@ -2,25 +2,32 @@
 
 #include <stdbool.h>
 
+#include "usbfs_specials.h"
 #include "usbfs_urb.h"
 
 /* A device that this program has by usbfs, in the place of usbip-host: its interfaces are claimed, so that no driver takes them, until it is given back. Between
  * sessions it stays claimed. All of these may block, and belong in a job. */
 struct usbfs_claim {
-	int fd;                       /* owned: its node; one who waits for transfers there is its session */
-	bool is_used;                 /* a session was on it since the last usbfs_claim_settle() */
-	struct usbfs_urb_list flying; /* owned: with usbfs */
+	int fd;                          /* owned: its node; one who waits for transfers there is its session */
+	bool is_used;                    /* a session was on it since the last usbfs_claim_settle() that did all it promises */
+	int configuration;               /* that it had (bConfigurationValue), and has when it is given back; negative: not known */
+	struct usbfs_specials *specials; /* owned reference */
+	struct usbfs_urb_list flying;    /* owned: with usbfs */
 };
 
-/* Claims the device whose node fd is; fd is used up. 0, or a negative errno: -EBUSY where another program has it by usbfs. The object is the caller's. */
-int usbfs_claim_new(int fd, struct usbfs_claim **ret_claim);
+/* Claims the device whose node fd is; fd is used up. 0, or a negative errno: -EBUSY where another program has it by usbfs; -ENXIO
+ * where it has no interface. configuration: the one that it is in, or negative. The object is the caller's. */
+int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim);
+
+/* Claims what was released, on that node of it. 0 or negative errno. May block. */
+int usbfs_claim_again(int fd, struct usbfs_specials *specials);
 
 /* After a session, or where it is to be got going again: ends what is under way and resets the device, as usbip-host does at the end of each session
  * (stub_device_reset()): the next one must not find what the last has left in it, halted endpoints, toggles, bytes that nobody asked for. What was claimed is
  * claimed again. 0 or negative errno. */
 int usbfs_claim_settle(struct usbfs_claim *claim);
 
-/* Gives it back to the Pi's own drivers, after a reset if a session was on it. */
+/* Gives it back to the Pi's own drivers, after a reset if a session was on it, and in the configuration that it had. */
 void usbfs_claim_release(struct usbfs_claim *claim);
 
 /* Closes the node, and so ends what is under way; drivers don't come by themselves. Takes NULL, returns NULL. */

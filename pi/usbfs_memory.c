@@ -21,7 +21,7 @@ struct usbfs_waiter {
 };
 
 struct usbfs_memory {
-	size_t limit, n_taken;
+	size_t limits[USBFS_N_POOLS], n_taken[USBFS_N_POOLS];
 	LIST_HEAD(usbfs_waiters, usbfs_waiter) waiters;
 };
 
@@ -31,7 +31,8 @@ int usbfs_memory_new(size_t limit, struct usbfs_memory **ret_memory)
 
 	if (!memory)
 		return -ENOMEM;
-	memory->limit = limit;
+	memory->limits[USBFS_POOL_LARGE] = limit;
+	memory->limits[USBFS_POOL_SMALL] = limit / 3; /* usbfs_memory_get_limit() left a quarter of all */
 	*ret_memory = memory;
 	return 0;
 }
@@ -54,21 +55,35 @@ struct usbfs_memory *usbfs_memory_free(struct usbfs_memory *memory)
 	return NULL;
 }
 
-bool usbfs_memory_take(struct usbfs_memory *memory, size_t size)
+bool usbfs_memory_fits(const struct usbfs_memory *memory, enum usbfs_pool pool, size_t size)
 {
-	if (memory->n_taken > 0 && (memory->n_taken >= memory->limit || size > memory->limit - memory->n_taken))
+	return size <= memory->limits[pool];
+}
+
+bool usbfs_memory_take(struct usbfs_memory *memory, enum usbfs_pool pool, size_t n_own, size_t size)
+{
+	size_t limit = memory->limits[pool], n_taken = memory->n_taken[pool];
+
+	if (n_taken > limit || size > limit - n_taken)
 		return false;
-	memory->n_taken += size;
+	if (n_own > 0 && (n_own > limit / 2 || size > limit / 2 - n_own))
+		return false;
+	memory->n_taken[pool] += size;
 	return true;
 }
 
-void usbfs_memory_give(struct usbfs_memory *memory, size_t size)
+bool usbfs_memory_is_whole(const struct usbfs_memory *memory)
+{
+	return memory->n_taken[USBFS_POOL_LARGE] == 0 && memory->n_taken[USBFS_POOL_SMALL] == 0;
+}
+
+void usbfs_memory_give(struct usbfs_memory *memory, enum usbfs_pool pool, size_t size)
 {
 	struct usbfs_waiter *waiter;
 
 	if (size == 0)
 		return;
-	memory->n_taken -= size;
+	memory->n_taken[pool] -= size;
 	LIST_FOREACH(waiter, &memory->waiters, entry)
 		if (waiter->is_waiting)
 			sd_event_source_set_enabled(waiter->teller, SD_EVENT_ONESHOT);

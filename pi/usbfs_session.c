@@ -13,7 +13,8 @@
 #include "usbfs_special.h"
 
 #define MAX_FLYING      1024 /* transfers with usbfs at once */
-#define MAX_WAITING     1024 /* requests that wait for memory, or for one of those */
+#define MAX_WAITING     256  /* requests that wait for memory, or for one of those */
+#define SKIPPED_AT_ONCE 4096 /* bytes of requests that are refused */
 #define REQUESTS_A_TURN 64   /* before the loop's other sources have theirs */
 
 struct usbfs_session {
@@ -29,24 +30,30 @@ struct usbfs_session {
 	uint8_t header[USBIP_URB_HEADER_SIZE]; /* of the request that is being read */
 	size_t n_header, n_body;
 	struct usbfs_urb *incoming;    /* owned: whose body is being read */
-	struct usbfs_urb *special;     /* owned: whose job is under way; nothing is read meanwhile */
+	struct usbfs_urb *special;     /* owned: whose job is under way; nothing is read, and usbfs asked for nothing meanwhile */
 	struct job *job;               /* the special one's */
-	struct usbfs_urb_list waiting; /* owned: for memory */
+	struct usbfs_urb_list waiting; /* owned: for memory, or for the special one's end */
 	struct usbfs_urb_list answers; /* owned: to be sent */
 	unsigned n_flying, n_waiting;
-	size_t n_taken; /* of the memory */
+	size_t n_taken[USBFS_N_POOLS]; /* of the memory */
 };
 
-static void session_run_waiting(struct usbfs_session *session);
+static void session_accept_whole(struct usbfs_session *session);
+static void session_reap(struct usbfs_session *session);
 
 /* ---- what the loop waits for ---- */
+
+/* What follows its header can be read. */
+static bool has_room(const struct usbfs_urb *urb)
+{
+	return urb->data || urb->request.is_in || urb->refusal;
+}
 
 /* No request is read while an answer can't be sent: so their number is bounded by what is under way. */
 static bool session_can_read(const struct usbfs_session *session)
 {
-	bool has_room = !session->incoming || session->incoming->data || session->incoming->request.is_in;
-
-	return TAILQ_EMPTY(&session->answers) && !session->special && has_room && session->n_waiting < MAX_WAITING;
+	return TAILQ_EMPTY(&session->answers) && !session->special && (!session->incoming || has_room(session->incoming)) &&
+	       session->n_waiting < MAX_WAITING;
 }
 
 static void session_update(struct usbfs_session *session)
@@ -60,6 +67,8 @@ static void session_update(struct usbfs_session *session)
 	/* A hang-up is reported even to who asked for nothing, and again and again. */
 	sd_event_source_set_enabled(session->wire_io, wire ? SD_EVENT_ON : SD_EVENT_OFF);
 	sd_event_source_set_io_events(session->usb_io, !has_answers && session->n_flying > 0 ? EPOLLOUT : 0);
+	/* All that usbfs is asked waits for the device's lock, which the special one's job has: the loop would sleep on it. */
+	sd_event_source_set_enabled(session->usb_io, session->special ? SD_EVENT_OFF : SD_EVENT_ON);
 }
 
 /* Whoever has the other end of the socket sees it, and frees us. */
@@ -82,31 +91,44 @@ static void session_refuse(struct usbfs_session *session, const char *why)
 
 /* ---- memory ---- */
 
+static enum usbfs_pool find_pool(const struct usbfs_urb *urb)
+{
+	return usbfs_urb_is_small(urb) ? USBFS_POOL_SMALL : USBFS_POOL_LARGE;
+}
+
+static bool session_can_ever_have(const struct usbfs_session *session, const struct usbfs_urb *urb)
+{
+	return usbfs_memory_fits(session->context->memory, find_pool(urb), usbfs_urb_get_cost(urb));
+}
+
 static bool session_make_room(struct usbfs_session *session, struct usbfs_urb *urb)
 {
+	struct usbfs_memory *memory = session->context->memory;
+	enum usbfs_pool pool = find_pool(urb);
 	size_t cost = usbfs_urb_get_cost(urb);
 
-	if (!usbfs_memory_take(session->context->memory, cost)) {
+	if (!usbfs_memory_take(memory, pool, session->n_taken[pool], cost)) {
 		usbfs_waiter_set(session->waiter, true);
 		return false;
 	}
 	if (usbfs_urb_make_room(urb) < 0) {
-		usbfs_memory_give(session->context->memory, cost);
+		usbfs_memory_give(memory, pool, cost);
 		log_error("%s: its session is ended: out of memory", session->name);
 		session_end(session);
 		return false;
 	}
-	session->n_taken += cost;
+	session->n_taken[pool] += cost;
 	return true;
 }
 
 static void session_free_urb(struct usbfs_session *session, struct usbfs_urb *urb)
 {
+	enum usbfs_pool pool = find_pool(urb);
 	size_t cost = urb->data ? usbfs_urb_get_cost(urb) : 0;
 
-	session->n_taken -= cost;
+	session->n_taken[pool] -= cost;
 	usbfs_urb_free(urb);
-	usbfs_memory_give(session->context->memory, cost);
+	usbfs_memory_give(session->context->memory, pool, cost);
 }
 
 /* ---- answers ---- */
@@ -160,17 +182,25 @@ static void session_wait(struct usbfs_session *session, struct usbfs_urb *urb)
 	session->n_waiting++;
 }
 
-/* False: not now, for want of memory in usbfs that will be given back. */
+static void session_unwait(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	TAILQ_REMOVE(&session->waiting, urb, entry);
+	session->n_waiting--;
+}
+
+/* False: not now, for want of memory that will be given back. */
 static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	int r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
+	int r;
 
-	if (session->n_flying >= MAX_FLYING)
+	if (session->n_flying >= MAX_FLYING || (!urb->data && !session_make_room(session, urb)))
 		return false;
+	r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
 	if (r == 0)
 		r = usbfs_submit(session->claim->fd, &urb->kernel);
 	if (r == -ENOMEM && session->n_flying > 0)
 		return false;
+	session_unwait(session, urb);
 	if (r < 0) {
 		session_answer_status(session, urb, r);
 		return true;
@@ -180,24 +210,58 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 	return true;
 }
 
-/* In the order in which they came. */
+static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb);
+
+/* False: not now. */
+static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	if (!usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(session->claim->specials))) {
+		session_unwait(session, urb);
+		session_answer_status(session, urb, -EPIPE); /* as the device would say */
+		return true;
+	}
+	switch (usbfs_urb_get_kind(urb)) {
+	case USBFS_URB_TRANSFER:
+		return session_submit(session, urb);
+	case USBFS_URB_SET_ADDRESS:
+		session_unwait(session, urb);
+		session_answer_status(session, urb, 0);
+		return true;
+	case USBFS_URB_SET_INTERFACE:
+	case USBFS_URB_SET_CONFIGURATION:
+	case USBFS_URB_CLEAR_HALT:
+	case USBFS_URB_RESET:
+		break;
+	}
+	session_unwait(session, urb);
+	session_start_special(session, urb);
+	return true;
+}
+
+/* One bit for each pipe. */
+static uint32_t find_pipe(const struct usbfs_urb *urb)
+{
+	return UINT32_C(1) << (urb->request.endpoint + (urb->request.endpoint && urb->request.is_in ? 16 : 0));
+}
+
+/* On each pipe in the order in which they came: one that waits for memory holds up none of another. A special one overtakes none, and none overtakes it. */
 static void session_run_waiting(struct usbfs_session *session)
 {
-	struct usbfs_urb *urb;
+	struct usbfs_urb *urb, *next;
+	uint32_t held_up = 0;
 
 	usbfs_waiter_set(session->waiter, false);
-	while (!session->is_ended && (urb = TAILQ_FIRST(&session->waiting))) {
-		if (!urb->data && !session_make_room(session, urb))
-			return;
-		TAILQ_REMOVE(&session->waiting, urb, entry);
-		if (!session_submit(session, urb)) {
-			TAILQ_INSERT_HEAD(&session->waiting, urb, entry);
-			return;
-		}
-		session->n_waiting--;
+	for (urb = TAILQ_FIRST(&session->waiting); urb && !session->is_ended && !session->special; urb = next) {
+		next = TAILQ_NEXT(urb, entry);
+		if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER && urb != TAILQ_FIRST(&session->waiting))
+			break;
+		if (!(held_up & find_pipe(urb)) && !session_run(session, urb))
+			held_up |= find_pipe(urb);
 	}
-	if (!session->is_ended && session->incoming && !session->incoming->data && !session->incoming->request.is_in)
-		(void)session_make_room(session, session->incoming);
+	if (session->is_ended || session->special || !session->incoming || has_room(session->incoming))
+		return;
+	if (session_make_room(session, session->incoming))
+		session_accept_whole(session);
 }
 
 static void session_on_special_done(int result, void *arg, void *userdata)
@@ -207,12 +271,13 @@ static void session_on_special_done(int result, void *arg, void *userdata)
 	(void)arg;
 	session->job = NULL;
 	session_answer_status(session, TAKE_PTR(session->special), result);
+	session_reap(session);
 	session_update(session);
 }
 
 static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	int r = usbfs_special_start(session->context->jobs, session->name, session->claim->fd, urb, session_on_special_done, session,
+	int r = usbfs_special_start(session->context->jobs, session->name, session->claim, urb, session_on_special_done, session,
 				    &session->job);
 
 	if (r < 0)
@@ -221,12 +286,20 @@ static void session_start_special(struct usbfs_session *session, struct usbfs_ur
 		session->special = urb;
 }
 
-static void session_accept(struct usbfs_session *session, struct usbfs_urb *urb)
+/* An incoming request of which nothing is missing any more. It is seen here and now: no further byte may come to tell. */
+static void session_accept_whole(struct usbfs_session *session)
 {
-	if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER)
-		session_start_special(session, urb);
-	else
-		session_wait(session, urb);
+	struct usbfs_urb *urb;
+	uint8_t *bytes;
+
+	if (!session->incoming || !has_room(session->incoming) || usbfs_urb_get_gap(session->incoming, session->n_body, &bytes) > 0)
+		return;
+	urb = TAKE_PTR(session->incoming);
+	if (urb->refusal) {
+		session_answer_status(session, urb, urb->refusal);
+		return;
+	}
+	session_wait(session, urb);
 	session_run_waiting(session);
 }
 
@@ -301,11 +374,11 @@ static void session_unlink(struct usbfs_session *session, struct usbfs_urb *answ
 	urb = find_request(&session->waiting, answer->request.unlinked);
 	usbfs_urb_set_unlinked(answer, urb ? -ECONNRESET : 0); /* 0: its own answer is on the way already */
 	if (urb) {
-		TAILQ_REMOVE(&session->waiting, urb, entry);
-		session->n_waiting--;
+		session_unwait(session, urb);
 		session_free_urb(session, urb);
 	}
 	session_answer(session, answer);
+	session_run_waiting(session); /* it may have stood in the way of others */
 }
 
 /* ---- requests ---- */
@@ -342,8 +415,10 @@ static void session_begin(struct usbfs_session *session)
 		session_unlink(session, urb);
 	} else {
 		session->incoming = urb;
-		if (!request.is_in)
-			(void)session_make_room(session, urb);
+		if (!urb->refusal && !session_can_ever_have(session, urb))
+			urb->refusal = -ENOMEM;
+		if (request.is_in || urb->refusal || session_make_room(session, urb))
+			session_accept_whole(session);
 	}
 }
 
@@ -360,15 +435,14 @@ static bool session_read_header(struct usbfs_session *session)
 /* False: no more for now. */
 static bool session_read_body(struct usbfs_session *session)
 {
-	uint8_t *bytes;
+	uint8_t *bytes, skipped[SKIPPED_AT_ONCE];
 	size_t gap = usbfs_urb_get_gap(session->incoming, session->n_body, &bytes), n;
 
-	if (gap == 0) {
-		session_accept(session, TAKE_PTR(session->incoming));
-		return true;
-	}
-	n = session_receive(session, bytes, gap);
+	if (!bytes && gap > sizeof(skipped))
+		gap = sizeof(skipped);
+	n = session_receive(session, bytes ? bytes : skipped, gap);
 	session->n_body += n;
+	session_accept_whole(session);
 	return n > 0;
 }
 
@@ -453,7 +527,8 @@ struct usbfs_session *usbfs_session_free(struct usbfs_session *session)
 	usbfs_urb_free(session->special);
 	usbfs_urb_list_free(&session->waiting);
 	usbfs_urb_list_free(&session->answers);
-	usbfs_memory_give(session->context->memory, session->n_taken);
+	for (enum usbfs_pool pool = 0; pool < USBFS_N_POOLS; pool++)
+		usbfs_memory_give(session->context->memory, pool, session->n_taken[pool]);
 	free(session);
 	return NULL;
 }

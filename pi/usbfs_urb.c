@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define USBFS_MAX_PACKETS 128           /* proc_do_submiturb() in drivers/usb/core/devio.c */
-#define USBFS_MAX_LENGTH  98304         /* the same: of one packet */
+#define USBFS_MAX_PACKETS 128   /* proc_do_submiturb() in drivers/usb/core/devio.c */
+#define USBFS_MAX_LENGTH  98304 /* the same: of one packet */
+#define SMALL_COST        ((size_t)4096)
 #define KERNEL_OVERHEAD   ((size_t)512) /* struct async and struct urb */
 
 static bool is_control(const struct usbip_urb *request)
@@ -19,11 +20,13 @@ static bool is_control(const struct usbip_urb *request)
 
 struct usbfs_urb *usbfs_urb_new(const struct usbip_urb *request)
 {
-	struct usbfs_urb *urb = calloc(1, sizeof(*urb) + request->n_packets * sizeof(urb->kernel.iso_frame_desc[0]));
+	uint32_t n_packets = request->n_packets < USBFS_MAX_PACKETS ? request->n_packets : USBFS_MAX_PACKETS;
+	struct usbfs_urb *urb = calloc(1, sizeof(*urb) + n_packets * sizeof(urb->kernel.iso_frame_desc[0]));
 
 	if (!urb)
 		return NULL;
 	urb->request = *request;
+	urb->refusal = request->n_packets > USBFS_MAX_PACKETS ? -EINVAL : 0;
 	if (request->n_packets == 0)
 		return urb;
 	urb->packets = malloc(request->n_packets * USBIP_PACKET_SIZE);
@@ -63,6 +66,8 @@ static enum usbfs_urb_kind control_kind(const struct usb_ctrlrequest *setup)
 	switch (setup->bRequestType << 8 | setup->bRequest) {
 	case USB_RECIP_INTERFACE << 8 | USB_REQ_SET_INTERFACE:
 		return USBFS_URB_SET_INTERFACE;
+	case USB_RECIP_DEVICE << 8 | USB_REQ_SET_ADDRESS:
+		return USBFS_URB_SET_ADDRESS;
 	case USB_RECIP_DEVICE << 8 | USB_REQ_SET_CONFIGURATION:
 		return USBFS_URB_SET_CONFIGURATION;
 	case USB_RECIP_ENDPOINT << 8 | USB_REQ_CLEAR_FEATURE:
@@ -80,6 +85,38 @@ enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb)
 
 	memcpy(&setup, urb->request.setup, sizeof(setup));
 	return is_control(&urb->request) ? control_kind(&setup) : USBFS_URB_TRANSFER;
+}
+
+static bool has_bit(uint32_t bits, unsigned i)
+{
+	return i < 32 && (bits >> i & 1);
+}
+
+/* check_ctrlrecip() in drivers/usb/core/devio.c. */
+static bool is_setup_within(const struct usb_ctrlrequest *setup, uint32_t interfaces)
+{
+	uint16_t index = get_u16((const uint8_t *)&setup->wIndex);
+
+	if ((setup->bRequestType & USB_TYPE_MASK) == USB_TYPE_VENDOR)
+		return true;
+	if (setup->bRequestType == 0xa1 && setup->bRequest == 0 && has_bit(interfaces, index >> 8))
+		return true; /* a printer's GET_DEVICE_ID has the interface there */
+	switch (setup->bRequestType & USB_RECIP_MASK) {
+	case USB_RECIP_INTERFACE:
+		return has_bit(interfaces, index & 0xff);
+	case USB_RECIP_ENDPOINT:
+		return interfaces != 0 || (index & USB_ENDPOINT_NUMBER_MASK) == 0;
+	default:
+		return true;
+	}
+}
+
+bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces)
+{
+	struct usb_ctrlrequest setup;
+
+	memcpy(&setup, urb->request.setup, sizeof(setup));
+	return is_control(&urb->request) ? is_setup_within(&setup, interfaces) : interfaces != 0;
 }
 
 /* Of a control transfer's stage of data, as its setup has it: usbfs takes that, whatever else is said. */
@@ -105,6 +142,11 @@ size_t usbfs_urb_get_cost(const struct usbfs_urb *urb)
 	       request->n_packets * (USBIP_PACKET_SIZE + 2 * sizeof(urb->kernel.iso_frame_desc[0]));
 }
 
+bool usbfs_urb_is_small(const struct usbfs_urb *urb)
+{
+	return usbfs_urb_get_cost(urb) <= SMALL_COST || (is_control(&urb->request) && urb->request.length <= UINT16_MAX);
+}
+
 int usbfs_urb_make_room(struct usbfs_urb *urb)
 {
 	size_t size = data_size(&urb->request);
@@ -127,7 +169,7 @@ size_t usbfs_urb_get_gap(struct usbfs_urb *urb, size_t n_read, uint8_t **ret_byt
 	size_t n_data = request->is_in ? 0 : request->length, n_packets = request->n_packets * USBIP_PACKET_SIZE;
 
 	if (n_read < n_data) {
-		*ret_bytes = payload(urb) + n_read;
+		*ret_bytes = urb->data ? payload(urb) + n_read : NULL;
 		return n_data - n_read;
 	}
 	n_read -= n_data;
@@ -192,8 +234,6 @@ static int prepare_isochronous(struct usbfs_urb *urb)
 {
 	const struct usbip_urb *request = &urb->request;
 
-	if (request->n_packets > USBFS_MAX_PACKETS)
-		return -EINVAL;
 	urb->kernel.type = USBDEVFS_URB_TYPE_ISO;
 	urb->kernel.number_of_packets = (int)request->n_packets;
 	if (request->flags & USBIP_URB_ISO_ASAP)

@@ -16,6 +16,7 @@ struct usbfs_urb {
 	uint8_t *data;              /* owned; a control transfer's begins with its setup bytes. NULL until usbfs_urb_make_room() */
 	uint8_t *packets;           /* owned: as they are on the wire; NULL without */
 	struct usbfs_urb *unlinked; /* owned: the answer to the request to end this one; NULL while there is none */
+	int32_t refusal;            /* other than 0: it is not for usbfs, and this is the answer's status; its bytes are skipped */
 	int32_t status;             /* the answer's */
 	uint32_t actual_length;     /* the answer's */
 	uint8_t header[USBIP_URB_HEADER_SIZE]; /* the answer's */
@@ -26,9 +27,16 @@ struct usbfs_urb {
 TAILQ_HEAD(usbfs_urb_list, usbfs_urb);
 
 /* What a request is about: most are transfers; some change what the host thinks of the device, and so are the host's to do (tweak_*() in stub_rx.c). */
-enum usbfs_urb_kind { USBFS_URB_TRANSFER, USBFS_URB_SET_INTERFACE, USBFS_URB_SET_CONFIGURATION, USBFS_URB_CLEAR_HALT, USBFS_URB_RESET };
+enum usbfs_urb_kind {
+	USBFS_URB_TRANSFER,
+	USBFS_URB_SET_ADDRESS, /* never done: the Pi's kernel would lose the device; the VM has numbers of its own */
+	USBFS_URB_SET_INTERFACE,
+	USBFS_URB_SET_CONFIGURATION,
+	USBFS_URB_CLEAR_HALT,
+	USBFS_URB_RESET,
+};
 
-/* One for this request, without room for its bytes. The caller's; NULL without memory. */
+/* One for this request, without room for its bytes. One of more packets than usbfs takes has its refusal. The caller's; NULL without memory. */
 struct usbfs_urb *usbfs_urb_new(const struct usbip_urb *request);
 
 /* Takes NULL, returns NULL. */
@@ -40,13 +48,20 @@ void usbfs_urb_list_free(struct usbfs_urb_list *list);
 /* What it is about. */
 enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb);
 
+/* Whether it asks for nothing of an interface that is not among those (one bit for each): usbfs would claim it, and say so in the kernel's log each time. */
+bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces);
+
 /* How much memory it takes, here and in usbfs. */
 size_t usbfs_urb_get_cost(const struct usbfs_urb *urb);
+
+/* Whether its bytes are few, or a control transfer's. */
+bool usbfs_urb_is_small(const struct usbfs_urb *urb);
 
 /* Makes room for its bytes. 0 or -ENOMEM. */
 int usbfs_urb_make_room(struct usbfs_urb *urb);
 
-/* Where the next byte of what follows its header on the wire belongs, when n_read have come; how many are missing there. 0: all have come. */
+/* Where the next byte of what follows its header on the wire belongs, when n_read have come; how many are missing there. 0: all have come.
+ * NULL: it may be anywhere, they are of no use. */
 size_t usbfs_urb_get_gap(struct usbfs_urb *urb, size_t n_read, uint8_t **ret_bytes);
 
 /* Fills in what usbfs is asked for; there must be room, and all bytes. A negative errno if that makes no sense: it is the answer's status. */

@@ -315,6 +315,42 @@ bool usbip_host_has_place(const struct usbip_host *host)
 	return n < TABLE_SIZE;
 }
 
+/* `rebind` marks the entry as nobody's, lets the drivers try the device again, and clears the entry (rebind_store() in stub_main.c): the only way
+ * to clear one. Without the hold it would follow a stale pointer. */
+static int host_clear_entry(const struct usbip_host *host, const struct busid *busid)
+{
+	int r = host_write_driver(host, "usbip-host/rebind", busid->text);
+
+	if (r == -ENODEV)
+		r = host_write_driver(host, "usbip-host/rebind",
+				      busid->text); /* sysfs says that, too, of a file that is just being replaced */
+	return r == -ENODEV ? 0 : r;                /* no entry: nothing to clear */
+}
+
+/* Somebody bound it to usbip-host: there are no interfaces to be claimed then, or they are his session's. */
+static int host_take_from_stub(const struct usbip_host *host, const struct busid *busid, struct failure *failure)
+{
+	int r;
+
+	if (!usbip_host_is_bound(host, busid))
+		return 0;
+	r = host_unbind_driver(host, busid, failure);
+	if (r < 0)
+		return r;
+	r = host_clear_entry(host, busid); /* the generic driver tries it, too: with that come its interfaces */
+	return r < 0 ? host_fail(failure, r, busid, "give it back to its driver") : 0;
+}
+
+/* Negative: not known. It is empty where the device has none. */
+static int host_read_configuration(int device_fd)
+{
+	uint32_t configuration;
+
+	return sysfs_read_uint(device_fd, "bConfigurationValue", 10, &configuration) == 0 && configuration <= UINT8_MAX ?
+		       (int)configuration :
+		       -1;
+}
+
 int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure)
 {
 	_cleanup_close_ int device = usbip_host_open_device(host, busid);
@@ -323,12 +359,20 @@ int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, s
 
 	if (r >= 0) {
 		hold.device_fd = r;
+		r = host_take_from_stub(host, busid, ret_failure);
+		if (r < 0) {
+			usbip_hold_done(&hold);
+			return r;
+		}
 		r = host_open_node(host, device, O_RDWR);
 	}
 	if (r >= 0)
-		r = usbfs_claim_new(r, &hold.claim);
+		r = usbfs_claim_new(r, host_read_configuration(device), &hold.claim);
 	if (r < 0)
 		usbip_hold_done(&hold);
+	if (r == -ENXIO)
+		return failure_set(ret_failure, FAILURE_KERNEL, "Look at dmesg on the Pi; plug the device in again.",
+				   "%s: it has no interface that could be claimed", busid->text);
 	if (r == -EBUSY)
 		return failure_set(ret_failure, FAILURE_BUSY, "End that program.", "%s: another program on the Pi uses it (by usbfs)",
 				   busid->text);
@@ -370,18 +414,6 @@ static bool host_may_be_bound(const struct usbip_host *host, const struct busid 
 	int r = host_read_driver(host, busid, driver, sizeof(driver));
 
 	return r < 0 ? r != -ENOENT && r != -ENODEV : strcmp(driver, "usbip-host") == 0;
-}
-
-/* `rebind` marks the entry as nobody's, lets the drivers try the device again, and clears the entry (rebind_store() in stub_main.c): the only way
- * to clear one. Without the hold it would follow a stale pointer. */
-static int host_clear_entry(const struct usbip_host *host, const struct busid *busid)
-{
-	int r = host_write_driver(host, "usbip-host/rebind", busid->text);
-
-	if (r == -ENODEV)
-		r = host_write_driver(host, "usbip-host/rebind",
-				      busid->text); /* sysfs says that, too, of a file that is just being replaced */
-	return r == -ENODEV ? 0 : r;                /* no entry: nothing to clear */
 }
 
 int usbip_host_release(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold, struct failure *ret_failure)

@@ -171,6 +171,8 @@ static int do_submit(struct fake_usbfs *usbfs, struct usbdevfs_urb *urb)
 	struct fake_transfer *transfer;
 	int r = has_endpoint(usbfs, urb->endpoint) ? check_urb(urb) : -ENOENT;
 
+	if ((urb->endpoint & 15) && !has_claims(usbfs))
+		commit_crime(usbfs, "a transfer while nothing is claimed: the kernel claims by itself");
 	if (r == 0 && usbfs->max_transfers && usbfs->n_transfers >= usbfs->max_transfers) {
 		usbfs->n_refused++;
 		r = -ENOMEM;
@@ -271,6 +273,27 @@ static int do_ioctl(struct fake_usbfs *usbfs, unsigned long request, void *argum
 	}
 }
 
+/* The device's lock is held: whoever asks for anything meanwhile would sleep, and our loop must not. */
+static void keep_waiting(struct fake_usbfs *usbfs, unsigned long request)
+{
+	static const unsigned long slow[] = { USBDEVFS_RESET, USBDEVFS_SETINTERFACE, USBDEVFS_SETCONFIGURATION, USBDEVFS_CLEAR_HALT };
+	bool is_slow = false;
+
+	if (usbfs->is_in_special)
+		commit_crime(usbfs, "usbfs is asked while the device is being changed: the asker sleeps");
+	for (size_t i = 0; i < sizeof(slow) / sizeof(slow[0]); i++)
+		is_slow = is_slow || request == slow[i];
+	if (!is_slow)
+		return;
+	usbfs->is_in_special = true;
+	while (usbfs->is_held) {
+		pthread_mutex_unlock(&usbfs->lock);
+		usleep(1000);
+		pthread_mutex_lock(&usbfs->lock);
+	}
+	usbfs->is_in_special = false;
+}
+
 static bool answer_ioctl(int fd, unsigned long request, void *argument, int *ret_result, void *userdata)
 {
 	struct fake_usbfs *usbfs = userdata;
@@ -279,6 +302,7 @@ static bool answer_ioctl(int fd, unsigned long request, void *argument, int *ret
 	if (fstat(fd, &status) < 0 || status.st_ino != usbfs->inode)
 		return false;
 	pthread_mutex_lock(&usbfs->lock);
+	keep_waiting(usbfs, request);
 	*ret_result = do_ioctl(usbfs, request, argument);
 	pthread_mutex_unlock(&usbfs->lock);
 	return true;
@@ -418,6 +442,23 @@ void fake_usbfs_unplug(struct fake_usbfs *usbfs)
 	end_all(usbfs, -ESHUTDOWN);
 	usbfs->far_end = close_fd(usbfs->far_end);
 	pthread_mutex_unlock(&usbfs->lock);
+}
+
+void fake_usbfs_hold(struct fake_usbfs *usbfs, bool is_held)
+{
+	pthread_mutex_lock(&usbfs->lock);
+	usbfs->is_held = is_held;
+	pthread_mutex_unlock(&usbfs->lock);
+}
+
+bool fake_usbfs_is_in_special(struct fake_usbfs *usbfs)
+{
+	bool is_in_special;
+
+	pthread_mutex_lock(&usbfs->lock);
+	is_in_special = usbfs->is_in_special;
+	pthread_mutex_unlock(&usbfs->lock);
+	return is_in_special;
 }
 
 const char *fake_usbfs_log(struct fake_usbfs *usbfs)

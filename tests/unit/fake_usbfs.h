@@ -40,6 +40,8 @@ struct fake_usbfs {
 	unsigned n_refused;                   /* for want of it */
 	uint16_t in_endpoints, out_endpoints; /* one bit each */
 	int special_result;                   /* of what is not a transfer */
+	bool is_held;                         /* a reset, a setting or the end of a halt lasts until it is false */
+	bool is_in_special;                   /* one does: whoever asks for anything meanwhile sleeps */
 	char log[4096];                       /* "claim 0; claim 1; reset; ..." */
 	char crime[128];
 };
@@ -68,6 +70,12 @@ unsigned fake_usbfs_count(struct fake_usbfs *usbfs);
 
 /* All under way are over, and the node says so. */
 void fake_usbfs_unplug(struct fake_usbfs *usbfs);
+
+/* From now on the device keeps whoever wants to change it waiting; or no longer. */
+void fake_usbfs_hold(struct fake_usbfs *usbfs, bool is_held);
+
+/* Whether somebody is kept waiting. */
+bool fake_usbfs_is_in_special(struct fake_usbfs *usbfs);
 
 /* What was asked for since the last call, transfers apart. */
 const char *fake_usbfs_log(struct fake_usbfs *usbfs);

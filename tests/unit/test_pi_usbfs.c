@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -43,7 +43,7 @@ static void setup_claim(void)
 	ck_assert_int_eq(sd_event_new(&context.event), 0);
 	ck_assert_int_eq(job_runner_new(context.event, 4, &context.jobs), 0);
 	fake_usbfs_new(&usbfs, 2);
-	ck_assert_int_eq(usbfs_claim_new(usbfs.node, &claim), 0);
+	ck_assert_int_eq(usbfs_claim_new(usbfs.node, 1, &claim), 0);
 	wire = -EBADF;
 }
 
@@ -58,7 +58,7 @@ static void teardown(void)
 {
 	session = usbfs_session_free(session);
 	if (context.memory)
-		ck_assert(usbfs_memory_take(context.memory, SIZE_MAX / 2)); /* all was given back */
+		ck_assert(usbfs_memory_is_whole(context.memory)); /* all was given back */
 	context.memory = usbfs_memory_free(context.memory);
 	claim = usbfs_claim_free(claim);
 	job_runner_free(context.jobs);
@@ -315,6 +315,28 @@ START_TEST(what_the_device_refuses_is_told_and_the_session_goes_on)
 }
 END_TEST
 
+START_TEST(an_interface_that_is_not_there_is_not_asked_for)
+{
+	static const char *const setups[] = { "\xa1\x21\x00\x00\x02\x00\x07\x00", "\xa1\x21\x00\x00\xff\x00\x07\x00",
+					      "\xa1\x00\x00\x00\x02\x02\x07\x00" };
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(setups); i++) {
+		ask_control(i, setups[i], true, 7);
+		expect_answer(i, -EPIPE, 0);
+	}
+	ask_control(5, "\x01\x0b\x02\x00\x02\x00\x00\x00", false, 0);
+	expect_answer(5, -EPIPE, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+	ask_control(6, "\xc1\x21\x00\x00\x02\x00\x07\x00", true, 7); /* a vendor's index is what the vendor likes */
+	complete(0, 0, "x", 1);
+	expect_answer(6, 0, 1);
+	expect_bytes("x", 1);
+	ask_control(7, "\xa1\x00\x00\x00\x05\x01\x07\x00", true, 7); /* a printer's */
+	complete(0, 0, "x", 1);
+	expect_answer(7, 0, 1);
+}
+END_TEST
+
 START_TEST(answers_come_in_the_order_of_their_end)
 {
 	ask_in(1, 1, 8);
@@ -450,6 +472,10 @@ START_TEST(more_packets_than_usbfs_takes_are_refused)
 	expect_answer(5, -EINVAL, 0);
 	for (unsigned i = 0; i < 129; i++)
 		(void)hear_packet();
+	ask_packets(7, false, 4, packets, 129, "lost");
+	expect_answer(7, -EINVAL, 0);
+	for (unsigned i = 0; i < 129; i++)
+		(void)hear_packet();
 	ask_in(6, 1, 8);
 	complete(0x81, 0, "x", 1);
 	expect_answer(6, 0, 1);
@@ -559,6 +585,89 @@ START_TEST(what_follows_a_new_setting_comes_after_it)
 }
 END_TEST
 
+START_TEST(a_device_keeps_its_address)
+{
+	ask_control(1, "\x00\x05\x07\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+}
+END_TEST
+
+/* The device is being changed, and keeps who does that waiting. */
+static void wait_special(void)
+{
+	for (unsigned i = 0; i < 2000 && !fake_usbfs_is_in_special(&usbfs); i++)
+		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
+	ck_assert(fake_usbfs_is_in_special(&usbfs));
+}
+
+START_TEST(while_the_device_is_changed_the_loop_asks_usbfs_for_nothing)
+{
+	ask_in(1, 1, 8);
+	ask_in(2, 2, 8);
+	wait_transfers(2);
+	fake_usbfs_hold(&usbfs, true);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	wait_special();
+	ck_assert(fake_usbfs_complete(&usbfs, 0x81, 0, "x", 1));
+	ask_in(4, 1, 8);
+	ask_unlink(5, 2);
+	expect_silence();
+	fake_usbfs_hold(&usbfs, false);
+	expect_answer(3, 0, 0);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	expect_unlinked(5, -ECONNRESET);
+	complete(0x81, 0, "y", 1);
+	expect_answer(4, 0, 1);
+}
+END_TEST
+
+START_TEST(an_unplug_while_the_device_is_changed_ends_the_stream)
+{
+	ask_in(1, 1, 8);
+	wait_transfer(0x81);
+	fake_usbfs_hold(&usbfs, true);
+	ask_control(2, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
+	wait_special();
+	fake_usbfs_unplug(&usbfs);
+	expect_silence();
+	fake_usbfs_hold(&usbfs, false);
+	ck_assert_uint_eq(hear_answer().seqnum, 2);
+	expect_answer(1, -ESHUTDOWN, 0);
+	expect_end();
+}
+END_TEST
+
+START_TEST(a_change_waits_for_what_was_asked_before_it)
+{
+	usbfs.max_transfers = 1;
+	ask_in(1, 1, 8);
+	ask_in(2, 1, 8);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	expect_silence();
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+	complete(0x81, 0, "x", 1);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	expect_answer(3, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "interface 1; setting 2");
+}
+END_TEST
+
+START_TEST(a_change_that_waits_can_be_cancelled)
+{
+	usbfs.max_transfers = 1;
+	ask_in(1, 1, 8);
+	ask_in(2, 1, 8);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	ask_unlink(4, 3);
+	expect_unlinked(4, -ECONNRESET);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+}
+END_TEST
+
 /* ---- what can't be ---- */
 
 static void say_words(uint32_t command, uint32_t devid, uint32_t direction, uint32_t endpoint, uint32_t length, uint32_t n_packets)
@@ -637,7 +746,7 @@ START_TEST(one_that_waits_for_memory_can_be_cancelled)
 {
 	teardown();
 	setup_claim();
-	start_session(8192);
+	start_session(12288);
 	ask_in(1, 1, 8192);
 	ask_in(2, 1, 8192);
 	wait_transfers(1);
@@ -645,6 +754,98 @@ START_TEST(one_that_waits_for_memory_can_be_cancelled)
 	expect_unlinked(3, -ECONNRESET);
 	ask_unlink(4, 1);
 	expect_unlinked(4, -ECONNRESET);
+}
+END_TEST
+
+/* As many as fit in one turn of the loop, and no byte behind them. */
+START_TEST(the_last_request_of_a_turn_is_not_forgotten)
+{
+	uint8_t headers[128][USBIP_URB_HEADER_SIZE];
+
+	for (uint32_t i = 0; i < 128; i++)
+		usbip_urb_encode(
+			&(struct usbip_urb){
+				.command = USBIP_CMD_SUBMIT, .seqnum = i, .devid = DEVID, .is_in = true, .endpoint = 1, .length = 8 },
+			headers[i]);
+	for (uint32_t n = 1; n <= 128; n += 1 + n / 8) {
+		ck_assert_int_eq(send(wire, headers, n * USBIP_URB_HEADER_SIZE, MSG_NOSIGNAL), n * USBIP_URB_HEADER_SIZE);
+		wait_transfers(n);
+		for (uint32_t i = 0; i < n; i++) {
+			complete(0x81, 0, "x", 1);
+			expect_answer(i, 0, 1);
+			expect_bytes("x", 1);
+		}
+	}
+}
+END_TEST
+
+START_TEST(one_without_bytes_goes_on_when_there_is_room_for_it)
+{
+	teardown();
+	setup_claim();
+	start_session(8192);
+	ask_in(1, 1, 1000); /* more than half of what small ones may have */
+	wait_transfers(1);
+	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1 }); /* OUT, of no bytes: its header is all that comes */
+	expect_silence();
+	complete(0x81, 0, "x", 1);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	complete(0x01, 0, NULL, 0);
+	expect_answer(2, 0, 0);
+}
+END_TEST
+
+START_TEST(what_never_ends_leaves_memory_for_the_others)
+{
+	teardown();
+	setup_claim();
+	start_session(64 * 1024);
+	for (uint32_t i = 0; i < 10; i++)
+		ask_in(i, 1, 8000);
+	wait_transfers(3); /* half of all is one session's */
+	ask_in(10, 2, 64);
+	ask_control(11, "\x21\x20\x00\x00\x00\x00\x07\x00", false, 7);
+	say("\x00\xc2\x01\x00\x00\x00\x08", 7);
+	complete(0, 0, NULL, 7);
+	expect_answer(11, 0, 7);
+	complete(0x82, 0, "x", 1);
+	expect_answer(10, 0, 1);
+	expect_bytes("x", 1);
+	ask_unlink(12, 9);
+	expect_unlinked(12, -ECONNRESET);
+}
+END_TEST
+
+START_TEST(what_is_more_than_all_memory_is_refused_at_once)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	teardown();
+	setup_claim();
+	start_session(64 * 1024);
+	ask_in(1, 1, BULK_SIZE);
+	expect_answer(1, -ENOMEM, 0);
+	ask_out(2, 1, bytes, BULK_SIZE);
+	expect_answer(2, -ENOMEM, 0);
+	ask_in(3, 1, 8);
+	complete(0x81, 0, "x", 1);
+	expect_answer(3, 0, 1);
+}
+END_TEST
+
+START_TEST(who_waits_behind_a_cancelled_one_goes_on)
+{
+	teardown();
+	setup_claim();
+	start_session(16384);
+	ask_in(1, 1, 8000);
+	ask_in(2, 1, 12000);
+	ask_in(3, 1, 512);
+	wait_transfers(1);
+	ask_unlink(4, 2);
+	expect_unlinked(4, -ECONNRESET);
+	wait_transfers(2);
 }
 END_TEST
 
@@ -762,6 +963,45 @@ START_TEST(after_a_session_nothing_is_under_way_and_the_device_is_reset)
 }
 END_TEST
 
+static void *settle(void *result)
+{
+	*(int *)result = usbfs_claim_settle(claim);
+	return NULL;
+}
+
+START_TEST(a_device_is_settled_after_what_a_session_left_under_way)
+{
+	pthread_t thread;
+	int result = -1;
+
+	fake_usbfs_hold(&usbfs, true);
+	ask_control(1, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
+	wait_special();
+	session = usbfs_session_free(session);
+	ck_assert(usbfs_specials_has_any(claim->specials));
+	ck_assert_int_eq(pthread_create(&thread, NULL, settle, &result), 0);
+	loop_for(context.event, 20000);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1");
+	fake_usbfs_hold(&usbfs, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(result, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "reset; claim 0; claim 1; release 0; release 1; reset; claim 0; claim 1");
+	ck_assert(!usbfs_specials_has_any(claim->specials));
+}
+END_TEST
+
+START_TEST(a_device_that_could_not_be_claimed_again_is_not_settled)
+{
+	session = usbfs_session_free(session);
+	strcpy(usbfs.interfaces[1].driver, "usbfs"); /* another program takes it as soon as it can */
+	ck_assert_int_eq(usbfs_claim_settle(claim), -EBUSY);
+	ck_assert(claim->is_used);
+	usbfs.interfaces[1].driver[0] = '\0';
+	ck_assert_int_eq(usbfs_claim_settle(claim), 0);
+	ck_assert(!claim->is_used);
+}
+END_TEST
+
 START_TEST(the_next_session_is_as_good_as_the_first)
 {
 	ask_in(1, 1, 64);
@@ -813,6 +1053,28 @@ START_TEST(a_device_that_is_given_back_is_with_its_drivers)
 }
 END_TEST
 
+START_TEST(a_device_is_given_back_in_the_configuration_that_it_had)
+{
+	ask_control(1, "\x00\x09\x00\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	session = usbfs_session_free(session);
+	(void)fake_usbfs_log(&usbfs);
+	usbfs_claim_release(claim);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "release 0; release 1; reset; configuration 1; connect 0; connect 1");
+}
+END_TEST
+
+START_TEST(a_device_without_interfaces_is_not_claimed)
+{
+	struct usbfs_claim *second = NULL;
+	int node = fcntl(usbfs.node, F_DUPFD_CLOEXEC, 3);
+
+	usbfs.n_interfaces = 0;
+	ck_assert_int_eq(usbfs_claim_new(node, -1, &second), -ENXIO);
+	ck_assert_ptr_null(second);
+}
+END_TEST
+
 START_TEST(what_another_program_has_is_not_taken)
 {
 	struct usbfs_claim *second = NULL;
@@ -821,7 +1083,7 @@ START_TEST(what_another_program_has_is_not_taken)
 	usbfs_claim_release(claim);
 	strcpy(usbfs.interfaces[1].driver, "usbfs");
 	(void)fake_usbfs_log(&usbfs);
-	ck_assert_int_eq(usbfs_claim_new(node, &second), -EBUSY);
+	ck_assert_int_eq(usbfs_claim_new(node, 1, &second), -EBUSY);
 	ck_assert_ptr_null(second);
 	ck_assert_str_eq(fake_usbfs_log(&usbfs), "claim 0; claim 1; release 0; connect 0");
 }
@@ -841,6 +1103,7 @@ int main(void)
 	tcase_add_test(transfers, a_short_transfer_is_as_long_as_it_was);
 	tcase_add_test(transfers, a_zero_packet_is_asked_for_where_the_vm_wants_one);
 	tcase_add_test(transfers, what_the_device_refuses_is_told_and_the_session_goes_on);
+	tcase_add_test(transfers, an_interface_that_is_not_there_is_not_asked_for);
 	tcase_add_test(transfers, answers_come_in_the_order_of_their_end);
 	tcase_add_test(transfers, a_control_transfer_that_contradicts_itself_is_refused);
 	tcase_add_test(transfers, a_device_that_says_more_than_was_asked_for_is_cut);
@@ -858,10 +1121,20 @@ int main(void)
 	tcase_add_test(special, a_reset_is_done_by_the_kernel);
 	tcase_add_test(special, what_the_kernel_refuses_is_told);
 	tcase_add_test(special, what_follows_a_new_setting_comes_after_it);
+	tcase_add_test(special, a_device_keeps_its_address);
+	tcase_add_test(special, while_the_device_is_changed_the_loop_asks_usbfs_for_nothing);
+	tcase_add_test(special, an_unplug_while_the_device_is_changed_ends_the_stream);
+	tcase_add_test(special, a_change_waits_for_what_was_asked_before_it);
+	tcase_add_test(special, a_change_that_waits_can_be_cancelled);
 	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 11);
 	tcase_add_test(limits, a_transfer_of_no_bytes_and_one_of_no_packets_are_none_of_those);
 	tcase_add_test(limits, requests_beyond_all_memory_wait_for_their_turn);
 	tcase_add_test(limits, one_that_waits_for_memory_can_be_cancelled);
+	tcase_add_test(limits, the_last_request_of_a_turn_is_not_forgotten);
+	tcase_add_test(limits, one_without_bytes_goes_on_when_there_is_room_for_it);
+	tcase_add_test(limits, what_never_ends_leaves_memory_for_the_others);
+	tcase_add_test(limits, what_is_more_than_all_memory_is_refused_at_once);
+	tcase_add_test(limits, who_waits_behind_a_cancelled_one_goes_on);
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
 	tcase_add_test(limits, what_usbfs_never_has_memory_for_is_refused);
@@ -869,10 +1142,14 @@ int main(void)
 	tcase_add_test(limits, answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost);
 	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
 	tcase_add_test(ends, after_a_session_nothing_is_under_way_and_the_device_is_reset);
+	tcase_add_test(ends, a_device_is_settled_after_what_a_session_left_under_way);
+	tcase_add_test(ends, a_device_that_could_not_be_claimed_again_is_not_settled);
 	tcase_add_test(ends, the_next_session_is_as_good_as_the_first);
 	tcase_add_test(ends, a_vm_that_closes_ends_the_session);
 	tcase_add_test(ends, a_session_that_ends_in_the_middle_of_anything_leaves_nothing);
 	tcase_add_test(ends, a_device_that_is_given_back_is_with_its_drivers);
+	tcase_add_test(ends, a_device_is_given_back_in_the_configuration_that_it_had);
+	tcase_add_test(ends, a_device_without_interfaces_is_not_claimed);
 	tcase_add_test(ends, what_another_program_has_is_not_taken);
 	return check_program_run("pi_usbfs", transfers, packets, cancelled, special, limits, ends, NULL);
 }

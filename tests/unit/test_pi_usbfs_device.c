@@ -215,6 +215,22 @@ START_TEST(a_successor_gives_back_what_is_shared_no_more)
 }
 END_TEST
 
+START_TEST(what_a_successor_could_not_take_has_its_driver_all_the_same)
+{
+	plug();
+	expect_attached();
+	pi_bed_kill(&bed);
+	usbfs.interfaces[0].is_claimed = false;
+	strcpy(usbfs.interfaces[0].driver, "usbfs"); /* another program was faster */
+	pi_bed_start(&bed);
+	expect("FAILED");
+	usbfs.interfaces[0].driver[0] = '\0'; /* and is gone */
+	temp_tree_put(&bed.vm.tree, "devices.conf", "ignore 0403:6001\n");
+	expect("IGNORED");
+	pi_bed_until(&bed, is_with_driver, "its driver to have it");
+}
+END_TEST
+
 START_TEST(an_unplug_is_no_failure)
 {
 	plug();
@@ -223,6 +239,19 @@ START_TEST(an_unplug_is_no_failure)
 	fake_kernel_unplug(&bed.kernel, "1-1");
 	pi_bed_wait_gone(&bed, "1-1");
 	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+}
+END_TEST
+
+START_TEST(what_failed_for_good_has_nothing_under_way)
+{
+	plug();
+	expect_attached();
+	(void)fake_usbfs_log(&usbfs);
+	ssh_vm_answer_connect(&bed.vm, "{\"type\":\"failed\",\"code\":\"not-accepted\",\"text\":\"no\",\"cure\":\"\"}");
+	write_rules("default 0403:6001 backend=usbfs name=other\n"); /* the VM hears of it, and answers */
+	expect("FAILED");
+	pi_bed_until(&bed, is_settled, "its transfers to be ended");
+	expect("FAILED");
 }
 END_TEST
 
@@ -301,7 +330,9 @@ int main(int argc, char **argv)
 	tcase_add_test(tunnel, what_another_program_has_stays_with_it_and_that_is_told);
 	tcase_add_test(tunnel, a_successor_takes_what_a_killed_one_left);
 	tcase_add_test(tunnel, a_successor_gives_back_what_is_shared_no_more);
+	tcase_add_test(tunnel, what_a_successor_could_not_take_has_its_driver_all_the_same);
 	tcase_add_test(tunnel, an_unplug_is_no_failure);
+	tcase_add_test(tunnel, what_failed_for_good_has_nothing_under_way);
 	tcase_add_checked_fixture(direct, setup_direct, teardown);
 	tcase_add_test(direct, on_the_direct_road_the_vms_kernel_speaks_with_us);
 	return check_program_run("pi_usbfs_device", tunnel, direct, NULL);

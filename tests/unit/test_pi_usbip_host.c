@@ -157,6 +157,20 @@ START_TEST(somebody_elses_session_is_left_alone)
 	ck_assert_int_eq(usbip_host_bind(host, &SOCKET, &hold, &failure), -EBUSY);
 	ck_assert_int_eq(failure.code, FAILURE_BUSY);
 	ck_assert_str_eq(fake_kernel_writes(&kernel), "");
+	ck_assert_int_eq(usbip_host_claim(host, &SOCKET, &hold, &failure), -EBUSY);
+	ck_assert_int_eq(failure.code, FAILURE_BUSY);
+	ck_assert_str_eq(fake_kernel_writes(&kernel), "");
+}
+END_TEST
+
+START_TEST(what_is_to_be_claimed_is_taken_from_usbip_host_before)
+{
+	bind_it();
+	usbip_hold_done(&hold);
+	fake_kernel_writes(&kernel);
+	ck_assert_int_lt(usbip_host_claim(host, &SOCKET, &hold, &failure), 0); /* its node is no usbfs here */
+	ck_assert_str_eq(fake_kernel_writes(&kernel), "usbip-host/unbind 1-1.2; usbip-host/rebind 1-1.2");
+	ck_assert_str_eq(fake_kernel_driver(&kernel, "1-1.2"), "usb");
 }
 END_TEST
 
@@ -412,6 +426,7 @@ int main(void)
 	tcase_add_test(binding, a_device_that_is_gone_is_gone_and_no_error);
 	tcase_add_test(binding, a_node_that_is_missing_in_dev_stops_before_anything_is_written);
 	tcase_add_test(binding, somebody_elses_session_is_left_alone);
+	tcase_add_test(binding, what_is_to_be_claimed_is_taken_from_usbip_host_before);
 	tcase_add_test(sessions, a_session_is_started_with_our_own_number_of_the_socket);
 	tcase_add_test(sessions, a_session_on_a_device_that_is_gone_says_so);
 	tcase_add_test(back, a_device_is_unbound_first_and_its_entry_cleared_after);
