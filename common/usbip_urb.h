@@ -61,6 +61,8 @@ void usbip_submitted_encode(uint32_t seqnum, int32_t status, uint32_t actual_len
 /* The header of the answer to a cancellation: -ECONNRESET, or 0 where the transfer was over before. */
 void usbip_unlinked_encode(uint32_t seqnum, int32_t status, uint8_t bytes[static USBIP_URB_HEADER_SIZE]);
 
-/* A packet as it is on the wire, and back. */
+/* A packet as it is on the wire. */
 void usbip_packet_encode(const struct usbip_packet *packet, uint8_t bytes[static USBIP_PACKET_SIZE]);
+
+/* And back. Any bytes are a packet: whether its place and length make sense is the caller's to check. */
 void usbip_packet_decode(const uint8_t bytes[static USBIP_PACKET_SIZE], struct usbip_packet *ret_packet);

@@ -23,9 +23,13 @@ void usbfs_connect_drivers(int fd);
 /* Resets the device. The kernel would give claimed interfaces back to their drivers (usb_reset_device()): release them first. May block. */
 int usbfs_reset(int fd);
 
-/* Chooses an alternate setting, or a configuration (no interface may be claimed meanwhile); ends an endpoint's halt. May block. */
+/* Chooses an alternate setting of a claimed interface. May block. */
 int usbfs_set_interface(int fd, unsigned interface, unsigned setting);
+
+/* Chooses a configuration; no interface may be claimed meanwhile. May block. */
 int usbfs_set_configuration(int fd, unsigned configuration);
+
+/* Ends an endpoint's halt, here and in the device. May block. */
 int usbfs_clear_halt(int fd, unsigned endpoint);
 
 /* Starts a transfer. The kernel knows it by this address, which must stay until usbfs_reap() has returned it, or the node was closed. -ENOMEM: all the memory

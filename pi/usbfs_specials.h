@@ -26,10 +26,14 @@ bool usbfs_specials_has_any(struct usbfs_specials *specials);
 /* Until none is. May block: belongs in a job. */
 void usbfs_specials_wait(struct usbfs_specials *specials);
 
-/* The interfaces that are claimed now, one bit for each: they change with a configuration, and by a failure. */
+/* Notes which interfaces are claimed now, one bit for each: they change with a configuration, and by a failure. */
 void usbfs_specials_set_interfaces(struct usbfs_specials *specials, uint32_t interfaces);
+
+/* What was noted last. */
 uint32_t usbfs_specials_get_interfaces(struct usbfs_specials *specials);
 
-/* The configuration that one has set; negative while it is the one that was found. */
+/* Notes the configuration that one has set. */
 void usbfs_specials_set_configuration(struct usbfs_specials *specials, int configuration);
+
+/* What was noted last; negative while it is the one that was found. */
 int usbfs_specials_get_configuration(struct usbfs_specials *specials);
