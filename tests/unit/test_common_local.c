@@ -752,7 +752,5 @@ int main(void)
 	tcase_add_test(scripted, a_daemon_that_ended_is_told);
 	tcase_add_test(scripted, what_is_no_object_is_no_event);
 	tcase_add_test(scripted, an_answer_without_end_is_given_up);
-	tcase_set_timeout(daemon, 30);
-	tcase_set_timeout(scripted, 40);
 	return check_program_run("common_local", daemon, caller, scripted, NULL);
 }
