@@ -128,36 +128,19 @@ struct roster_counts roster_count(const struct roster *roster)
 	return counts;
 }
 
-int roster_write_ports(const struct roster *roster, const char *path, const char *boot_id)
+struct held_port {
+	const struct peer *peer;
+	const struct attachment_info *info;
+};
+
+/* All ports that are held. The array is the caller's to free; NULL without memory. */
+static struct held_port *roster_list_ports(const struct roster *roster, size_t *ret_n)
 {
-	_cleanup_free_ struct port_record *records = calloc(roster_count(roster).n_ports + 1, sizeof(*records));
+	struct held_port *held = calloc(roster_count(roster).n_ports + 1, sizeof(*held));
 	size_t n = 0;
 
-	if (!records)
-		return -ENOMEM;
-	for (size_t i = 0; i < roster->n; i++) {
-		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
-
-		for (size_t j = 0; j < set->n; j++) {
-			const struct attachment_info *info = attachment_get_info(set->items[j]);
-
-			if (!info->has_port)
-				continue;
-			records[n].port = info->port;
-			records[n].offer = info->offer;
-			snprintf(records[n++].pi_id, sizeof(records->pi_id), "%s", peer_get_id(roster->peers[i]));
-		}
-	}
-	return port_records_write(path, boot_id, records, n);
-}
-
-int roster_write_usbip_records(const struct roster *roster, const char *dir)
-{
-	_cleanup_free_ struct usbip_record *records = calloc(roster_count(roster).n_ports + 1, sizeof(*records));
-	size_t n = 0;
-
-	if (!records)
-		return -ENOMEM;
+	if (!held)
+		return NULL;
 	for (size_t i = 0; i < roster->n; i++) {
 		const struct attachment_set *set = peer_get_attachments(roster->peers[i]);
 
@@ -165,12 +148,42 @@ int roster_write_usbip_records(const struct roster *roster, const char *dir)
 			const struct attachment_info *info = attachment_get_info(set->items[j]);
 
 			if (info->has_port)
-				records[n++] = (struct usbip_record){ .port = info->port,
-								      .host = peer_get_name(roster->peers[i]),
-								      .direct_port = info->offer.direct_port,
-								      .busid = info->offer.busid.text };
+				held[n++] = (struct held_port){ roster->peers[i], info };
 		}
 	}
+	*ret_n = n;
+	return held;
+}
+
+int roster_write_ports(const struct roster *roster, const char *path, const char *boot_id)
+{
+	size_t n = 0;
+	_cleanup_free_ struct held_port *held = roster_list_ports(roster, &n);
+	_cleanup_free_ struct port_record *records = calloc(n + 1, sizeof(*records));
+
+	if (!held || !records)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		records[i].port = held[i].info->port;
+		records[i].offer = held[i].info->offer;
+		snprintf(records[i].pi_id, sizeof(records[i].pi_id), "%s", peer_get_id(held[i].peer));
+	}
+	return port_records_write(path, boot_id, records, n);
+}
+
+int roster_write_usbip_records(const struct roster *roster, const char *dir)
+{
+	size_t n = 0;
+	_cleanup_free_ struct held_port *held = roster_list_ports(roster, &n);
+	_cleanup_free_ struct usbip_record *records = calloc(n + 1, sizeof(*records));
+
+	if (!held || !records)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		records[i] = (struct usbip_record){ .port = held[i].info->port,
+						    .host = peer_get_name(held[i].peer),
+						    .direct_port = held[i].info->offer.direct_port,
+						    .busid = held[i].info->offer.busid.text };
 	return usbip_records_write(dir, records, n);
 }
 

@@ -180,6 +180,20 @@ START_TEST(a_port_that_is_detaching_is_not_used_again)
 }
 END_TEST
 
+START_TEST(usbip_port_is_told_of_a_port_for_as_long_as_it_is_held)
+{
+	uint32_t port;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach_acm();
+	ck_assert_uint_eq(port, 0);
+	ck_assert_str_eq(temp_tree_get(&bed.tree, "port0"), "pi1 ssh 1-1.4 usbpush\n");
+	vm_bed_remove(&bed, port);
+	vm_bed_expect_state(&bed, "o-1", "");
+	ck_assert_int_ne(access(temp_tree_path(&bed.tree, "port0"), F_OK), 0);
+}
+END_TEST
+
 START_TEST(an_unplugged_device_is_told_as_detached)
 {
 	_cleanup_json_ json_t *told = NULL;
@@ -191,17 +205,23 @@ START_TEST(an_unplugged_device_is_told_as_detached)
 }
 END_TEST
 
-START_TEST(a_device_that_is_not_what_was_offered_is_never_authorized)
+/* A device that is not what was offered, enumerated: its port. */
+static uint32_t enumerate_impostor(void)
 {
 	struct vm_device impostor = ACM;
-	uint32_t port;
 
 	impostor.serial = "another";
 	vm_pi_come_up(&pi, &bed, BED_PI);
 	vm_pi_offer(&pi, "o-1", "1-1", DEVID(1, 2), &ACM);
 	vm_pi_open_stream(&stream, &bed, BED_PI, "o-1");
 	vm_pi_expect_text(&stream, "OK");
-	port = vm_bed_enumerate(&bed, &impostor);
+	return vm_bed_enumerate(&bed, &impostor);
+}
+
+START_TEST(a_device_that_is_not_what_was_offered_is_never_authorized)
+{
+	uint32_t port = enumerate_impostor();
+
 	expect_code(&pi, "failed", "identity");
 	ck_assert(!vm_bed_is_authorized(&bed, port));
 	ck_assert_str_ne(vm_bed_take_write(&bed, "detach"), "");
@@ -210,18 +230,11 @@ START_TEST(a_device_that_is_not_what_was_offered_is_never_authorized)
 }
 END_TEST
 
-/* An impostor: told as failed, and its port is not free yet. */
+/* It is told as failed, and its port is not free yet. */
 static uint32_t fail_slowly(void)
 {
-	struct vm_device impostor = ACM;
-	uint32_t port;
+	uint32_t port = enumerate_impostor();
 
-	impostor.serial = "another";
-	vm_pi_come_up(&pi, &bed, BED_PI);
-	vm_pi_offer(&pi, "o-1", "1-1", DEVID(1, 2), &ACM);
-	vm_pi_open_stream(&stream, &bed, BED_PI, "o-1");
-	vm_pi_expect_text(&stream, "OK");
-	port = vm_bed_enumerate(&bed, &impostor);
 	expect_code(&pi, "failed", "identity");
 	ck_assert_str_ne(vm_bed_take_write(&bed, "detach"), "");
 	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "detaching");
@@ -909,6 +922,7 @@ int main(void)
 	tcase_add_test(device, a_device_without_nodes_is_attached_all_the_same);
 	tcase_add_test(device, a_disconnect_detaches_and_is_answered_when_the_port_is_free);
 	tcase_add_test(device, a_port_that_is_detaching_is_not_used_again);
+	tcase_add_test(device, usbip_port_is_told_of_a_port_for_as_long_as_it_is_held);
 	tcase_add_test(device, an_unplugged_device_is_told_as_detached);
 	tcase_add_test(device, a_device_that_is_not_what_was_offered_is_never_authorized);
 	tcase_add_test(device, a_failure_that_is_offered_anew_before_its_port_is_free_leaves_no_trace);

@@ -111,7 +111,8 @@ static void bed_make(struct vm_bed *bed, bool has_module)
 						 .modules_dir = bed->tree.path,
 						 .piconf_path = bed->conf,
 						 .accept_path = bed->accept,
-						 .runtime_dir = bed->tree.path };
+						 .runtime_dir = bed->tree.path,
+						 .usbip_dir = bed->tree.path };
 	ck_assert_int_ge(sd_event_new(&bed->event), 0);
 }
 
