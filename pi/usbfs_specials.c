@@ -1,16 +1,17 @@
 #include "usbfs_specials.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "job.h"
 
 struct usbfs_specials {
-	pthread_mutex_t lock; /* guards what follows */
+	pthread_mutex_t lock; /* guards the two numbers */
 	pthread_cond_t none;  /* none is under way any more */
 	unsigned n_references, n_running;
-	int configuration;
-	uint32_t interfaces;
+	atomic_int configuration;
+	_Atomic uint32_t interfaces;
 };
 
 struct usbfs_specials *usbfs_specials_new(void)
@@ -84,34 +85,20 @@ void usbfs_specials_wait(struct usbfs_specials *specials)
 
 void usbfs_specials_set_interfaces(struct usbfs_specials *specials, uint32_t interfaces)
 {
-	pthread_mutex_lock(&specials->lock);
 	specials->interfaces = interfaces;
-	pthread_mutex_unlock(&specials->lock);
 }
 
 uint32_t usbfs_specials_get_interfaces(struct usbfs_specials *specials)
 {
-	uint32_t interfaces;
-
-	pthread_mutex_lock(&specials->lock);
-	interfaces = specials->interfaces;
-	pthread_mutex_unlock(&specials->lock);
-	return interfaces;
+	return specials->interfaces;
 }
 
 void usbfs_specials_set_configuration(struct usbfs_specials *specials, int configuration)
 {
-	pthread_mutex_lock(&specials->lock);
 	specials->configuration = configuration;
-	pthread_mutex_unlock(&specials->lock);
 }
 
 int usbfs_specials_get_configuration(struct usbfs_specials *specials)
 {
-	int configuration;
-
-	pthread_mutex_lock(&specials->lock);
-	configuration = specials->configuration;
-	pthread_mutex_unlock(&specials->lock);
-	return configuration;
+	return specials->configuration;
 }

@@ -196,13 +196,17 @@ static int host_open_node(const struct usbip_host *host, int device_fd, int flag
 	return fd < 0 ? -errno : fd;
 }
 
+static int host_open_node_of(const struct usbip_host *host, const struct busid *busid)
+{
+	_cleanup_close_ int device = usbip_host_open_device(host, busid);
+
+	return device < 0 ? device : host_open_node(host, device, O_RDWR);
+}
+
 int usbip_host_reset(const struct usbip_host *host, const struct busid *busid)
 {
-	_cleanup_close_ int device = usbip_host_open_device(host, busid), node = -EBADF;
+	_cleanup_close_ int node = host_open_node_of(host, busid);
 
-	if (device < 0)
-		return device;
-	node = host_open_node(host, device, O_RDWR);
 	if (node < 0)
 		return node;
 	return ioctl(node, USBDEVFS_RESET, 0) < 0 ? -errno : 0;
@@ -384,11 +388,8 @@ int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, s
 
 int usbip_host_connect(const struct usbip_host *host, const struct busid *busid)
 {
-	_cleanup_close_ int device = usbip_host_open_device(host, busid), node = -EBADF;
+	_cleanup_close_ int node = host_open_node_of(host, busid);
 
-	if (device < 0)
-		return device;
-	node = host_open_node(host, device, O_RDWR);
 	if (node < 0)
 		return node;
 	usbfs_connect_drivers(node);
