@@ -3,7 +3,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "log_limit.h"
 
 static const char *log_program = "usbpush";
 static bool log_is_debug;
@@ -24,11 +27,40 @@ static void log_flatten(char *text)
 			*c = '?';
 }
 
+static void log_write_line(enum log_level level, const char *text)
+{
+	char line[1200];
+	int length;
+
+	if (log_is_journal)
+		length = snprintf(line, sizeof(line), "<%d>%s\n", (int)level, text);
+	else
+		length = snprintf(line, sizeof(line), "%s: %s\n", log_program, text);
+	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
+		return; /* there is nowhere left to tell it */
+}
+
+static uint64_t log_now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void log_tell_left_out(const char *text, unsigned n)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line), "%.*s: %u lines more were left out", log_limit_subject(text), text, n);
+	log_write_line(LOG_LEVEL_WARNING, line);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
-	char text[1024], line[1200];
+	unsigned n_left_out = 0;
+	char text[1024];
 	va_list arguments;
-	int length;
 
 	if (level == LOG_LEVEL_DEBUG && !log_is_debug)
 		return;
@@ -36,10 +68,9 @@ void log_write(enum log_level level, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	log_flatten(text);
-	if (log_is_journal)
-		length = snprintf(line, sizeof(line), "<%d>%s\n", (int)level, text);
-	else
-		length = snprintf(line, sizeof(line), "%s: %s\n", log_program, text);
-	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
-		return; /* there is nowhere left to tell it */
+	if (!log_is_debug && !log_limit_take(text, log_now_usec(), &n_left_out))
+		return;
+	if (n_left_out)
+		log_tell_left_out(text, n_left_out);
+	log_write_line(level, text);
 }

@@ -10,7 +10,7 @@ enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_NOTICE = 
 /* Sets the program's name and whether debug lines are written. Level prefixes are used when JOURNAL_STREAM is set. */
 void log_init(const char *program, bool is_debug);
 
-/* Writes one line in one write(2). Control characters in the result become '?'. */
+/* Writes one line in one write(2). Control characters in the result become '?'. A subject that storms is held up (log_limit.h), but for debug's sake. */
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
