@@ -84,12 +84,14 @@ static bool link_is_state_bad(const struct link *link)
 
 static void link_log_state(const struct link *link, enum link_state old)
 {
+	const struct log_about about = { .vm = link->config.host, .state = STATE_NAMES[link->state] };
+
 	if (link_is_in_trouble(link) && link_is_state_bad(link))
-		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s",
-			  link->config.host, STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
+		log_write_about(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, &about, "link to %s: %s -> %s: %s %s",
+				about.vm, STATE_NAMES[old], about.state, link->failure.text, link->failure.cure);
 	else
-		log_write(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "link to %s: %s -> %s", link->config.host,
-			  STATE_NAMES[old], STATE_NAMES[link->state]);
+		log_write_about(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, &about, "link to %s: %s -> %s", about.vm,
+				STATE_NAMES[old], about.state);
 }
 
 /* The one writer of link->state. */
@@ -576,11 +578,6 @@ enum link_state link_get_state(const struct link *link)
 const char *link_vm_id(const struct link *link)
 {
 	return link->vm.id;
-}
-
-const char *link_get_address(const struct link *link)
-{
-	return link->address;
 }
 
 bool link_can_direct(const struct link *link)

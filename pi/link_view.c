@@ -46,3 +46,13 @@ json_t *link_to_json(const struct link *link)
 	link_add_traffic(link, &object);
 	return object;
 }
+
+const char *link_get_host(const struct link *link)
+{
+	return link->config.host;
+}
+
+const char *link_get_address(const struct link *link)
+{
+	return link->address;
+}

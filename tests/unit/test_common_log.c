@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check_program.h"
 #include "log.h"
+#include "log_journal.h"
 #include "log_limit.h"
 #include "machine.h"
 
@@ -95,6 +97,44 @@ START_TEST(what_was_left_out_is_told_with_the_next_line)
 }
 END_TEST
 
+/* There it is one of journald's, with fields; tests/lab/test_names.py asks journalctl for it. */
+START_TEST(what_is_about_a_device_is_a_line_like_others_where_there_is_no_journal)
+{
+	const struct log_about about = { .busid = "1-1.4", .name = "bench" };
+	char line[64] = "";
+	int fds[2], saved = dup(STDERR_FILENO);
+
+	unsetenv("JOURNAL_STREAM");
+	log_init("test", false);
+	ck_assert_int_eq(pipe(fds), 0);
+	ck_assert_int_ge(dup2(fds[1], STDERR_FILENO), 0);
+	log_write_about(LOG_LEVEL_DEBUG, &about, "not told");
+	log_write_about(LOG_LEVEL_NOTICE, &about, "%s: \033 attached", about.busid);
+	ck_assert_int_ge(dup2(saved, STDERR_FILENO), 0);
+	ck_assert_int_gt(read(fds[0], line, sizeof(line) - 1), 0);
+	ck_assert_str_eq(line, "test: 1-1.4: ? attached\n");
+	close(fds[0]);
+	close(fds[1]);
+	close(saved);
+}
+END_TEST
+
+START_TEST(the_journal_is_only_there_where_stderr_leads_to_it)
+{
+	char stream[64];
+	struct stat info;
+
+	unsetenv("JOURNAL_STREAM");
+	ck_assert(!log_journal_is_there());
+	setenv("JOURNAL_STREAM", "8:1", 1);
+	ck_assert(!log_journal_is_there());
+	ck_assert_int_eq(fstat(STDERR_FILENO, &info), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)info.st_dev, (unsigned long long)info.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	ck_assert(log_journal_is_there());
+}
+END_TEST
+
 START_TEST(a_long_log_line_is_cut_and_ended)
 {
 	char text[3000];
@@ -130,6 +170,8 @@ int main(void)
 	tcase_add_test(tests, a_subject_that_storms_is_held_up_and_no_other);
 	tcase_add_test(tests, a_new_subject_takes_the_place_of_the_one_that_is_silent_for_longest);
 	tcase_add_test(tests, what_was_left_out_is_told_with_the_next_line);
+	tcase_add_test(tests, what_is_about_a_device_is_a_line_like_others_where_there_is_no_journal);
+	tcase_add_test(tests, the_journal_is_only_there_where_stderr_leads_to_it);
 	tcase_add_test(tests, a_long_log_line_is_cut_and_ended);
 	tcase_add_test(tests, a_machine_has_a_name_and_a_boot);
 	return check_program_run("common_log", tests, NULL);
