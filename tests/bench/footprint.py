@@ -45,7 +45,7 @@ def wire_bytes(guest):
 def add_memory(rows, part, where, watched):
     for guest, name, pid in watched:
         who = f"{name} ({guest.name})"
-        for what, key in (("resident", "Rss:"), ("proportional", "Pss:"), ("of its own", "Private")):
+        for what, key in (("resident", "Rss:"), ("proportional", "Pss:"), ("private", "Private"), ("written to", "Private_Dirty:")):
             rows.add(part, f"{what}{where}", who, "kB", [sum_of(guest, f"/proc/{pid}/smaps_rollup", key)])
 
 
