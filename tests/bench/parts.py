@@ -7,7 +7,7 @@ import threading
 import time
 
 import roads
-from usbpush_lab import image, wait_until
+from usbpush_lab import wait_until
 from usbpush_lab.floor import measure_floor, without_us
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -129,9 +129,8 @@ def echoing(wire):
 
 
 def measure_tty(product, n, rows, size):
-    program = image.compiled(HERE / "tty_bench.c", "-static")
     for guest in (product.pi, product.vm):
-        guest.put(program, TTY_BENCH, 0o755)
+        guest.put_program(HERE / "tty_bench.c", TTY_BENCH)
     for kind in roads.ALL:
         with kind(product).open() as road, road.attached("ft232") as (device, node):
             device.wire.take()
