@@ -185,6 +185,10 @@ class Guest:
     def boot_id(self):
         return self._status()["boot_id"]
 
+    def qemu_pid(self):
+        """Of the process that is this machine; None while it is off."""
+        return self._status()["pid"]
+
     def _status(self):
         return next(g for g in self.lab.status()["guests"] if g["name"] == self.name)
 
