@@ -5,7 +5,7 @@ import threading
 import time
 
 import roads
-from usbpush_lab import image, wait_until
+from usbpush_lab import wait_until
 
 HERE = pathlib.Path(__file__).resolve().parent
 TTY_BENCH = "/var/tmp/tty-bench"
@@ -114,9 +114,8 @@ def disk_over(road, rows, load, wire):
 
 def measure_over_wires(measure):
     def measure_all(product, rows, options):
-        program = image.compiled(HERE / "tty_bench.c", "-static")
         for guest in (product.pi, product.vm):
-            guest.put(program, TTY_BENCH, 0o755)
+            guest.put_program(HERE / "tty_bench.c", TTY_BENCH)
         for ms, loss in WIRES[:2] if options.quick else WIRES:
             load, wire = Load(options, ms, loss), describe_wire(ms, loss)
             for _ in range(load.rounds):  # in turn, so that a machine that becomes busier is so for all of them

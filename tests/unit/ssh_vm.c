@@ -505,8 +505,11 @@ static pid_t start_sshd(struct ssh_vm *vm, int fd)
 	pid_t pid = fork();
 
 	/* No check's macro in the child: it takes memory, and a job's thread may have held the allocator's lock at the fork. */
-	if (pid != 0)
+	if (pid != 0) {
+		(void)setpgid(pid, pid); /* or the child was first, below */
 		return pid;
+	}
+	(void)setpgid(0, 0);
 	if (vm->has_people && !ssh_people_enter(vm))
 		_exit(126);
 	dup2(fd, STDIN_FILENO);
@@ -619,7 +622,7 @@ void ssh_vm_kill(struct ssh_vm *vm)
 	for (size_t i = 0; i < ARRAY_SIZE(vm->sshds); i++) {
 		if (!vm->sshds[i])
 			continue;
-		kill(vm->sshds[i], SIGKILL);
+		kill(-vm->sshds[i], SIGKILL); /* its group: Debian 13's has a child with the connection in it for root, too */
 		waitpid(vm->sshds[i], NULL, 0);
 		vm->sshds[i] = 0;
 	}

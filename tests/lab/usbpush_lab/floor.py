@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import statistics
 
-from . import image
 from .lab import HERE
 
 IMPORTER = "/var/tmp/lab-importer"
@@ -77,7 +76,7 @@ def measure_plug(lab, n, socket="A1"):
 
 def measure_attach(lab, n, socket="A1", kind="ft232"):
     """Seconds from `attach` written on the VM to the tty there, with stock usbipd: a list of n."""
-    lab.vm.put(image.compiled(HERE / "importer.c", "-static"), IMPORTER, 0o755)
+    lab.vm.put_program(HERE / "importer.c", IMPORTER)
     daemon = lab.pi.spawn("exec usbipd -4")
     lab.wait_until(lambda: lab.pi.sh("ss -Htln sport = :3240"), 20, "usbipd to listen")
     device = lab.plug(kind, socket)
