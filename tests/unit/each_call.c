@@ -32,6 +32,11 @@ struct results {
 	unsigned n_calls, n_failed;
 };
 
+/* Of a family's calls those from first to last. */
+struct range {
+	unsigned first, last;
+};
+
 /* In the child. */
 static _Noreturn void telling_run(const struct telling *telling)
 {
@@ -129,17 +134,19 @@ static unsigned family_choose_step(unsigned n_calls)
 	return getenv("USBPUSH_THOROUGH") || step < 1 ? 1 : step;
 }
 
-/* How many tellings failed. */
-static unsigned family_run(const struct each_call_story *story, enum inject_family family)
+/* How many tellings failed. range: of the calls only those, each of them; NULL for all, or a choice. */
+static unsigned family_run(const struct each_call_story *story, enum inject_family family, const struct range *range)
 {
 	struct telling tellings[N_PARALLEL] = { { .story = story, .family = family } };
 	struct results results = { 0 };
-	unsigned step, n_told = 0;
+	unsigned step, first, last, n_told = 0;
 
 	telling_begin(&tellings[0]);
 	(void)tellings_wait(tellings, &results);
-	step = family_choose_step(results.n_calls);
-	for (unsigned nth = 1 + (unsigned)time(NULL) % step; nth <= results.n_calls; nth += step, n_told++) {
+	step = range ? 1 : family_choose_step(results.n_calls);
+	first = range ? range->first : 1 + (unsigned)time(NULL) % step;
+	last = range && range->last < results.n_calls ? range->last : results.n_calls;
+	for (unsigned nth = first; nth <= last; nth += step, n_told++) {
 		struct telling *telling = tellings_find_place(tellings, &results);
 
 		*telling = (struct telling){
@@ -154,6 +161,15 @@ static unsigned family_run(const struct each_call_story *story, enum inject_fami
 	return results.n_failed;
 }
 
+static enum inject_family family_find(const char *name)
+{
+	enum inject_family family = 0;
+
+	while (family < INJECT_FAMILIES && strcmp(inject_family_to_string(family), name) != 0)
+		family++;
+	return family;
+}
+
 /* "FAMILY N ERRNO": that one telling, in sight. */
 static int run_one(const struct each_call_story *story, const char *which)
 {
@@ -162,20 +178,34 @@ static int run_one(const struct each_call_story *story, const char *which)
 
 	if (sscanf(which, "%15s %u %d", family, &telling.nth, &telling.error) != 3)
 		return 2;
-	while (telling.family < INJECT_FAMILIES && strcmp(inject_family_to_string(telling.family), family) != 0)
-		telling.family++;
+	telling.family = family_find(family);
 	telling_run(&telling);
+}
+
+/* "FAMILY FIRST LAST": each of those. */
+static int run_range(const struct each_call_story *story, const char *which)
+{
+	struct range range;
+	char name[16] = "";
+	enum inject_family family;
+
+	if (sscanf(which, "%15s %u %u", name, &range.first, &range.last) != 3 || range.first == 0)
+		return 2;
+	family = family_find(name);
+	return family == INJECT_FAMILIES ? 2 : family_run(story, family, &range) > 0;
 }
 
 int each_call_run(const struct each_call_story *stories)
 {
-	const char *which = getenv("USBPUSH_INJECT");
+	const char *which = getenv("USBPUSH_INJECT"), *range = getenv("USBPUSH_INJECT_RANGE");
 	unsigned n_failed = 0;
 
 	if (which)
 		return run_one(stories, which);
+	if (range)
+		return run_range(stories, range);
 	for (; stories->name; stories++)
 		for (enum inject_family family = 0; family < INJECT_FAMILIES; family++)
-			n_failed += family_run(stories, family);
+			n_failed += family_run(stories, family, NULL);
 	return n_failed > 0;
 }

@@ -12,7 +12,7 @@ struct each_call_story {
 };
 
 /* How many of the calls are failed: with USBPUSH_THOROUGH in the environment each one; else so many a family (or USBPUSH_INJECT_EACH), evenly spread. With USBPUSH_INJECT set to
- * "FAMILY N ERRNO" only that one, with all that it says. */
+ * "FAMILY N ERRNO" only that one, with all that it says; with USBPUSH_INJECT_RANGE set to "FAMILY FIRST LAST" each of those, so that all can be told piece by piece. */
 #define EACH_CALL_QUICK 12
 
 /* Tells the stories (NULL-named end) and prints what came of it. Returns main()'s exit status. */
