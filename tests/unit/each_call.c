@@ -126,10 +126,10 @@ static struct telling *tellings_find_place(struct telling *tellings, struct resu
 	return tellings_wait(tellings, results);
 }
 
-static unsigned family_choose_step(unsigned n_calls)
+static unsigned family_choose_step(unsigned n_calls, unsigned n_quick)
 {
 	const char *wanted = getenv("USBPUSH_INJECT_EACH");
-	unsigned each = wanted ? (unsigned)strtoul(wanted, NULL, 10) : EACH_CALL_QUICK, step = n_calls / (each ? each : 1);
+	unsigned each = wanted ? (unsigned)strtoul(wanted, NULL, 10) : n_quick, step = n_calls / (each ? each : 1);
 
 	return getenv("USBPUSH_THOROUGH") || step < 1 ? 1 : step;
 }
@@ -143,7 +143,7 @@ static unsigned family_run(const struct each_call_story *story, enum inject_fami
 
 	telling_begin(&tellings[0]);
 	(void)tellings_wait(tellings, &results);
-	step = range ? 1 : family_choose_step(results.n_calls);
+	step = range ? 1 : family_choose_step(results.n_calls, story->n_quick);
 	first = range ? range->first : 1 + (unsigned)time(NULL) % step;
 	last = range && range->last < results.n_calls ? range->last : results.n_calls;
 	for (unsigned nth = first; nth <= last; nth += step, n_told++) {
@@ -170,29 +170,46 @@ static enum inject_family family_find(const char *name)
 	return family;
 }
 
-/* "FAMILY N ERRNO": that one telling, in sight. */
-static int run_one(const struct each_call_story *story, const char *which)
+/* The one of that number, from 1; NULL if there are less. */
+static const struct each_call_story *story_find(const struct each_call_story *stories, unsigned number)
 {
-	struct telling telling = { .story = story };
-	char family[16] = "";
+	while (number > 1 && stories->name) {
+		stories++;
+		number--;
+	}
+	return stories->name ? stories : NULL;
+}
 
-	if (sscanf(which, "%15s %u %d", family, &telling.nth, &telling.error) != 3)
+/* "FAMILY N ERRNO [STORY]": that one telling, in sight. */
+static int run_one(const struct each_call_story *stories, const char *which)
+{
+	struct telling telling = { .nth = 0 };
+	char family[16] = "";
+	unsigned number = 1;
+
+	if (sscanf(which, "%15s %u %d %u", family, &telling.nth, &telling.error, &number) < 3)
 		return 2;
 	telling.family = family_find(family);
+	telling.story = story_find(stories, number);
+	if (!telling.story || telling.family == INJECT_FAMILIES)
+		return 2;
 	telling_run(&telling);
 }
 
-/* "FAMILY FIRST LAST": each of those. */
-static int run_range(const struct each_call_story *story, const char *which)
+/* "FAMILY FIRST LAST [STORY]": each of those. */
+static int run_range(const struct each_call_story *stories, const char *which)
 {
+	const struct each_call_story *story;
 	struct range range;
 	char name[16] = "";
 	enum inject_family family;
+	unsigned number = 1;
 
-	if (sscanf(which, "%15s %u %u", name, &range.first, &range.last) != 3 || range.first == 0)
+	if (sscanf(which, "%15s %u %u %u", name, &range.first, &range.last, &number) < 3 || range.first == 0)
 		return 2;
 	family = family_find(name);
-	return family == INJECT_FAMILIES ? 2 : family_run(story, family, &range) > 0;
+	story = story_find(stories, number);
+	return !story || family == INJECT_FAMILIES ? 2 : family_run(story, family, &range) > 0;
 }
 
 int each_call_run(const struct each_call_story *stories)

@@ -14,6 +14,8 @@
 #include "cleanup.h"
 #include "inject.h"
 
+#define MAX_FDS 256
+
 /* clang-format off */
 const uint8_t FAKE_USBFS_DESCRIPTORS[] = {
 	18, 1, 0, 2, 0, 0, 0, 64, 0x03, 0x04, 0x01, 0x60, 0, 6, 1, 2, 3, 1, /* the device */
@@ -110,6 +112,15 @@ static int find_transfer(struct fake_usbfs *usbfs, uint8_t endpoint)
 			return (int)i;
 	}
 	return -1;
+}
+
+static void forget_transfers(struct fake_usbfs *usbfs)
+{
+	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
+		free((void *)usbfs->transfers[i]->data);
+		free(usbfs->transfers[i]);
+	}
+	usbfs->n_transfers = 0;
 }
 
 static int do_claim(struct fake_usbfs *usbfs, const struct usbdevfs_disconnect_claim *claim)
@@ -349,6 +360,35 @@ static bool answer_ioctl(int fd, unsigned long request, void *argument, int *ret
 	return true;
 }
 
+/* The program has it open for writing by no other descriptor. far_end is ours. */
+static bool is_last(const struct fake_usbfs *usbfs, int fd)
+{
+	struct stat status;
+
+	for (int other = 3; other < MAX_FDS; other++)
+		if (other != fd && other != usbfs->far_end && fstat(other, &status) == 0 && status.st_ino == usbfs->inode &&
+		    (fcntl(other, F_GETFL) & O_ACCMODE) == O_RDWR)
+			return false;
+	return true;
+}
+
+/* usbdev_release(): what is under way ends untold, and nothing is claimed any more. */
+static void on_close(int fd, void *userdata)
+{
+	struct fake_usbfs *usbfs = userdata;
+	struct stat status;
+	int saved = errno;
+
+	if (fstat(fd, &status) == 0 && status.st_ino == usbfs->inode && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR && is_last(usbfs, fd)) {
+		pthread_mutex_lock(&usbfs->lock);
+		forget_transfers(usbfs);
+		for (unsigned i = 0; i < usbfs->n_interfaces; i++)
+			usbfs->interfaces[i].is_claimed = false;
+		pthread_mutex_unlock(&usbfs->lock);
+	}
+	errno = saved;
+}
+
 /* ---- for tests ---- */
 
 static void start(struct fake_usbfs *usbfs, unsigned n_interfaces)
@@ -369,6 +409,7 @@ static void start(struct fake_usbfs *usbfs, unsigned n_interfaces)
 	usbfs->is_ready = true;
 	set_ready(usbfs, false);
 	inject_answer_ioctls(answer_ioctl, usbfs);
+	inject_watch_closes(on_close, usbfs);
 }
 
 void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces)
@@ -397,11 +438,8 @@ void fake_usbfs_new_at(struct fake_usbfs *usbfs, const char *path, unsigned n_in
 void fake_usbfs_free(struct fake_usbfs *usbfs)
 {
 	inject_answer_ioctls(NULL, NULL);
-	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
-		free((void *)usbfs->transfers[i]->data);
-		free(usbfs->transfers[i]);
-	}
-	usbfs->n_transfers = 0;
+	inject_watch_closes(NULL, NULL);
+	forget_transfers(usbfs);
 	usbfs->far_end = close_fd(usbfs->far_end);
 	ck_assert_msg(!usbfs->crime[0], "%s", usbfs->crime);
 }
