@@ -84,7 +84,7 @@ static void say(const void *bytes, size_t size)
 {
 	const uint8_t *at = bytes;
 
-	for (unsigned i = 0; size > 0 && i < 20000; i++) {
+	for (unsigned i = 0; size > 0 && i < 20000 * test_slowness(); i++) {
 		ssize_t n = send(wire, at, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n > 0) {
@@ -139,7 +139,7 @@ static size_t hear(void *buffer, size_t size)
 {
 	size_t used = 0;
 
-	for (unsigned i = 0; used < size && i < 2000; i++) {
+	for (unsigned i = 0; used < size && i < 2000 * test_slowness(); i++) {
 		ssize_t n = recv(wire, (char *)buffer + used, size - used, MSG_DONTWAIT);
 
 		if (n == 0 || (n < 0 && errno != EAGAIN))
@@ -216,14 +216,14 @@ static void expect_silence(void)
 
 static void wait_transfers(unsigned n)
 {
-	for (unsigned i = 0; i < 2000 && fake_usbfs_count(&usbfs) != n; i++)
+	for (unsigned i = 0; i < 2000 * test_slowness() && fake_usbfs_count(&usbfs) != n; i++)
 		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
 	ck_assert_uint_eq(fake_usbfs_count(&usbfs), n);
 }
 
 static void wait_transfer(uint8_t endpoint)
 {
-	for (unsigned i = 0; i < 2000 && !fake_usbfs_find(&usbfs, endpoint); i++)
+	for (unsigned i = 0; i < 2000 * test_slowness() && !fake_usbfs_find(&usbfs, endpoint); i++)
 		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
 	ck_assert_ptr_nonnull(fake_usbfs_find(&usbfs, endpoint));
 }
@@ -670,7 +670,7 @@ END_TEST
 /* The device is being changed, and keeps who does that waiting. */
 static void wait_special(void)
 {
-	for (unsigned i = 0; i < 2000 && !fake_usbfs_is_in_special(&usbfs); i++)
+	for (unsigned i = 0; i < 2000 * test_slowness() && !fake_usbfs_is_in_special(&usbfs); i++)
 		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
 	ck_assert(fake_usbfs_is_in_special(&usbfs));
 }

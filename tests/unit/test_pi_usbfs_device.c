@@ -265,7 +265,7 @@ static void hear(int fd, void *buffer, size_t size)
 {
 	size_t used = 0;
 
-	for (unsigned i = 0; used < size && i < 2000; i++) {
+	for (unsigned i = 0; used < size && i < 2000 * test_slowness(); i++) {
 		ssize_t n = recv(fd, (char *)buffer + used, size - used, MSG_DONTWAIT);
 
 		if (n > 0)
