@@ -76,7 +76,7 @@ int descriptors_read_bytes(int device_fd, uint8_t ret_bytes[static DESCRIPTOR_MA
 
 int descriptors_read(int device_fd, struct descriptors *ret)
 {
-	uint8_t data[DESCRIPTOR_MAX_SIZE];
+	uint8_t data[DESCRIPTOR_MAX_SIZE] = { 0 };
 	int n = descriptors_read_bytes(device_fd, data);
 
 	return n < 0 ? n : descriptors_parse(data, (size_t)n, ret);

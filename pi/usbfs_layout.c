@@ -48,7 +48,7 @@ int usbfs_layout_new(const uint8_t *bytes, size_t size, struct usbfs_layout **re
 
 int usbfs_layout_read(int device_fd, struct usbfs_layout **ret_layout)
 {
-	uint8_t bytes[DESCRIPTOR_MAX_SIZE];
+	uint8_t bytes[DESCRIPTOR_MAX_SIZE] = { 0 };
 	int n = descriptors_read_bytes(device_fd, bytes);
 
 	return n < 0 ? n : usbfs_layout_new(bytes, (size_t)n, ret_layout);
