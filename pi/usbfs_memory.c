@@ -13,7 +13,8 @@
 #include "sysfs.h"
 
 #define DEFAULT_MB 16
-#define MAX_MB     256 /* 0 stands for no limit at all; ours is one all the same */
+#define MAX_MB     256                /* 0 stands for no limit at all; ours is one all the same */
+#define MAX_HERE   ((size_t)32 << 20) /* two of the longest transfers that there are */
 
 struct usbfs_waiter {
 	LIST_ENTRY(usbfs_waiter) entry;
@@ -87,9 +88,12 @@ struct usbfs_waiter *usbfs_waiter_free(struct usbfs_waiter *waiter)
 
 static void memory_set_limits(struct usbfs_memory *memory, size_t limit)
 {
-	memory->limits[USBFS_POOL_LARGE] = memory->limits[USBFS_POOL_LARGE_HERE] = limit;
-	memory->limits[USBFS_POOL_SMALL] = memory->limits[USBFS_POOL_SMALL_HERE] =
-		limit / 3; /* usbfs_memory_get_limit() left a quarter of all */
+	size_t here = limit < MAX_HERE ? limit : MAX_HERE;
+
+	memory->limits[USBFS_POOL_LARGE] = limit;
+	memory->limits[USBFS_POOL_SMALL] = limit / 3; /* usbfs_memory_get_limit() left a quarter of all */
+	memory->limits[USBFS_POOL_LARGE_HERE] = here;
+	memory->limits[USBFS_POOL_SMALL_HERE] = here / 3;
 }
 
 int usbfs_memory_new(sd_event *event, size_t limit, struct usbfs_memory **ret_memory)

@@ -17,7 +17,7 @@ struct usbfs_waiter;
 /* With usbfs; or here, on the way there. */
 enum usbfs_pool { USBFS_POOL_LARGE, USBFS_POOL_SMALL, USBFS_POOL_LARGE_HERE, USBFS_POOL_SMALL_HERE, USBFS_N_POOLS };
 
-/* limit: bytes, of large transfers with usbfs, and as many here; a third of it more is for the small ones. One reference, the caller's. 0 or negative errno. */
+/* limit: bytes, of large transfers with usbfs, and as many here, but 32 MiB at most; a third of it more is for the small ones. One reference, the caller's. 0 or negative errno. */
 int usbfs_memory_new(sd_event *event, size_t limit, struct usbfs_memory **ret_memory);
 
 /* Three quarters of what that file of sysfs says; as many bytes of its default (16) without it. */
