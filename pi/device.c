@@ -190,12 +190,16 @@ static enum log_level device_log_level(enum device_state state)
 static void device_log_state(const struct device *device, enum device_state old)
 {
 	const struct identity *identity = &device->identity;
-	enum log_level level = device_log_level(device->state);
+	const struct log_about about = { .busid = device->busid.text,
+					 .name = device->decision.name,
+					 .vm = link_get_host(device->context->link),
+					 .state = device_state_to_string(device->state) };
 	char text[512];
 
 	device_describe(device, text, sizeof(text));
-	log_write(level, "%s: %04x:%04x %s: %s -> %s: %s", device->busid.text, identity->vid, identity->pid, identity->product,
-		  device_state_to_string(old), device_state_to_string(device->state), text);
+	log_write_about(device_log_level(device->state), &about, "%s: %s%s%04x:%04x %s: %s -> %s: %s%s%s%s", about.busid, about.name,
+			about.name[0] ? ", " : "", identity->vid, identity->pid, identity->product, device_state_to_string(old),
+			about.state, text, about.vm[0] ? " (VM " : "", about.vm, about.vm[0] ? ")" : "");
 }
 
 /* The one writer of device->state. */

@@ -8,7 +8,6 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "log.h"
-#include "machine.h"
 
 #define USEC_PER_SEC      UINT64_C(1000000)
 #define USEC_PER_MSEC     UINT64_C(1000)
@@ -137,25 +136,20 @@ static bool link_open_control(struct link *link);
 
 static void link_send_hello(struct link *link)
 {
-	struct message message = { .type = MESSAGE_HELLO };
-	struct hello *hello = &message.hello;
+	struct message message;
 
-	hello->protocol = PROTOCOL_VERSION;
-	hello->patience_ms = link->config.patience_ms;
-	snprintf(hello->software, sizeof(hello->software), "%s", USBPUSH_VERSION);
-	snprintf(hello->role, sizeof(hello->role), "pi");
-	machine_name(hello->name, sizeof(hello->name));
-	if (machine_id(hello->id, sizeof(hello->id)) < 0 || machine_boot_id(hello->boot_id, sizeof(hello->boot_id)) < 0) {
+	if (link_make_hello(link, &message) < 0)
 		link_fail_with(link, FAILURE_INTERNAL, "this machine has no id (/etc/machine-id)");
-		return;
-	}
-	control_channel_send(link->control, &message);
+	else
+		control_channel_send(link->control, &message);
 }
 
 static void link_on_control_open(void *userdata)
 {
 	struct link *link = userdata;
 
+	link->is_greeted = false;
+	link->sync_seq = 0;
 	link->heard_usec = clock_now_usec();
 	link->step_usec[STEP_CHANNEL] = link->heard_usec;
 	link_send_hello(link);
@@ -166,6 +160,7 @@ static void link_handle_hello(struct link *link, const struct hello *hello)
 	struct failure failure;
 
 	if (hello->protocol == PROTOCOL_VERSION) {
+		link->is_greeted = true;
 		link->vm = *hello;
 		link->handlers.on_sync_wanted(link->userdata);
 		return;
@@ -191,10 +186,23 @@ static void link_answer_unknown(struct link *link, const struct message *message
 	control_channel_send(link->control, &answer);
 }
 
+/* Older syncs of this channel may still be answered: the last one counts. */
+static void link_handle_synced(struct link *link, const struct message *message)
+{
+	if (link->state == LINK_SYNCING && message->seq == link->sync_seq)
+		link_enter_state(link, LINK_UP);
+	link->handlers.on_message(message, link->userdata);
+}
+
 static void link_on_control_message(const struct message *message, void *userdata)
 {
 	struct link *link = userdata;
+	const char *misplaced = link_find_misplaced(link, message);
 
+	if (misplaced) {
+		link_fail_with(link, FAILURE_BAD_REQUEST, misplaced);
+		return;
+	}
 	link->heard_usec = clock_now_usec();
 	switch (message->type) {
 	case MESSAGE_HELLO:
@@ -210,9 +218,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 		link->handlers.on_sync_wanted(link->userdata);
 		break;
 	case MESSAGE_SYNCED:
-		if (link->state == LINK_SYNCING)
-			link_enter_state(link, LINK_UP);
-		link->handlers.on_message(message, link->userdata);
+		link_handle_synced(link, message);
 		break;
 	case MESSAGE_ATTACHED:
 	case MESSAGE_FAILED:
@@ -545,6 +551,8 @@ void link_kick(struct link *link, bool is_person)
 
 void link_send(struct link *link, const struct message *message)
 {
+	if (message->type == MESSAGE_SYNC)
+		link->sync_seq = message->seq;
 	if (link->control)
 		control_channel_send(link->control, message);
 }
@@ -557,11 +565,6 @@ enum link_state link_get_state(const struct link *link)
 const char *link_vm_id(const struct link *link)
 {
 	return link->vm.id;
-}
-
-const char *link_get_address(const struct link *link)
-{
-	return link->address;
 }
 
 bool link_can_direct(const struct link *link)

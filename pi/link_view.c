@@ -33,15 +33,16 @@ static enum log_level link_log_level(const struct link *link)
 
 void link_log_state(struct link *link, enum link_state old)
 {
+	const struct log_about about = { .vm = link->config.host, .state = link_state_to_string(link->state) };
 	enum log_level level = link_log_level(link);
 
 	if (link_is_in_trouble(link) && link_is_state_bad(link)) {
-		log_write(level, "link to %s: %s -> %s: %s %s", link->config.host, link_state_to_string(old),
-			  link_state_to_string(link->state), link->failure.text, link->failure.cure);
+		log_write_about(level, &about, "link to %s: %s -> %s: %s %s", about.vm, link_state_to_string(old), about.state,
+				link->failure.text, link->failure.cure);
 		link->told = link->failure;
 		return;
 	}
-	log_write(level, "link to %s: %s -> %s", link->config.host, link_state_to_string(old), link_state_to_string(link->state));
+	log_write_about(level, &about, "link to %s: %s -> %s", about.vm, link_state_to_string(old), about.state);
 	if (link->state == LINK_UP)
 		link->told = (struct failure){ 0 };
 }
@@ -88,4 +89,14 @@ json_t *link_to_json(const struct link *link)
 								 json_null());
 	link_add_traffic(link, &object);
 	return object;
+}
+
+const char *link_get_host(const struct link *link)
+{
+	return link->config.host;
+}
+
+const char *link_get_address(const struct link *link)
+{
+	return link->address;
 }

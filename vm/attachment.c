@@ -172,7 +172,13 @@ struct attachment *attachment_free(struct attachment *attachment)
 
 void attachment_fail(struct attachment *attachment)
 {
-	log_warning("%s: %s: %s", attachment->owner_name, attachment->info.offer.busid.text, attachment->info.failure.text);
+	const struct log_about about = { .busid = attachment->info.offer.busid.text,
+					 .name = attachment->info.offer.name,
+					 .pi = attachment->owner_name,
+					 .state = STATE_NAMES[ATTACHMENT_STATE_FAILED] };
+
+	log_write_about(LOG_LEVEL_WARNING, &about, "%s: %s: %s%s%s", about.pi, about.busid, about.name, about.name[0] ? ": " : "",
+			attachment->info.failure.text);
 	if (!attachment->info.reason[0])
 		identity_clean_string(attachment->info.failure.text, attachment->info.reason, sizeof(attachment->info.reason));
 	attachment_enter_state(attachment, attachment->info.has_port ? ATTACHMENT_STATE_DETACHING : ATTACHMENT_STATE_FAILED);

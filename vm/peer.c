@@ -59,10 +59,12 @@ void peer_enter_state(struct peer *peer, enum peer_state state)
 {
 	enum peer_state from = peer->state;
 
+	const struct log_about about = { .pi = peer->name, .state = STATE_NAMES[state] };
+
 	if (from != state)
-		log_info("%s: %s -> %s%s%s", peer->name, STATE_NAMES[from], STATE_NAMES[state],
-			 state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? ": " : "",
-			 state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? peer->reason : "");
+		log_write_about(LOG_LEVEL_INFO, &about, "%s: %s -> %s%s%s", about.pi, STATE_NAMES[from], about.state,
+				state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? ": " : "",
+				state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? peer->reason : "");
 	peer->state = state;
 	switch (state) {
 	case PEER_STATE_SYNCING:

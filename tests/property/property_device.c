@@ -846,6 +846,12 @@ int direct_session_get_address(const struct direct_session *session, struct sock
 	return -ENOTCONN;
 }
 
+const char *link_get_host(const struct link *link)
+{
+	(void)link;
+	return "vm";
+}
+
 enum link_state link_get_state(const struct link *link)
 {
 	(void)link;

@@ -210,6 +210,23 @@ static void play_answer_unpair(void)
 		play_say(line);
 }
 
+/* What the test wants said now, once. */
+static void play_interject(void)
+{
+	char path[256], taken[264], line[8192];
+	FILE *words;
+
+	snprintf(path, sizeof(path), "%s/control.now", play_dir);
+	snprintf(taken, sizeof(taken), "%s.said", path);
+	if (rename(path, taken) < 0)
+		return;
+	words = fopen(taken, "r");
+	while (words && fgets(line, sizeof(line), words))
+		play_write(line, strlen(line));
+	if (words)
+		fclose(words);
+}
+
 /* A VM as it should be. line was heard already. */
 static void play_serve(const char *line)
 {
@@ -226,6 +243,7 @@ static void play_serve(const char *line)
 			play_answer_unpair();
 		else if (play_is(line, "ping"))
 			play_say_json(json_pack("{s:s, s:O}", "type", "pong", "seq", json_object_get(object, "seq")));
+		play_interject();
 	}
 }
 
@@ -252,6 +270,24 @@ static void play_fill(size_t size, bool is_endless)
 
 		play_write(chunk, part);
 		size -= is_endless ? 0 : part;
+	}
+}
+
+/* "N LINE": writes that line N times, in large pieces. */
+static void play_repeat(const char *argument)
+{
+	static char chunk[65536];
+	char *line;
+	size_t n = strtoul(argument, &line, 10), length = strlen(++line), used = 0;
+
+	while (n-- > 0) {
+		memcpy(chunk + used, line, length);
+		chunk[used + length] = '\n';
+		used += length + 1;
+		if (n == 0 || used + length + 1 > sizeof(chunk)) {
+			play_write(chunk, used);
+			used = 0;
+		}
 	}
 }
 
@@ -312,6 +348,8 @@ static void play_line(const char *command, const char *argument, const char *fir
 		play_raw(argument);
 	else if (strcmp(command, "fill") == 0)
 		play_fill(strtoul(argument, NULL, 10), false);
+	else if (strcmp(command, "repeat") == 0)
+		play_repeat(argument);
 	else if (strcmp(command, "flood") == 0)
 		play_fill(0, true);
 	else if (strcmp(command, "complain") == 0)
@@ -377,6 +415,12 @@ void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script)
 
 	snprintf(path, sizeof(path), "%s.script", kind);
 	temp_tree_put(&vm->tree, path, script);
+}
+
+void ssh_vm_say_now(struct ssh_vm *vm, const char *text)
+{
+	temp_tree_put(&vm->tree, "control.soon", text);
+	ck_assert_int_eq(renameat(vm->tree.fd, "control.soon", vm->tree.fd, "control.now"), 0);
 }
 
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
@@ -519,6 +563,23 @@ static pid_t start_sshd(struct ssh_vm *vm, int fd)
 	_exit(127);
 }
 
+/* An sshd that does what none does. */
+static pid_t start_rogue(const struct ssh_vm *vm, int fd)
+{
+	const char *directory = getenv("USBPUSH_SOURCE_DIR"), *log = temp_tree_path(&vm->tree, "rogue.log");
+	char program[512], host_key[512];
+	pid_t pid;
+
+	snprintf(program, sizeof(program), "%s/tests/unit/rogue_sshd.py", directory ? directory : ".");
+	snprintf(host_key, sizeof(host_key), "%s/host", vm->tree.path);
+	pid = fork();
+	if (pid != 0)
+		return pid;
+	dup2(fd, STDIN_FILENO);
+	execl("/usr/bin/python3", "python3", program, host_key, vm->rogue_acts, log, NULL);
+	_exit(127);
+}
+
 static int on_connection(sd_event_source *source, int listen_fd, uint32_t events, void *userdata)
 {
 	static const char http[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
@@ -531,6 +592,10 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t events
 	switch (vm->wire) {
 	case WIRE_SSHD:
 		vm->sshds[vm->n_connections % 256] = start_sshd(vm, fd);
+		ck_assert_int_gt(vm->sshds[vm->n_connections % 256], 0);
+		break;
+	case WIRE_ROGUE:
+		vm->sshds[vm->n_connections % 256] = start_rogue(vm, fd);
 		ck_assert_int_gt(vm->sshds[vm->n_connections % 256], 0);
 		break;
 	case WIRE_SILENT:
