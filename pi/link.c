@@ -572,6 +572,11 @@ bool link_can_direct(const struct link *link)
 	return link->vm.can_direct;
 }
 
+bool link_can_partial(const struct link *link)
+{
+	return link->vm.can_partial;
+}
+
 void link_set_carrying(struct link *link, bool is_carrying)
 {
 	link->is_carrying = is_carrying;

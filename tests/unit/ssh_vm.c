@@ -25,7 +25,7 @@
 
 static const char HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
-	"\"patience_ms\":8000,\"ports\":16,\"direct\":true}";
+	"\"patience_ms\":8000,\"ports\":16,\"direct\":true,\"partial\":true}";
 
 static const char OLD_HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
@@ -445,6 +445,31 @@ unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text)
 
 	for (const char *at = ssh_vm_heard(vm, "control"); (at = strstr(at, text)); at++)
 		n++;
+	return n;
+}
+
+/* Where the offer's id begins in the next `connect` behind at; NULL without one. */
+static const char *find_connect(const char *at)
+{
+	static const char start[] = "\"offer\":{\"id\":\"";
+
+	at = strstr(at, start);
+	return at ? at + strlen(start) : NULL;
+}
+
+unsigned ssh_vm_count_offers(const struct ssh_vm *vm)
+{
+	const char *heard = ssh_vm_heard(vm, "control");
+	unsigned n = 0;
+
+	for (const char *id = heard; (id = find_connect(id));) {
+		const char *first = heard;
+
+		do
+			first = find_connect(first);
+		while (strncmp(first, id, strcspn(id, "\"") + 1) != 0);
+		n += first == id;
+	}
 	return n;
 }
 
