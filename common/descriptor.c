@@ -55,25 +55,31 @@ int descriptors_parse(const uint8_t *data, size_t size, struct descriptors *ret)
 	return 0;
 }
 
-int descriptors_read(int device_fd, struct descriptors *ret)
+int descriptors_read_bytes(int device_fd, uint8_t ret_bytes[static DESCRIPTOR_MAX_SIZE])
 {
-	uint8_t data[DESCRIPTOR_MAX_SIZE];
 	size_t used = 0;
 	_cleanup_close_ int fd = openat(device_fd, "descriptors", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return -errno;
 	for (;;) {
-		ssize_t n = read(fd, data + used, sizeof(data) - used);
+		ssize_t n = read(fd, ret_bytes + used, DESCRIPTOR_MAX_SIZE - used);
 		if (n < 0)
 			return -errno;
 		if (n == 0)
-			break;
+			return (int)used;
 		used += (size_t)n;
-		if (used == sizeof(data))
+		if (used == DESCRIPTOR_MAX_SIZE)
 			return -E2BIG;
 	}
-	return descriptors_parse(data, used, ret);
+}
+
+int descriptors_read(int device_fd, struct descriptors *ret)
+{
+	uint8_t data[DESCRIPTOR_MAX_SIZE] = { 0 };
+	int n = descriptors_read_bytes(device_fd, data);
+
+	return n < 0 ? n : descriptors_parse(data, (size_t)n, ret);
 }
 
 int descriptors_modalias(const struct descriptors *descriptors, const struct usb_interface *interface, char *buffer, size_t size)

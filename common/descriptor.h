@@ -22,6 +22,9 @@ struct descriptors {
  * Foreign bytes: -EBADMSG for anything inconsistent, -E2BIG for more interfaces than fit. */
 int descriptors_parse(const uint8_t *data, size_t size, struct descriptors *ret);
 
+/* Reads `descriptors` below a device's directory as they are. Returns their size, or a negative errno: -E2BIG for DESCRIPTOR_MAX_SIZE or more. */
+int descriptors_read_bytes(int device_fd, uint8_t ret_bytes[static DESCRIPTOR_MAX_SIZE]);
+
 /* Reads and decodes `descriptors` below a device's directory. */
 int descriptors_read(int device_fd, struct descriptors *ret);
 

@@ -24,7 +24,7 @@
 #define HOST_KEY_MAX_SIZE ((size_t)16384)
 #define PORTAL_PORT       8080
 #define FIND_LIMIT_USEC   UINT64_C(5000000)
-#define FIND_QUIET_USEC   UINT64_C(1000000) /* after the last that was found */
+#define FIND_QUIET_USEC   UINT64_C(1500000) /* after the last that was found; a question that was lost is asked again after 1 s */
 
 static const char HELP[] =
 	"Usage: usbpush-mdns pi | vm | find\n"

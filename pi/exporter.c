@@ -270,7 +270,7 @@ static int exporter_init_devices(struct exporter *exporter)
 		r = direct_road_new(event, exporter->policy, exporter->link, exporter->options.is_any_port ? 0 : USBIP_PORT,
 				    &exporter->road);
 	if (r == 0)
-		r = usbfs_memory_new(usbfs_memory_get_limit(exporter->options.sysfs_root), &exporter->memory);
+		r = usbfs_memory_new(event, usbfs_memory_get_limit(exporter->options.sysfs_root), &exporter->memory);
 	if (r < 0)
 		return r;
 	exporter->context = (struct device_context){
@@ -282,7 +282,7 @@ static int exporter_init_devices(struct exporter *exporter)
 		.spare = exporter->spare,
 		.flaps = exporter->flaps,
 		.road = exporter->road,
-		.usbfs = { .event = event, .jobs = exporter->jobs, .memory = exporter->memory },
+		.usbfs = { .event = event, .jobs = exporter->jobs, .memory = exporter->memory, .max_held_usec = USBFS_MAX_HELD_USEC },
 		.on_change = exporter_on_device_change,
 		.on_finished = exporter_on_device_finished,
 		.make_offer_id = exporter_make_offer_id,

@@ -12,9 +12,10 @@
 #define USEC_PER_SEC      UINT64_C(1000000)
 #define USEC_PER_MSEC     UINT64_C(1000)
 #define BEATS_PER_PING    5
-#define SILENT_RETRY_USEC (USEC_PER_SEC / 4)  /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
-#define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC) /* for a whole try, until UP */
-#define LINK_REFUSED_USEC (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
+#define QUICK_RETRY_USEC  (USEC_PER_SEC / 4)   /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
+#define LINK_BOOT_USEC    (180 * USEC_PER_SEC) /* for that long a VM without sshd is one that boots */
+#define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC)  /* for a whole try, until UP */
+#define LINK_REFUSED_USEC (30 * USEC_PER_SEC)  /* between tries after a refusal that the VM's side can mend */
 
 static const char *const STATE_NAMES[] = {
 	[LINK_UNPAIRED] = "UNPAIRED", [LINK_DOWN] = "DOWN", [LINK_CONNECTING] = "CONNECTING", [LINK_AUTHENTICATING] = "AUTHENTICATING",
@@ -71,27 +72,10 @@ static void link_enter_up(struct link *link)
 	link_ping(link);
 }
 
-bool link_is_in_trouble(const struct link *link)
+/* Whether nobody is bothered by another try in a moment, and that may well be the one. */
+static bool link_is_quick(const struct link *link)
 {
-	return link->state != LINK_UP && link->state != LINK_UNPAIRED && link->failure.code != FAILURE_NONE;
-}
-
-/* Whether the state itself is the trouble, and not a new try after it. */
-static bool link_is_state_bad(const struct link *link)
-{
-	return link->state == LINK_DOWN || link->state == LINK_REFUSED || (link->state == LINK_SYNCING && link->control_lost_usec);
-}
-
-static void link_log_state(const struct link *link, enum link_state old)
-{
-	const struct log_about about = { .vm = link->config.host, .state = STATE_NAMES[link->state] };
-
-	if (link_is_in_trouble(link) && link_is_state_bad(link))
-		log_write_about(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, &about, "link to %s: %s -> %s: %s %s",
-				about.vm, STATE_NAMES[old], about.state, link->failure.text, link->failure.cure);
-	else
-		log_write_about(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, &about, "link to %s: %s -> %s", about.vm,
-				STATE_NAMES[old], about.state);
+	return link->is_silent || (link->is_refused && clock_now_usec() - link->lost_usec < LINK_BOOT_USEC);
 }
 
 /* The one writer of link->state. */
@@ -101,6 +85,8 @@ static void link_enter_state(struct link *link, enum link_state state)
 
 	link->state = state;
 	link->state_since_usec = clock_now_usec();
+	if (old == LINK_UP || old == LINK_UNPAIRED)
+		link->lost_usec = link->state_since_usec;
 	link_log_state(link, old);
 	switch (state) {
 	case LINK_UNPAIRED:
@@ -109,7 +95,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 		break;
 	case LINK_DOWN:
 		link_drop_connection(link);
-		link_schedule_retry(link, link->is_silent ? SILENT_RETRY_USEC : backoff_next(&link->backoff));
+		link_schedule_retry(link, link_is_quick(link) ? QUICK_RETRY_USEC : backoff_next(&link->backoff));
 		break;
 	case LINK_CONNECTING:
 		timer_disarm(link->retry_timer);
@@ -429,6 +415,7 @@ static void link_on_connected(int fd, const char *address, const struct failure 
 
 	snprintf(link->address, sizeof(link->address), "%s", address);
 	link->is_silent = fd < 0 && connector_was_silence(link->connector);
+	link->is_refused = fd < 0 && connector_was_refused(link->connector);
 	if (fd < 0) {
 		link_fail(link, failure);
 		return;
@@ -583,6 +570,11 @@ const char *link_vm_id(const struct link *link)
 bool link_can_direct(const struct link *link)
 {
 	return link->vm.can_direct;
+}
+
+bool link_can_partial(const struct link *link)
+{
+	return link->vm.can_partial;
 }
 
 void link_set_carrying(struct link *link, bool is_carrying)

@@ -72,6 +72,9 @@ const char *link_get_address(const struct link *link);
 /* Whether the VM says that it can import devices by TCP. */
 bool link_can_direct(const struct link *link);
 
+/* Whether the VM says that it takes offers whose strings come later. */
+bool link_can_partial(const struct link *link);
+
 /* Pings now; the status has no round trip until the answer to this one has come. */
 void link_ping(struct link *link);
 

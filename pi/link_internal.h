@@ -26,6 +26,9 @@ struct link {
 	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq, n_beats;
 	uint64_t rtt_usec;
 	bool is_silent;         /* the last try got no answer at all */
+	bool is_refused;        /* it found the VM, and no sshd there */
+	uint64_t lost_usec;     /* since when it is not UP any more; or the first try */
+	struct failure told;    /* what was logged last of a try that failed */
 	bool is_carrying;       /* there is something to lose with the connection */
 	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
 	char address[64];       /* of the VM, as connected */
@@ -38,6 +41,9 @@ struct link {
 
 /* What was wrong last is told until the link is up. */
 bool link_is_in_trouble(const struct link *link);
+
+/* Writes to the log that it came from that state to the one it is in. */
+void link_log_state(struct link *link, enum link_state old);
 
 /* What this Pi says first. A negative errno if this machine has no id. */
 int link_make_hello(const struct link *link, struct message *ret_message);

@@ -15,7 +15,7 @@ int usbfs_claim_again(int fd, struct usbfs_specials *specials)
 	return r;
 }
 
-int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim)
+int usbfs_claim_new(int fd, struct usbfs_layout *layout, int configuration, struct usbfs_claim **ret_claim)
 {
 	struct usbfs_claim *claim = calloc(1, sizeof(*claim));
 	int r = -ENOMEM;
@@ -30,14 +30,39 @@ int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim)
 		close_fd(fd);
 		if (claim)
 			usbfs_specials_unref(claim->specials);
+		usbfs_layout_free(layout);
 		free(claim);
 		return r;
 	}
 	claim->fd = fd;
+	claim->layout = layout;
 	claim->configuration = configuration;
 	TAILQ_INIT(&claim->flying);
 	*ret_claim = claim;
 	return 0;
+}
+
+void usbfs_claim_use_memory(struct usbfs_claim *claim, struct usbfs_memory *memory)
+{
+	usbfs_memory_unref(claim->memory);
+	claim->memory = usbfs_memory_ref(memory);
+}
+
+int usbfs_claim_get_configuration(const struct usbfs_claim *claim)
+{
+	int configuration = usbfs_specials_get_configuration(claim->specials);
+
+	return configuration < 0 ? claim->configuration : configuration;
+}
+
+/* usbfs is done with all of them. */
+static void claim_free_transfers(struct usbfs_claim *claim)
+{
+	struct usbfs_urb *urb;
+
+	TAILQ_FOREACH(urb, &claim->flying, entry)
+		usbfs_memory_give(claim->memory, urb->pool, urb->n_taken);
+	usbfs_urb_list_free(&claim->flying);
 }
 
 /* Every transfer is ended, and returned: usbfs would write into it later. */
@@ -50,7 +75,7 @@ static void claim_end_transfers(struct usbfs_claim *claim)
 		(void)usbfs_discard(claim->fd, &urb->kernel); /* waits for its end */
 	while (usbfs_reap(claim->fd, &kernel) == 0)
 		;
-	usbfs_urb_list_free(&claim->flying);
+	claim_free_transfers(claim);
 }
 
 /* The kernel would give what is claimed back to the drivers at a reset: what nobody has it leaves so. */
@@ -76,9 +101,7 @@ int usbfs_claim_settle(struct usbfs_claim *claim)
 /* One that a session has left without interfaces has none for a driver. */
 static void claim_restore_configuration(struct usbfs_claim *claim)
 {
-	int configuration = usbfs_specials_get_configuration(claim->specials);
-
-	if (claim->configuration > 0 && configuration >= 0 && configuration != claim->configuration)
+	if (claim->configuration > 0 && usbfs_claim_get_configuration(claim) != claim->configuration)
 		(void)usbfs_set_configuration(claim->fd, (unsigned)claim->configuration);
 }
 
@@ -97,7 +120,9 @@ struct usbfs_claim *usbfs_claim_free(struct usbfs_claim *claim)
 	if (!claim)
 		return NULL;
 	close_fd(claim->fd); /* from here on usbfs writes nowhere any more */
-	usbfs_urb_list_free(&claim->flying);
+	claim_free_transfers(claim);
+	usbfs_memory_unref(claim->memory);
+	usbfs_layout_free(claim->layout);
 	usbfs_specials_unref(claim->specials);
 	free(claim);
 	return NULL;

@@ -12,12 +12,20 @@ struct usbfs_claim {
 	bool is_used;                    /* a session was on it since the last usbfs_claim_settle() that did all it promises */
 	int configuration;               /* that it had (bConfigurationValue), and has when it is given back; negative: not known */
 	struct usbfs_specials *specials; /* owned reference */
+	struct usbfs_layout *layout;     /* owned: what is in it */
 	struct usbfs_urb_list flying;    /* owned: with usbfs */
+	struct usbfs_memory *memory;     /* owned reference: of which those have their part; NULL before its first session */
 };
 
-/* Claims the device whose node fd is; fd is used up. 0, or a negative errno: -EBUSY where another program has it by usbfs; -ENXIO
+/* Claims the device whose node fd is; fd and layout are used up. 0, or a negative errno: -EBUSY where another program has it by usbfs; -ENXIO
  * where it has no interface. configuration: the one that it is in, or negative. The object is the caller's. */
-int usbfs_claim_new(int fd, int configuration, struct usbfs_claim **ret_claim);
+int usbfs_claim_new(int fd, struct usbfs_layout *layout, int configuration, struct usbfs_claim **ret_claim);
+
+/* From now on what is under way has its part of that memory: until it is ended, not only until its session is. */
+void usbfs_claim_use_memory(struct usbfs_claim *claim, struct usbfs_memory *memory);
+
+/* The configuration that it is in now (bConfigurationValue); negative: not known. */
+int usbfs_claim_get_configuration(const struct usbfs_claim *claim);
 
 /* Claims what was released, on that node of it. 0 or negative errno. May block. */
 int usbfs_claim_again(int fd, struct usbfs_specials *specials);

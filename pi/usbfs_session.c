@@ -8,8 +8,11 @@
 #include <sys/socket.h>
 
 #include "cleanup.h"
+#include "daemon.h"
 #include "log.h"
 #include "usbfs.h"
+#include "usbfs_answers.h"
+#include "usbfs_share.h"
 #include "usbfs_special.h"
 
 #define MAX_FLYING      1024 /* transfers with usbfs at once */
@@ -26,6 +29,9 @@ struct usbfs_session {
 	sd_event_source *wire_io;    /* owned: fd */
 	sd_event_source *usb_io;     /* owned: the claim's node */
 	struct usbfs_waiter *waiter; /* owned */
+	sd_event_source *holdup;     /* owned: armed while the stream is held up for want of memory or of number */
+	bool is_holding;             /* it is armed */
+	bool is_refusing;            /* that took too long: what there is no place for is refused until there is some */
 	bool is_ended;
 	uint8_t header[USBIP_URB_HEADER_SIZE]; /* of the request that is being read */
 	size_t n_header, n_body;
@@ -35,25 +41,44 @@ struct usbfs_session {
 	struct usbfs_urb_list waiting; /* owned: for memory, or for the special one's end */
 	struct usbfs_urb_list answers; /* owned: to be sent */
 	unsigned n_flying, n_waiting;
-	size_t n_taken[USBFS_N_POOLS]; /* of the memory */
+	struct usbfs_share share; /* of the memory */
 };
 
+static int session_on_holdup(sd_event_source *source, uint64_t usec, void *userdata);
 static void session_accept_whole(struct usbfs_session *session);
 static void session_reap(struct usbfs_session *session);
 
 /* ---- what the loop waits for ---- */
 
-/* What follows its header can be read. */
-static bool has_room(const struct usbfs_urb *urb)
+/* What follows its header can be read, or nothing does. */
+static bool has_place(const struct usbfs_urb *urb)
 {
-	return urb->data || urb->request.is_in || urb->refusal;
+	return urb->n_taken > 0 || urb->refusal || usbfs_urb_get_cost_here(urb) == 0;
+}
+
+/* For want of memory, or because too many wait. */
+static bool session_is_held_up(const struct usbfs_session *session)
+{
+	if (session->incoming)
+		return !has_place(session->incoming);
+	return session->n_waiting >= MAX_WAITING && !session->is_refusing;
 }
 
 /* No request is read while an answer can't be sent: so their number is bounded by what is under way. */
 static bool session_can_read(const struct usbfs_session *session)
 {
-	return TAILQ_EMPTY(&session->answers) && !session->special && (!session->incoming || has_room(session->incoming)) &&
-	       session->n_waiting < MAX_WAITING;
+	return TAILQ_EMPTY(&session->answers) && !session->special && !session_is_held_up(session);
+}
+
+static void session_update_holdup(struct usbfs_session *session)
+{
+	bool is_holding = session_is_held_up(session);
+
+	if (is_holding && !session->is_holding)
+		timer_arm(session->context->event, &session->holdup, session->context->max_held_usec, session_on_holdup, session);
+	else if (!is_holding)
+		timer_disarm(session->holdup);
+	session->is_holding = is_holding;
 }
 
 static void session_update(struct usbfs_session *session)
@@ -63,6 +88,7 @@ static void session_update(struct usbfs_session *session)
 
 	if (session->is_ended)
 		return;
+	session_update_holdup(session);
 	sd_event_source_set_io_events(session->wire_io, wire);
 	/* A hang-up is reported even to who asked for nothing, and again and again. */
 	sd_event_source_set_enabled(session->wire_io, wire ? SD_EVENT_ON : SD_EVENT_OFF);
@@ -80,6 +106,7 @@ static void session_end(struct usbfs_session *session)
 	sd_event_source_set_enabled(session->wire_io, SD_EVENT_OFF);
 	sd_event_source_set_enabled(session->usb_io, SD_EVENT_OFF);
 	usbfs_waiter_set(session->waiter, false);
+	timer_disarm(session->holdup);
 	(void)shutdown(session->fd, SHUT_RDWR);
 }
 
@@ -91,74 +118,44 @@ static void session_refuse(struct usbfs_session *session, const char *why)
 
 /* ---- memory ---- */
 
-static enum usbfs_pool find_pool(const struct usbfs_urb *urb)
-{
-	return usbfs_urb_is_small(urb) ? USBFS_POOL_SMALL : USBFS_POOL_LARGE;
-}
-
-static bool session_can_ever_have(const struct usbfs_session *session, const struct usbfs_urb *urb)
-{
-	return usbfs_memory_fits(session->context->memory, find_pool(urb), usbfs_urb_get_cost(urb));
-}
-
+/* Without memory of our own nothing can go on. */
 static bool session_make_room(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	struct usbfs_memory *memory = session->context->memory;
-	enum usbfs_pool pool = find_pool(urb);
-	size_t cost = usbfs_urb_get_cost(urb);
+	if (urb->data || usbfs_urb_make_room(urb) == 0)
+		return true;
+	log_error("%s: its session is ended: out of memory", session->name);
+	session_end(session);
+	return false;
+}
 
-	if (!usbfs_memory_take(memory, pool, session->n_taken[pool], cost)) {
+/* A place for what this request brings with it: so it can be read whole, and what comes behind it. False: not now. */
+static bool session_make_place(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	if (!usbfs_share_take_here(&session->share, urb)) {
 		usbfs_waiter_set(session->waiter, true);
 		return false;
 	}
-	if (usbfs_urb_make_room(urb) < 0) {
-		usbfs_memory_give(memory, pool, cost);
-		log_error("%s: its session is ended: out of memory", session->name);
-		session_end(session);
-		return false;
-	}
-	session->n_taken[pool] += cost;
-	return true;
+	if (urb->n_taken > 0)
+		session->is_refusing = false;
+	return urb->request.is_in || session_make_room(session, urb);
 }
 
-static void session_free_urb(struct usbfs_session *session, struct usbfs_urb *urb)
+/* Its part of what usbfs may have. False: not now. */
+static bool session_lend(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	enum usbfs_pool pool = find_pool(urb);
-	size_t cost = urb->data ? usbfs_urb_get_cost(urb) : 0;
-
-	session->n_taken[pool] -= cost;
-	usbfs_urb_free(urb);
-	usbfs_memory_give(session->context->memory, pool, cost);
+	if (!usbfs_share_take(&session->share, urb)) {
+		usbfs_waiter_set(session->waiter, true);
+		return false;
+	}
+	return session_make_room(session, urb);
 }
 
 /* ---- answers ---- */
 
-/* Whether all of this one is sent now. */
-static bool session_send(struct usbfs_session *session, struct usbfs_urb *urb)
-{
-	struct iovec pieces[3];
-	struct msghdr message = { .msg_iov = pieces };
-	ssize_t n;
-
-	while ((message.msg_iovlen = (size_t)usbfs_urb_get_unsent(urb, pieces)) > 0) {
-		n = sendmsg(session->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			session_end(session); /* the other end is closed */
-		if (n < 0)
-			return false;
-		urb->n_sent += (size_t)n;
-	}
-	return true;
-}
-
 static void session_send_answers(struct usbfs_session *session)
 {
-	struct usbfs_urb *urb;
-
-	while (!session->is_ended && (urb = TAILQ_FIRST(&session->answers)) && session_send(session, urb)) {
-		TAILQ_REMOVE(&session->answers, urb, entry);
-		session_free_urb(session, urb);
-	}
+	if (!session->is_ended && usbfs_answers_send(&session->answers, session->fd, &session->share) < 0)
+		session_end(session); /* the other end is closed */
 }
 
 static void session_answer(struct usbfs_session *session, struct usbfs_urb *urb)
@@ -185,7 +182,8 @@ static void session_wait(struct usbfs_session *session, struct usbfs_urb *urb)
 static void session_unwait(struct usbfs_session *session, struct usbfs_urb *urb)
 {
 	TAILQ_REMOVE(&session->waiting, urb, entry);
-	session->n_waiting--;
+	if (session->n_waiting-- == MAX_WAITING)
+		session->is_refusing = false;
 }
 
 /* False: not now, for want of memory that will be given back. */
@@ -193,7 +191,7 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 {
 	int r;
 
-	if (session->n_flying >= MAX_FLYING || (!urb->data && !session_make_room(session, urb)))
+	if (session->n_flying >= MAX_FLYING || !session_lend(session, urb))
 		return false;
 	r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
 	if (r == 0)
@@ -212,10 +210,31 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 
 static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb);
 
+static bool is_halt_under(const struct usbfs_claim *claim, const struct usbfs_urb *urb)
+{
+	const struct usbfs_urb *other;
+
+	TAILQ_FOREACH(other, &claim->flying, entry)
+		if (usbfs_urb_clears_halt_under(urb, other))
+			return true;
+	return false;
+}
+
+/* Whether the device and the kernel can make sense of it. Else the kernel would say so, in its log, each time: the VM could fill that. */
+static bool session_allows(const struct usbfs_session *session, const struct usbfs_urb *urb)
+{
+	const struct usbfs_claim *claim = session->claim;
+
+	if (usbfs_urb_get_kind(urb) == USBFS_URB_CLEAR_HALT && is_halt_under(claim, urb))
+		return false;
+	return usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(claim->specials)) &&
+	       usbfs_urb_is_known(urb, claim->layout, usbfs_claim_get_configuration(claim));
+}
+
 /* False: not now. */
 static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	if (!usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(session->claim->specials))) {
+	if (!session_allows(session, urb)) {
 		session_unwait(session, urb);
 		session_answer_status(session, urb, -EPIPE); /* as the device would say */
 		return true;
@@ -258,9 +277,9 @@ static void session_run_waiting(struct usbfs_session *session)
 		if (!(held_up & find_pipe(urb)) && !session_run(session, urb))
 			held_up |= find_pipe(urb);
 	}
-	if (session->is_ended || session->special || !session->incoming || has_room(session->incoming))
+	if (session->is_ended || session->special || !session->incoming || has_place(session->incoming))
 		return;
-	if (session_make_room(session, session->incoming))
+	if (session_make_place(session, session->incoming))
 		session_accept_whole(session);
 }
 
@@ -292,7 +311,7 @@ static void session_accept_whole(struct usbfs_session *session)
 	struct usbfs_urb *urb;
 	uint8_t *bytes;
 
-	if (!session->incoming || !has_room(session->incoming) || usbfs_urb_get_gap(session->incoming, session->n_body, &bytes) > 0)
+	if (!session->incoming || !has_place(session->incoming) || usbfs_urb_get_gap(session->incoming, session->n_body, &bytes) > 0)
 		return;
 	urb = TAKE_PTR(session->incoming);
 	if (urb->refusal) {
@@ -316,7 +335,7 @@ static void session_take_result(struct usbfs_session *session, struct usbfs_urb 
 	usbfs_urb_take_result(urb);
 	was_cancelled = unlinked && urb->status == -ECONNRESET && urb->actual_length == 0;
 	if (was_cancelled)
-		session_free_urb(session, urb);
+		usbfs_share_free(&session->share, urb);
 	else
 		session_answer(session, urb);
 	if (unlinked) {
@@ -375,7 +394,7 @@ static void session_unlink(struct usbfs_session *session, struct usbfs_urb *answ
 	usbfs_urb_set_unlinked(answer, urb ? -ECONNRESET : 0); /* 0: its own answer is on the way already */
 	if (urb) {
 		session_unwait(session, urb);
-		session_free_urb(session, urb);
+		usbfs_share_free(&session->share, urb);
 	}
 	session_answer(session, answer);
 	session_run_waiting(session); /* it may have stood in the way of others */
@@ -393,6 +412,20 @@ static size_t session_receive(struct usbfs_session *session, uint8_t *bytes, siz
 	if (n <= 0)
 		session_end(session);
 	return n > 0 ? (size_t)n : 0;
+}
+
+/* Where it is refused, what it brings is skipped. */
+static void session_place(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	bool fits = session->n_waiting < MAX_WAITING && usbfs_share_fits(&session->share, urb);
+
+	session->incoming = urb;
+	if (!urb->refusal && !fits)
+		urb->refusal = -ENOMEM;
+	if (!urb->refusal && !session_make_place(session, urb) && session->is_refusing)
+		urb->refusal = -ENOMEM;
+	if (has_place(urb))
+		session_accept_whole(session);
 }
 
 /* A header is there: room for what follows it, if there is some now. */
@@ -414,11 +447,7 @@ static void session_begin(struct usbfs_session *session)
 	} else if (request.command == USBIP_CMD_UNLINK) {
 		session_unlink(session, urb);
 	} else {
-		session->incoming = urb;
-		if (!urb->refusal && !session_can_ever_have(session, urb))
-			urb->refusal = -ENOMEM;
-		if (request.is_in || urb->refusal || session_make_room(session, urb))
-			session_accept_whole(session);
+		session_place(session, urb);
 	}
 }
 
@@ -469,6 +498,24 @@ static void session_on_memory(void *userdata)
 	session_update(session);
 }
 
+/* Nothing that is under way ends, and what is read next may be just what ends it. */
+static int session_on_holdup(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct usbfs_session *session = userdata;
+
+	(void)source;
+	(void)usec;
+	log_warning("%s: too much waits for usbfs: more is refused until something of it is over", session->name);
+	session->is_holding = false;
+	session->is_refusing = true;
+	if (session->incoming) {
+		session->incoming->refusal = -ENOMEM;
+		session_accept_whole(session);
+	}
+	session_update(session);
+	return 0;
+}
+
 /* ---- life ---- */
 
 static int session_init(struct usbfs_session *session, int fd)
@@ -479,7 +526,8 @@ static int session_init(struct usbfs_session *session, int fd)
 	session->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (session->fd < 0)
 		return -errno;
-	r = usbfs_waiter_new(context->event, context->memory, session_on_memory, session, &session->waiter);
+	session->waiter = usbfs_waiter_new(context->memory, session_on_memory, session);
+	r = session->waiter ? timer_new(context->event, &session->holdup, session_on_holdup, session) : -ENOMEM;
 	if (r >= 0)
 		r = sd_event_add_io(context->event, &session->wire_io, session->fd, EPOLLIN, session_on_wire, session);
 	if (r >= 0)
@@ -496,6 +544,7 @@ int usbfs_session_new(const struct usbfs_context *context, struct usbfs_claim *c
 	if (!session)
 		return -ENOMEM;
 	session->context = context;
+	session->share.memory = context->memory;
 	session->claim = claim;
 	session->devid = devid;
 	snprintf(session->name, sizeof(session->name), "%s", name);
@@ -507,6 +556,7 @@ int usbfs_session_new(const struct usbfs_context *context, struct usbfs_claim *c
 		usbfs_session_free(session);
 		return r;
 	}
+	usbfs_claim_use_memory(claim, context->memory);
 	claim->is_used = true;
 	*ret_session = session;
 	return 0;
@@ -519,16 +569,15 @@ struct usbfs_session *usbfs_session_free(struct usbfs_session *session)
 	job_abandon(session->job);
 	sd_event_source_disable_unref(session->wire_io);
 	sd_event_source_disable_unref(session->usb_io);
+	sd_event_source_disable_unref(session->holdup);
 	usbfs_waiter_free(session->waiter);
 	if (session->fd >= 0)
 		(void)shutdown(session->fd, SHUT_RDWR);
 	close_fd(session->fd);
-	usbfs_urb_free(session->incoming);
-	usbfs_urb_free(session->special);
-	usbfs_urb_list_free(&session->waiting);
-	usbfs_urb_list_free(&session->answers);
-	for (enum usbfs_pool pool = 0; pool < USBFS_N_POOLS; pool++)
-		usbfs_memory_give(session->context->memory, pool, session->n_taken[pool]);
+	usbfs_share_free(&session->share, session->incoming);
+	usbfs_share_free(&session->share, session->special);
+	usbfs_share_free_all(&session->share, &session->waiting);
+	usbfs_share_free_all(&session->share, &session->answers);
 	free(session);
 	return NULL;
 }

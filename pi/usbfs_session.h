@@ -8,8 +8,9 @@
 #include "usbfs_memory.h"
 
 /* A USB/IP session on a claimed device: what usbip-host does in the kernel (stub_rx.c, stub_tx.c), done here by usbfs. Requests come on a connected stream socket,
- * transfers are started as they come, and each is answered when it is over. What the VM says is bounded: one request that makes no sense ends the session, and
- * a lack of memory holds up its stream. */
+ * transfers are started as they come, and each is answered when it is over. What the VM says is bounded: one request that makes no sense ends the session. One
+ * that there is no memory for waits, and the stream is read on meanwhile: what waits can be cancelled. Where there is no memory left to wait in, the stream is held
+ * up, for a moment, and then such requests are refused: a cancellation is heard in any case. */
 struct usbfs_session;
 
 /* What sessions stand on; all borrowed and outliving them. */
@@ -17,7 +18,11 @@ struct usbfs_context {
 	sd_event *event;
 	struct job_runner *jobs;
 	struct usbfs_memory *memory;
+	uint64_t max_held_usec; /* so long a stream may be held up */
 };
+
+/* What the exporter's are. No process of the VM shall sleep for 10 s for our sake. */
+#define USBFS_MAX_HELD_USEC UINT64_C(5000000)
 
 /* Starts a session on fd (borrowed: it takes a reference of its own). claim is borrowed and outlives the session; no other call is made on it meanwhile. name is for
  * the log; devid is the one that the VM was told. Where the session ends by itself (the device is unplugged, a bad request, the other end closed) it shuts fd

@@ -119,6 +119,40 @@ bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces)
 	return is_control(&urb->request) ? is_setup_within(&setup, interfaces) : interfaces != 0;
 }
 
+/* The endpoint that a control transfer is about, as findintfep() in devio.c looks for it. */
+static uint8_t setup_endpoint(const struct usb_ctrlrequest *setup)
+{
+	return (uint8_t)(get_u16((const uint8_t *)&setup->wIndex) & 0xff);
+}
+
+static bool is_setup_known(const struct usb_ctrlrequest *setup, const struct usbfs_layout *layout, int configuration)
+{
+	if (control_kind(setup) == USBFS_URB_SET_INTERFACE)
+		return usbfs_layout_has_setting(layout, configuration, (uint8_t)(get_u16((const uint8_t *)&setup->wIndex) & 0xff),
+						(uint8_t)(get_u16((const uint8_t *)&setup->wValue) & 0xff));
+	if ((setup->bRequestType & USB_TYPE_MASK) == USB_TYPE_VENDOR || (setup->bRequestType & USB_RECIP_MASK) != USB_RECIP_ENDPOINT)
+		return true;
+	return usbfs_layout_has_endpoint(layout, configuration, setup_endpoint(setup));
+}
+
+bool usbfs_urb_is_known(const struct usbfs_urb *urb, const struct usbfs_layout *layout, int configuration)
+{
+	struct usb_ctrlrequest setup;
+
+	memcpy(&setup, urb->request.setup, sizeof(setup));
+	return !is_control(&urb->request) || is_setup_known(&setup, layout, configuration);
+}
+
+bool usbfs_urb_clears_halt_under(const struct usbfs_urb *urb, const struct usbfs_urb *other)
+{
+	struct usb_ctrlrequest setup;
+
+	memcpy(&setup, urb->request.setup, sizeof(setup));
+	if (usbfs_urb_get_kind(urb) != USBFS_URB_CLEAR_HALT || is_control(&other->request))
+		return false;
+	return setup_endpoint(&setup) == (other->request.endpoint | (other->request.is_in ? USB_DIR_IN : USB_DIR_OUT));
+}
+
 /* Of a control transfer's stage of data, as its setup has it: usbfs takes that, whatever else is said. */
 static uint16_t control_length(const struct usbip_urb *request)
 {
@@ -140,6 +174,16 @@ size_t usbfs_urb_get_cost(const struct usbfs_urb *urb)
 
 	return sizeof(*urb) + KERNEL_OVERHEAD + data_size(request) +
 	       request->n_packets * (USBIP_PACKET_SIZE + 2 * sizeof(urb->kernel.iso_frame_desc[0]));
+}
+
+size_t usbfs_urb_get_cost_here(const struct usbfs_urb *urb)
+{
+	const struct usbip_urb *request = &urb->request;
+	size_t n_packets = request->n_packets * (USBIP_PACKET_SIZE + sizeof(urb->kernel.iso_frame_desc[0]));
+
+	if (request->is_in)
+		return n_packets > 0 ? sizeof(*urb) + n_packets : 0;
+	return sizeof(*urb) + n_packets + data_size(request);
 }
 
 bool usbfs_urb_is_small(const struct usbfs_urb *urb)

@@ -7,6 +7,8 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "usbfs_layout.h"
+#include "usbfs_memory.h"
 #include "usbip_urb.h"
 
 /* One request of the VM's kernel on its way to usbfs, and its answer on the way back. Its bytes stay where they were read to: no copy is made but the kernel's. */
@@ -16,6 +18,8 @@ struct usbfs_urb {
 	uint8_t *data;              /* owned; a control transfer's begins with its setup bytes. NULL until usbfs_urb_make_room() */
 	uint8_t *packets;           /* owned: as they are on the wire; NULL without */
 	struct usbfs_urb *unlinked; /* owned: the answer to the request to end this one; NULL while there is none */
+	enum usbfs_pool pool;       /* where it has its part of the memory */
+	size_t n_taken;             /* that part; 0: none */
 	int32_t refusal;            /* other than 0: it is not for usbfs, and this is the answer's status; its bytes are skipped */
 	int32_t status;             /* the answer's */
 	uint32_t actual_length;     /* the answer's */
@@ -51,8 +55,18 @@ enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb);
 /* Whether it asks for nothing of an interface that is not among those (one bit for each): usbfs would claim it, and say so in the kernel's log each time. */
 bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces);
 
+/* Whether what it is to change in the device is there, in that configuration of it (negative: not known): the kernel would write a line into its log each time,
+ * for an endpoint in the wrong direction and for a setting that is none. */
+bool usbfs_urb_is_known(const struct usbfs_urb *urb, const struct usbfs_layout *layout, int configuration);
+
+/* Whether it ends the halt of the endpoint that the other one is on: the kernel would say so in its log each time. */
+bool usbfs_urb_clears_halt_under(const struct usbfs_urb *urb, const struct usbfs_urb *other);
+
 /* How much memory it takes, here and in usbfs. */
 size_t usbfs_urb_get_cost(const struct usbfs_urb *urb);
+
+/* How much of that it takes while it waits here; 0 for one that brings nothing with it. */
+size_t usbfs_urb_get_cost_here(const struct usbfs_urb *urb);
 
 /* Whether its bytes are few, or a control transfer's. */
 bool usbfs_urb_is_small(const struct usbfs_urb *urb);

@@ -16,6 +16,7 @@
 #include "sysfs.h"
 #include "usbfs.h"
 #include "usbfs_claim.h"
+#include "usbfs_layout.h"
 
 #define DRIVERS    "bus/usb/drivers/"
 #define TABLE_SIZE 16 /* MAX_BUSID in drivers/usb/usbip/stub.h */
@@ -355,6 +356,19 @@ static int host_read_configuration(int device_fd)
 		       -1;
 }
 
+/* node is used up. */
+static int host_claim_node(int device_fd, int node, struct usbfs_claim **ret_claim)
+{
+	struct usbfs_layout *layout = NULL;
+	int r = usbfs_layout_read(device_fd, &layout);
+
+	if (r < 0) {
+		close_fd(node);
+		return r;
+	}
+	return usbfs_claim_new(node, layout, host_read_configuration(device_fd), ret_claim);
+}
+
 int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *ret_hold, struct failure *ret_failure)
 {
 	_cleanup_close_ int device = usbip_host_open_device(host, busid);
@@ -371,7 +385,7 @@ int usbip_host_claim(const struct usbip_host *host, const struct busid *busid, s
 		r = host_open_node(host, device, O_RDWR);
 	}
 	if (r >= 0)
-		r = usbfs_claim_new(r, host_read_configuration(device), &hold.claim);
+		r = host_claim_node(device, r, &hold.claim);
 	if (r < 0)
 		usbip_hold_done(&hold);
 	if (r == -ENXIO)

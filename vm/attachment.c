@@ -238,9 +238,12 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_ENUMERATING:
-		failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
-			    "the VM's kernel could not read the device within %llu s",
-			    (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
+		if (attachment->info.offer.is_partial && !attachment_is_device_gone(attachment))
+			failure_set(failure, FAILURE_TIMEOUT, NULL, "the Pi has not said which device it is");
+		else
+			failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
+				    "the VM's kernel could not read the device within %llu s",
+				    (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_VERIFYING:
@@ -391,7 +394,7 @@ void attachment_on_device(struct attachment *attachment, enum uevent_action acti
 		break;
 	case UEVENT_BIND:
 		attachment->info.busid = *busid;
-		if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING)
+		if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING && !attachment->info.offer.is_partial)
 			attachment_enter_state(attachment, ATTACHMENT_STATE_VERIFYING);
 		break;
 	case UEVENT_REMOVE:
@@ -424,6 +427,15 @@ static bool attachment_was_judged(const struct attachment *attachment)
 {
 	return attachment->info.state == ATTACHMENT_STATE_AUTHORIZING || attachment->info.state == ATTACHMENT_STATE_SETTLING ||
 	       attachment->info.state == ATTACHMENT_STATE_ATTACHED;
+}
+
+void attachment_complete(struct attachment *attachment, const struct offer *offer)
+{
+	attachment->info.offer = *offer;
+	if (attachment->info.has_port)
+		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata); /* to be recorded */
+	if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING)
+		attachment_check(attachment); /* it may have been read already */
 }
 
 /* Nodes that are there already get their new links by udev. */
@@ -474,7 +486,7 @@ void attachment_check(struct attachment *attachment)
 	if (attachment->info.state != ATTACHMENT_STATE_ENUMERATING)
 		return;
 	fd = vhci_open_device(attachment->services->vhci, attachment->info.port, &busid);
-	if (fd >= 0 && faccessat(fd, "driver", F_OK, 0) == 0)
+	if (fd >= 0 && faccessat(fd, "driver", F_OK, 0) == 0 && !attachment->info.offer.is_partial)
 		attachment_on_device(attachment, UEVENT_BIND, &busid);
 	else
 		attachment_poll_port(attachment);

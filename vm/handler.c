@@ -409,6 +409,7 @@ static void handler_fill_services(struct handler *handler)
 	handler->peer_services.userdata = handler;
 	hello->protocol = PROTOCOL_VERSION;
 	hello->can_direct = imports_are_possible();
+	hello->can_partial = true;
 	snprintf(hello->software, sizeof(hello->software), "%s", USBPUSH_VERSION);
 	snprintf(hello->role, sizeof(hello->role), "vm");
 	(void)machine_id(hello->id, sizeof(hello->id));

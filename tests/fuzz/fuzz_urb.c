@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "fuzz.h"
 #include "usbfs.h"
+#include "usbfs_layout.h"
 #include "usbfs_session.h"
 #include "usbfs_special.h"
 #include "usbip_urb.h"
@@ -18,6 +19,15 @@
 #define MAX_TURNS  400
 #define MEMORY     ((size_t)1 << 20)
 #define HEARD_MAX  ((size_t)4 << 20)
+
+/* clang-format off */
+static const uint8_t DESCRIPTORS[] = {
+	18, 1, 0, 2, 0, 0, 0, 64, 0x03, 0x04, 0x01, 0x60, 0, 6, 1, 2, 3, 1, /* the device */
+	9, 2, 41, 0, 2, 1, 0, 0x80, 50, /* configuration 1 */
+	9, 4, 0, 0, 1, 255, 0, 0, 0, 7, 5, 0x81, 2, 64, 0, 0, /* interface 0 */
+	9, 4, 1, 0, 1, 255, 0, 0, 0, 7, 5, 0x02, 2, 64, 0, 0, /* interface 1 */
+};
+/* clang-format on */
 
 static struct usbdevfs_urb *flying[MAX_FLYING];
 static unsigned n_flying, n_reaped;
@@ -199,6 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct usbfs_context context = { 0 };
 	struct usbfs_session *session = NULL;
+	struct usbfs_layout *layout = NULL;
 	struct usbfs_claim *claim = NULL;
 	int wires[2];
 
@@ -207,16 +218,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_decoder(data);
 	n_flying = n_reaped = 0;
 	special_done = NULL;
-	FUZZ_CHECK(sd_event_new(&context.event) >= 0 && usbfs_memory_new(MEMORY, &context.memory) == 0);
-	FUZZ_CHECK(usbfs_claim_new(eventfd(0, EFD_CLOEXEC), 1, &claim) == 0);
+	FUZZ_CHECK(sd_event_new(&context.event) >= 0 && usbfs_memory_new(context.event, MEMORY, &context.memory) == 0);
+	FUZZ_CHECK(usbfs_layout_new(DESCRIPTORS, sizeof(DESCRIPTORS), &layout) == 0);
+	FUZZ_CHECK(usbfs_claim_new(eventfd(0, EFD_CLOEXEC), layout, 1, &claim) == 0);
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wires) == 0);
 	FUZZ_CHECK(usbfs_session_new(&context, claim, "1-1", DEVID, wires[1], &session) == 0);
 	close_fd(wires[1]);
 	talk(context.event, wires[0], data, size);
 	usbfs_session_free(session);
+	usbfs_claim_free(claim);
 	FUZZ_CHECK(usbfs_memory_is_whole(context.memory)); /* nothing was kept */
 	usbfs_memory_free(context.memory);
-	usbfs_claim_free(claim);
 	sd_event_unref(context.event);
 	close_fd(wires[0]);
 	return 0;

@@ -84,7 +84,7 @@ size_t loop_hear(sd_event *event, int fd, void *buffer, size_t size)
 {
 	size_t used = 0;
 
-	for (unsigned i = 0; used < size && i < 2000; i++) {
+	for (unsigned i = 0; used < size && i < 2000 * test_slowness(); i++) {
 		ssize_t n = recv(fd, (char *)buffer + used, size - used, MSG_DONTWAIT);
 
 		if (n == 0 || (n < 0 && errno != EAGAIN))
@@ -113,7 +113,7 @@ void expect_fds(unsigned n)
 	char list[4096] = "", path[32], target[256];
 	size_t used = 0;
 
-	for (unsigned i = 0; i < 400; i++) { /* a thread that nobody waits for ends by itself */
+	for (unsigned i = 0; i < 400 * test_slowness(); i++) { /* a thread that nobody waits for ends by itself */
 		if (count_fds() == n)
 			return;
 		poll(NULL, 0, 5);

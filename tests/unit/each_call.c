@@ -32,6 +32,11 @@ struct results {
 	unsigned n_calls, n_failed;
 };
 
+/* Of a family's calls those from first to last. */
+struct range {
+	unsigned first, last;
+};
+
 /* In the child. */
 static _Noreturn void telling_run(const struct telling *telling)
 {
@@ -121,25 +126,27 @@ static struct telling *tellings_find_place(struct telling *tellings, struct resu
 	return tellings_wait(tellings, results);
 }
 
-static unsigned family_choose_step(unsigned n_calls)
+static unsigned family_choose_step(unsigned n_calls, unsigned n_quick)
 {
 	const char *wanted = getenv("USBPUSH_INJECT_EACH");
-	unsigned each = wanted ? (unsigned)strtoul(wanted, NULL, 10) : EACH_CALL_QUICK, step = n_calls / (each ? each : 1);
+	unsigned each = wanted ? (unsigned)strtoul(wanted, NULL, 10) : n_quick, step = n_calls / (each ? each : 1);
 
 	return getenv("USBPUSH_THOROUGH") || step < 1 ? 1 : step;
 }
 
-/* How many tellings failed. */
-static unsigned family_run(const struct each_call_story *story, enum inject_family family)
+/* How many tellings failed. range: of the calls only those, each of them; NULL for all, or a choice. */
+static unsigned family_run(const struct each_call_story *story, enum inject_family family, const struct range *range)
 {
 	struct telling tellings[N_PARALLEL] = { { .story = story, .family = family } };
 	struct results results = { 0 };
-	unsigned step, n_told = 0;
+	unsigned step, first, last, n_told = 0;
 
 	telling_begin(&tellings[0]);
 	(void)tellings_wait(tellings, &results);
-	step = family_choose_step(results.n_calls);
-	for (unsigned nth = 1 + (unsigned)time(NULL) % step; nth <= results.n_calls; nth += step, n_told++) {
+	step = range ? 1 : family_choose_step(results.n_calls, story->n_quick);
+	first = range ? range->first : 1 + (unsigned)time(NULL) % step;
+	last = range && range->last < results.n_calls ? range->last : results.n_calls;
+	for (unsigned nth = first; nth <= last; nth += step, n_told++) {
 		struct telling *telling = tellings_find_place(tellings, &results);
 
 		*telling = (struct telling){
@@ -154,28 +161,68 @@ static unsigned family_run(const struct each_call_story *story, enum inject_fami
 	return results.n_failed;
 }
 
-/* "FAMILY N ERRNO": that one telling, in sight. */
-static int run_one(const struct each_call_story *story, const char *which)
+static enum inject_family family_find(const char *name)
 {
-	struct telling telling = { .story = story };
-	char family[16] = "";
+	enum inject_family family = 0;
 
-	if (sscanf(which, "%15s %u %d", family, &telling.nth, &telling.error) != 3)
+	while (family < INJECT_FAMILIES && strcmp(inject_family_to_string(family), name) != 0)
+		family++;
+	return family;
+}
+
+/* The one of that number, from 1; NULL if there are less. */
+static const struct each_call_story *story_find(const struct each_call_story *stories, unsigned number)
+{
+	while (number > 1 && stories->name) {
+		stories++;
+		number--;
+	}
+	return stories->name ? stories : NULL;
+}
+
+/* "FAMILY N ERRNO [STORY]": that one telling, in sight. */
+static int run_one(const struct each_call_story *stories, const char *which)
+{
+	struct telling telling = { .nth = 0 };
+	char family[16] = "";
+	unsigned number = 1;
+
+	if (sscanf(which, "%15s %u %d %u", family, &telling.nth, &telling.error, &number) < 3)
 		return 2;
-	while (telling.family < INJECT_FAMILIES && strcmp(inject_family_to_string(telling.family), family) != 0)
-		telling.family++;
+	telling.family = family_find(family);
+	telling.story = story_find(stories, number);
+	if (!telling.story || telling.family == INJECT_FAMILIES)
+		return 2;
 	telling_run(&telling);
+}
+
+/* "FAMILY FIRST LAST [STORY]": each of those. */
+static int run_range(const struct each_call_story *stories, const char *which)
+{
+	const struct each_call_story *story;
+	struct range range;
+	char name[16] = "";
+	enum inject_family family;
+	unsigned number = 1;
+
+	if (sscanf(which, "%15s %u %u %u", name, &range.first, &range.last, &number) < 3 || range.first == 0)
+		return 2;
+	family = family_find(name);
+	story = story_find(stories, number);
+	return !story || family == INJECT_FAMILIES ? 2 : family_run(story, family, &range) > 0;
 }
 
 int each_call_run(const struct each_call_story *stories)
 {
-	const char *which = getenv("USBPUSH_INJECT");
+	const char *which = getenv("USBPUSH_INJECT"), *range = getenv("USBPUSH_INJECT_RANGE");
 	unsigned n_failed = 0;
 
 	if (which)
 		return run_one(stories, which);
+	if (range)
+		return run_range(stories, range);
 	for (; stories->name; stories++)
 		for (enum inject_family family = 0; family < INJECT_FAMILIES; family++)
-			n_failed += family_run(stories, family);
+			n_failed += family_run(stories, family, NULL);
 	return n_failed > 0;
 }

@@ -9,11 +9,12 @@
 struct each_call_story {
 	const char *name;
 	const TTest *tell;
+	unsigned n_quick; /* so many calls of each family are failed in a quick run, evenly spread */
 };
 
-/* How many of the calls are failed: with USBPUSH_THOROUGH in the environment each one; else so many a family (or USBPUSH_INJECT_EACH), evenly spread. With USBPUSH_INJECT set to
- * "FAMILY N ERRNO" only that one, with all that it says. */
-#define EACH_CALL_QUICK 12
+/* How many of the calls are failed: with USBPUSH_THOROUGH in the environment each one; else so many a family as the story says (or USBPUSH_INJECT_EACH). With
+ * USBPUSH_INJECT set to "FAMILY N ERRNO" only that one, with all that it says; with USBPUSH_INJECT_RANGE set to "FAMILY FIRST LAST" each of those, so that all can be
+ * told piece by piece: of the first story, or of the one whose number stands behind ("memory 1 600 2"). */
 
 /* Tells the stories (NULL-named end) and prints what came of it. Returns main()'s exit status. */
 int each_call_run(const struct each_call_story *stories);

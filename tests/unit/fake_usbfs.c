@@ -14,6 +14,22 @@
 #include "cleanup.h"
 #include "inject.h"
 
+#define MAX_FDS 256
+
+/* clang-format off */
+const uint8_t FAKE_USBFS_DESCRIPTORS[] = {
+	18, 1, 0, 2, 0, 0, 0, 64, 0x03, 0x04, 0x01, 0x60, 0, 6, 1, 2, 3, 1, /* the device */
+	9, 2, 98, 0, 2, 1, 0, 0x80, 50, /* configuration 1 */
+	9, 4, 0, 0, 2, 255, 0, 0, 0, 7, 5, 0x81, 2, 64, 0, 0, 7, 5, 0x01, 2, 64, 0, 0, /* interface 0, and its other settings */
+	9, 4, 0, 1, 0, 255, 0, 0, 0,
+	9, 4, 0, 2, 0, 255, 0, 0, 0,
+	9, 4, 1, 0, 2, 255, 0, 0, 0, 7, 5, 0x82, 2, 64, 0, 0, 7, 5, 0x02, 2, 64, 0, 0, /* interface 1 */
+	9, 4, 1, 1, 1, 255, 0, 0, 0, 7, 5, 0x83, 2, 64, 0, 0,
+	9, 4, 1, 2, 0, 255, 0, 0, 0,
+};
+/* clang-format on */
+const size_t FAKE_USBFS_DESCRIPTORS_SIZE = sizeof(FAKE_USBFS_DESCRIPTORS);
+
 /* ---- readiness: a socket that can be written to is a node with something to reap ---- */
 
 static void set_ready(struct fake_usbfs *usbfs, bool is_ready)
@@ -98,6 +114,15 @@ static int find_transfer(struct fake_usbfs *usbfs, uint8_t endpoint)
 	return -1;
 }
 
+static void forget_transfers(struct fake_usbfs *usbfs)
+{
+	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
+		free((void *)usbfs->transfers[i]->data);
+		free(usbfs->transfers[i]);
+	}
+	usbfs->n_transfers = 0;
+}
+
 static int do_claim(struct fake_usbfs *usbfs, const struct usbdevfs_disconnect_claim *claim)
 {
 	if (claim->interface >= usbfs->n_interfaces)
@@ -154,6 +179,16 @@ static bool has_endpoint(const struct fake_usbfs *usbfs, uint8_t endpoint)
 	return (endpoint & 15) == 0 || (mask >> (endpoint & 15) & 1);
 }
 
+/* check_ctrlrecip() */
+static void check_recipient(struct fake_usbfs *usbfs, const struct usbdevfs_urb *urb)
+{
+	const uint8_t *setup = urb->buffer;
+	bool is_of_endpoint = urb->type == USBDEVFS_URB_TYPE_CONTROL && (setup[0] & 0x60) != 0x40 && (setup[0] & 0x1f) == 2;
+
+	if (is_of_endpoint && !has_endpoint(usbfs, setup[4]) && has_endpoint(usbfs, setup[4] ^ 0x80))
+		commit_crime(usbfs, "an endpoint is named in the wrong direction: the kernel's log has a line of it");
+}
+
 /* proc_do_submiturb() */
 static int check_urb(const struct usbdevfs_urb *urb)
 {
@@ -173,6 +208,8 @@ static int do_submit(struct fake_usbfs *usbfs, struct usbdevfs_urb *urb)
 
 	if ((urb->endpoint & 15) && !has_claims(usbfs))
 		commit_crime(usbfs, "a transfer while nothing is claimed: the kernel claims by itself");
+	if (r == 0)
+		check_recipient(usbfs, urb);
 	if (r == 0 && usbfs->max_transfers && usbfs->n_transfers >= usbfs->max_transfers) {
 		usbfs->n_refused++;
 		r = -ENOMEM;
@@ -231,10 +268,28 @@ static int do_reap(struct fake_usbfs *usbfs, void **ret_urb)
 	return usbfs->is_unplugged ? -ENODEV : -EAGAIN;
 }
 
+/* usb_set_interface() */
+static int do_set_interface(struct fake_usbfs *usbfs, const struct usbdevfs_setinterface *set)
+{
+	note(usbfs, "interface", (int)set->interface);
+	note(usbfs, "setting", (int)set->altsetting);
+	if (set->altsetting >= FAKE_USBFS_SETTINGS)
+		commit_crime(usbfs, "a setting that is none is chosen: the kernel's log has a line of it");
+	return usbfs->special_result;
+}
+
+/* check_reset_of_active_ep() */
+static int do_clear_halt(struct fake_usbfs *usbfs, unsigned endpoint)
+{
+	note(usbfs, "clear", (int)endpoint);
+	if (find_transfer(usbfs, (uint8_t)endpoint) >= 0)
+		commit_crime(usbfs, "a halt is ended under a transfer: the kernel's log has a line of it");
+	return usbfs->special_result;
+}
+
 static int do_special(struct fake_usbfs *usbfs, unsigned long request, void *argument)
 {
 	const struct usbdevfs_ioctl *command = argument;
-	const struct usbdevfs_setinterface *set = argument;
 
 	switch (request) {
 	case USBDEVFS_DISCONNECT_CLAIM:
@@ -246,14 +301,11 @@ static int do_special(struct fake_usbfs *usbfs, unsigned long request, void *arg
 	case USBDEVFS_RESET:
 		return do_reset(usbfs);
 	case USBDEVFS_SETINTERFACE:
-		note(usbfs, "interface", (int)set->interface);
-		note(usbfs, "setting", (int)set->altsetting);
-		return usbfs->special_result;
+		return do_set_interface(usbfs, argument);
 	case USBDEVFS_SETCONFIGURATION:
 		return do_set_configuration(usbfs, *(unsigned *)argument);
 	case USBDEVFS_CLEAR_HALT:
-		note(usbfs, "clear", *(int *)argument);
-		return usbfs->special_result;
+		return do_clear_halt(usbfs, *(unsigned *)argument);
 	default:
 		return -ENOTTY;
 	}
@@ -308,6 +360,35 @@ static bool answer_ioctl(int fd, unsigned long request, void *argument, int *ret
 	return true;
 }
 
+/* The program has it open for writing by no other descriptor. far_end is ours. */
+static bool is_last(const struct fake_usbfs *usbfs, int fd)
+{
+	struct stat status;
+
+	for (int other = 3; other < MAX_FDS; other++)
+		if (other != fd && other != usbfs->far_end && fstat(other, &status) == 0 && status.st_ino == usbfs->inode &&
+		    (fcntl(other, F_GETFL) & O_ACCMODE) == O_RDWR)
+			return false;
+	return true;
+}
+
+/* usbdev_release(): what is under way ends untold, and nothing is claimed any more. */
+static void on_close(int fd, void *userdata)
+{
+	struct fake_usbfs *usbfs = userdata;
+	struct stat status;
+	int saved = errno;
+
+	if (fstat(fd, &status) == 0 && status.st_ino == usbfs->inode && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR && is_last(usbfs, fd)) {
+		pthread_mutex_lock(&usbfs->lock);
+		forget_transfers(usbfs);
+		for (unsigned i = 0; i < usbfs->n_interfaces; i++)
+			usbfs->interfaces[i].is_claimed = false;
+		pthread_mutex_unlock(&usbfs->lock);
+	}
+	errno = saved;
+}
+
 /* ---- for tests ---- */
 
 static void start(struct fake_usbfs *usbfs, unsigned n_interfaces)
@@ -320,13 +401,15 @@ static void start(struct fake_usbfs *usbfs, unsigned n_interfaces)
 	ck_assert_int_eq(fcntl(usbfs->filler, F_SETFL, O_NONBLOCK), 0);
 	usbfs->inode = status.st_ino;
 	usbfs->n_interfaces = n_interfaces;
-	usbfs->in_endpoints = usbfs->out_endpoints = 1 << 1 | 1 << 2;
+	usbfs->out_endpoints = 1 << 1 | 1 << 2;
+	usbfs->in_endpoints = 1 << 1 | 1 << 2 | 1 << 3;
 	for (unsigned i = 0; i < n_interfaces; i++)
 		strcpy(usbfs->interfaces[i].driver, "ftdi_sio");
 	pthread_mutex_init(&usbfs->lock, NULL);
 	usbfs->is_ready = true;
 	set_ready(usbfs, false);
 	inject_answer_ioctls(answer_ioctl, usbfs);
+	inject_watch_closes(on_close, usbfs);
 }
 
 void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces)
@@ -355,11 +438,8 @@ void fake_usbfs_new_at(struct fake_usbfs *usbfs, const char *path, unsigned n_in
 void fake_usbfs_free(struct fake_usbfs *usbfs)
 {
 	inject_answer_ioctls(NULL, NULL);
-	for (unsigned i = 0; i < usbfs->n_transfers; i++) {
-		free((void *)usbfs->transfers[i]->data);
-		free(usbfs->transfers[i]);
-	}
-	usbfs->n_transfers = 0;
+	inject_watch_closes(NULL, NULL);
+	forget_transfers(usbfs);
 	usbfs->far_end = close_fd(usbfs->far_end);
 	ck_assert_msg(!usbfs->crime[0], "%s", usbfs->crime);
 }

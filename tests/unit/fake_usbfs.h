@@ -7,9 +7,10 @@
 #include <stdint.h>
 
 /* A device's node in usbfs for tests: our code's ioctls on it (inject.h) are answered by the rules of drivers/usb/core/devio.c. What the device does is the
- * test's to say. What the real one would answer by giving the device to another driver ends the test. */
+ * test's to say. What the real one would answer by giving the device to another driver, or with a line in the kernel's log, ends the test. */
 
 #define FAKE_USBFS_INTERFACES 3
+#define FAKE_USBFS_SETTINGS   3 /* of each interface */
 #define FAKE_USBFS_URBS       20000
 
 struct fake_transfer {
@@ -46,7 +47,11 @@ struct fake_usbfs {
 	char crime[128];
 };
 
-/* A device with that many interfaces, each with driver ftdi_sio, and endpoints 1 and 2 both ways. From then on our code's ioctls pass by it. */
+/* The descriptors of such a device with two interfaces. */
+extern const uint8_t FAKE_USBFS_DESCRIPTORS[];
+extern const size_t FAKE_USBFS_DESCRIPTORS_SIZE;
+
+/* A device with that many interfaces, each with driver ftdi_sio, and endpoints 1 and 2 both ways, 3 IN. From then on our code's ioctls pass by it. */
 void fake_usbfs_new(struct fake_usbfs *usbfs, unsigned n_interfaces);
 
 /* The same with the file at path in the place of a node that our code opens by itself. */

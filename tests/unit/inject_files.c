@@ -90,11 +90,31 @@ INJECT(int, openat, (int directory, const char *path, int flags, ...))
 	return inject_hits(INJECT_FILES, "openat") ? -1 : openat(directory, path, flags, mode);
 }
 
+static struct {
+	inject_close_fn fn;
+	void *userdata;
+} closes;
+
+void inject_watch_closes(inject_close_fn fn, void *userdata)
+{
+	closes.userdata = userdata;
+	__atomic_store_n(&closes.fn, fn, __ATOMIC_SEQ_CST);
+}
+
+static int close_watched(int fd)
+{
+	inject_close_fn fn = __atomic_load_n(&closes.fn, __ATOMIC_SEQ_CST);
+
+	if (fn)
+		fn(fd, closes.userdata);
+	return close(fd);
+}
+
 /* As the kernel does it: what close() says is not what it does. */
 INJECT(int, close, (int fd))
 {
 	bool is_hit = inject_hits(INJECT_FILES, "close");
-	int error = errno, r = close(fd);
+	int error = errno, r = close_watched(fd);
 
 	if (!is_hit)
 		return r;

@@ -95,7 +95,7 @@ void pi_bed_stop(struct pi_bed *bed)
 	exporter_stop(bed->exporter);
 	ck_assert_int_eq(sd_event_loop(bed->daemon.event), 0);
 	bed->exporter = exporter_free(bed->exporter);
-	for (unsigned i = 0; i < 1000 && fake_kernel_count_sessions(&bed->kernel) > 0; i++)
+	for (unsigned i = 0; i < 1000 * test_slowness() && fake_kernel_count_sessions(&bed->kernel) > 0; i++)
 		poll(NULL, 0, 5); /* those of devices that were unplugged end on the kernel's own time */
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed->kernel), 0);
 	ck_assert_uint_eq(fake_kernel_count_table(&bed->kernel), 0);

@@ -25,7 +25,7 @@
 
 static const char HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
-	"\"patience_ms\":8000,\"ports\":16,\"direct\":true}";
+	"\"patience_ms\":8000,\"ports\":16,\"direct\":true,\"partial\":true}";
 
 static const char OLD_HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
@@ -448,6 +448,31 @@ unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text)
 	return n;
 }
 
+/* Where the offer's id begins in the next `connect` behind at; NULL without one. */
+static const char *find_connect(const char *at)
+{
+	static const char start[] = "\"offer\":{\"id\":\"";
+
+	at = strstr(at, start);
+	return at ? at + strlen(start) : NULL;
+}
+
+unsigned ssh_vm_count_offers(const struct ssh_vm *vm)
+{
+	const char *heard = ssh_vm_heard(vm, "control");
+	unsigned n = 0;
+
+	for (const char *id = heard; (id = find_connect(id));) {
+		const char *first = heard;
+
+		do
+			first = find_connect(first);
+		while (strncmp(first, id, strcspn(id, "\"") + 1) != 0);
+		n += first == id;
+	}
+	return n;
+}
+
 const char *ssh_vm_describe(const struct ssh_vm *vm)
 {
 	static char text[4096];
@@ -549,8 +574,11 @@ static pid_t start_sshd(struct ssh_vm *vm, int fd)
 	pid_t pid = fork();
 
 	/* No check's macro in the child: it takes memory, and a job's thread may have held the allocator's lock at the fork. */
-	if (pid != 0)
+	if (pid != 0) {
+		(void)setpgid(pid, pid); /* or the child was first, below */
 		return pid;
+	}
+	(void)setpgid(0, 0);
 	if (vm->has_people && !ssh_people_enter(vm))
 		_exit(126);
 	dup2(fd, STDIN_FILENO);
@@ -684,7 +712,7 @@ void ssh_vm_kill(struct ssh_vm *vm)
 	for (size_t i = 0; i < ARRAY_SIZE(vm->sshds); i++) {
 		if (!vm->sshds[i])
 			continue;
-		kill(vm->sshds[i], SIGKILL);
+		kill(-vm->sshds[i], SIGKILL); /* its group: Debian 13's has a child with the connection in it for root, too */
 		waitpid(vm->sshds[i], NULL, 0);
 		vm->sshds[i] = 0;
 	}

@@ -54,7 +54,7 @@ void ssh_vm_free(struct ssh_vm *vm);
  *   echo          send back every byte
  *   serve         answer hello, sync (keeping all that stream), ping, and connect as ssh_vm_answer_connect() says
  *   forget        from here on serve keeps nothing at a sync
- *   old           from here on serve is a VM that knows no direct road
+ *   old           from here on serve is a VM that knows no direct road and no partial offers
  *   session       OK, then be the VM's kernel: a URB, its answer, and reading to the end
  *   wait          read on, answer nothing, until the channel ends
  *   sleep         read nothing
@@ -81,6 +81,9 @@ void ssh_vm_note_session(struct ssh_vm *vm, const char *offer_id);
 
 /* How often text stands in what came on control channels. */
 unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text);
+
+/* How many offers came, each of them in one `connect` or more. */
+unsigned ssh_vm_count_offers(const struct ssh_vm *vm);
 
 /* How many channels of that kind were begun. */
 unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind);

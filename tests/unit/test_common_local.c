@@ -374,7 +374,7 @@ START_TEST(a_subscriber_that_does_not_read_is_dropped_and_the_others_hear_on)
 	say(sleeper, "{\"request\":\"watch\"}\n");
 	say(reader, "{\"request\":\"watch\"}\n");
 	wait_requests(2);
-	for (unsigned i = 0; i < 200 && n_gone == 0; i++) {
+	for (unsigned i = 0; i < 200 * test_slowness() && n_gone == 0; i++) {
 		char drain[65536];
 
 		local_server_publish(server, object);

@@ -10,8 +10,10 @@
 #include "control_ask.h"
 #include "daemon.h"
 #include "each_call.h"
+#include "fake_usbfs.h"
 #include "log.h"
 #include "pi_bed.h"
+#include "usbip_urb.h"
 
 #define BUSID      "1-1.2"
 #define LIMIT_USEC UINT64_C(70000000) /* several of the exporter's limits in a row */
@@ -21,6 +23,81 @@ static struct pi_bed bed;
 static struct control *control;
 static bool is_unpaired;
 static bool is_replugged; /* once a call said that the device is gone */
+static bool is_by_usbfs;  /* the exporter carries it, not usbip-host */
+static struct fake_usbfs usbfs;
+
+/* ---- the device ---- */
+
+/* What the VM's kernel asks for on each stream of it. */
+static void script_stream(unsigned devnum)
+{
+	struct usbip_urb request = {
+		.command = USBIP_CMD_SUBMIT, .seqnum = 1, .devid = 1 << 16 | devnum, .is_in = true, .endpoint = 1, .length = 8
+	};
+	uint8_t header[USBIP_URB_HEADER_SIZE];
+	char script[16 + 2 * sizeof(header)] = "say OK\nraw ";
+	size_t used = strlen(script);
+
+	usbip_urb_encode(&request, header);
+	for (size_t i = 0; i < sizeof(header); i++)
+		if (header[i] == '\0' || header[i] == '\n')
+			used += (size_t)snprintf(script + used, sizeof(script) - used, "\\%c", header[i] ? 'n' : '0');
+		else
+			script[used++] = (char)header[i];
+	snprintf(script + used, sizeof(script) - used, "\nwait\n");
+	ssh_vm_script(&bed.vm, "stream", script);
+}
+
+/* A node of it is there before our code hears of it. */
+static void plug(void)
+{
+	char node[160];
+
+	inject_pause();
+	fake_kernel_plug(&bed.kernel, BUSID, &FT232R);
+	if (is_by_usbfs) {
+		unsigned devnum = bed.kernel.next_devnum - 1;
+
+		if (usbfs.inode)
+			fake_usbfs_free(&usbfs);
+		snprintf(node, sizeof(node), "%s/bus/usb/001/%03u", bed.kernel.dev, devnum);
+		fake_usbfs_new_at(&usbfs, node, 1);
+		script_stream(devnum);
+	}
+	inject_resume();
+}
+
+static void unplug(void)
+{
+	if (is_by_usbfs)
+		fake_usbfs_unplug(&usbfs);
+	fake_kernel_unplug(&bed.kernel, BUSID);
+}
+
+/* The offer that the VM heard of last has its session. */
+static void note_session(void)
+{
+	const char *at = ssh_vm_heard(&bed.vm, "control"), *last = NULL;
+	char id[64];
+
+	while ((at = strstr(at, "{\"offer\":{\"id\":\"")))
+		last = at += strlen("{\"offer\":{\"id\":\"");
+	if (!last)
+		return;
+	snprintf(id, sizeof(id), "%.*s", (int)strcspn(last, "\""), last);
+	ssh_vm_note_session(&bed.vm, id);
+}
+
+/* The device does what it is asked for. */
+static void play_device(void)
+{
+	if (!is_by_usbfs || !usbfs.inode)
+		return;
+	inject_pause();
+	note_session();
+	(void)fake_usbfs_complete(&usbfs, 0x81, 0, "\x01\x60", 2);
+	inject_resume();
+}
 
 /* ---- what is looked at meanwhile ---- */
 
@@ -56,8 +133,8 @@ static void replug_if_said(int error)
 	if (is_replugged || !inject_failed_call()[0] || (error != ENODEV && error != ENOENT) || !fake_kernel_is_plugged(&bed.kernel, BUSID))
 		return;
 	is_replugged = true;
-	fake_kernel_unplug(&bed.kernel, BUSID);
-	fake_kernel_plug(&bed.kernel, BUSID, &FT232R);
+	unplug();
+	plug();
 	exporter_reload(bed.exporter); /* and a file that was not there is there again */
 }
 
@@ -70,6 +147,7 @@ static void wait_state(const char *state)
 			      pi_bed_field(&bed, BUSID, "reason"));
 		ck_assert_int_ge(sd_event_run(bed.daemon.event, TURN_USEC), 0);
 		replug_if_said(inject_error());
+		play_device();
 	}
 }
 
@@ -127,6 +205,12 @@ static bool has_unpaired(struct pi_bed *any)
 	return is_unpaired;
 }
 
+static bool has_driver(struct pi_bed *any)
+{
+	(void)any;
+	return strcmp(usbfs.interfaces[0].driver, "ftdi_sio") == 0;
+}
+
 static void unpair(void)
 {
 	struct failure failure;
@@ -140,7 +224,10 @@ static void unpair(void)
 	pi_bed_until(&bed, has_unpaired, "end of the pairing");
 	exporter_reload(bed.exporter); /* SIGHUP, in case it could not read what it wrote */
 	wait_state("IGNORED");
-	pi_bed_wait_driver(&bed, BUSID, "usb");
+	if (is_by_usbfs)
+		pi_bed_until(&bed, has_driver, "its driver");
+	else
+		pi_bed_wait_driver(&bed, BUSID, "usb");
 }
 
 static void pair_again(void)
@@ -151,15 +238,17 @@ static void pair_again(void)
 	wait_state("ATTACHED");
 }
 
-START_TEST(a_device_lives_through_all)
+static void tell(void)
 {
 	unsigned n_fds;
 
 	pi_bed_setup(&bed);
 	pi_bed_pair(&bed);
+	if (is_by_usbfs)
+		temp_tree_put(&bed.vm.tree, "devices.conf", "default 0403:6001 backend=usbfs\n");
 	n_fds = count_fds();
 	start();
-	fake_kernel_plug(&bed.kernel, BUSID, &FT232R);
+	plug();
 	wait_state("ATTACHED");
 	ask_status();
 	kill_exporter();
@@ -168,22 +257,39 @@ START_TEST(a_device_lives_through_all)
 	ssh_vm_kill(&bed.vm);
 	pi_bed_run(&bed, TURN_USEC);
 	wait_state("ATTACHED");
-	fake_kernel_unplug(&bed.kernel, BUSID);
+	unplug();
 	pi_bed_wait_gone(&bed, BUSID);
-	fake_kernel_plug(&bed.kernel, BUSID, &FT232R);
+	plug();
 	wait_state("ATTACHED");
 	unpair();
 	pair_again();
 	control = control_free(control);
 	pi_bed_stop(&bed);
+	if (is_by_usbfs)
+		fake_usbfs_free(&usbfs);
 	expect_fds(n_fds + 1); /* the clock that the loop keeps */
 	pi_bed_teardown(&bed);
+}
+
+START_TEST(a_device_lives_through_all)
+{
+	tell();
+}
+END_TEST
+
+START_TEST(a_device_that_the_exporter_carries_lives_through_all)
+{
+	is_by_usbfs = true;
+	tell();
 }
 END_TEST
 
 int main(int argc, char **argv)
 {
-	const struct each_call_story stories[] = { { "a device on the Pi lives through all", a_device_lives_through_all }, { 0 } };
+	const struct each_call_story stories[] = { { "a device on the Pi lives through all", a_device_lives_through_all, 12 },
+						   { "a device that the exporter carries lives through all",
+						     a_device_that_the_exporter_carries_lives_through_all, 6 },
+						   { 0 } };
 
 	ssh_vm_play(argc, argv);
 	log_init("test_inject_pi", false);

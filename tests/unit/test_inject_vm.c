@@ -51,7 +51,7 @@ END_TEST
 
 int main(void)
 {
-	const struct each_call_story stories[] = { { "a device on the VM comes and goes", a_device_comes_and_goes }, { 0 } };
+	const struct each_call_story stories[] = { { "a device on the VM comes and goes", a_device_comes_and_goes, 12 }, { 0 } };
 
 	log_init("test_inject_vm", false);
 	return each_call_run(stories);

@@ -110,11 +110,16 @@ static void let_it_see(void)
 	loop_for(event, 20000 * test_slowness());
 }
 
-/* The loop makes its timer's file descriptor with the first connection, and keeps it. */
-static void warm_up(void)
+static bool has_fds(void *n)
 {
-	close(client());
-	let_it_see();
+	return count_fds() == *(unsigned *)n;
+}
+
+/* The server opens or closes until there are so many. */
+static void wait_fds(unsigned n)
+{
+	(void)loop_until(event, has_fds, &n);
+	expect_fds(n);
 }
 
 static size_t hear(int fd, void *buffer, size_t size)
@@ -127,6 +132,16 @@ static void expect_end(int fd)
 	char byte;
 
 	ck_assert_uint_eq(hear(fd, &byte, 1), 0);
+}
+
+/* The loop makes its timer's file descriptor with the first connection, and keeps it. */
+static void warm_up(void)
+{
+	int fd = client();
+
+	ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+	expect_end(fd); /* the server has closed its end */
+	close(fd);
 }
 
 static void expect_status(int fd, uint16_t code, uint32_t expected)
@@ -356,11 +371,9 @@ START_TEST(half_a_request_ends_with_its_connection)
 	    "\x01\x11\x80\x03\0\0\0\0"
 	    "1-1",
 	    11);
-	let_it_see();
-	ck_assert_uint_eq(count_fds(), n_fds + 2);
+	wait_fds(n_fds + 2);
 	close(fd);
-	let_it_see();
-	expect_fds(n_fds);
+	wait_fds(n_fds);
 	ck_assert_str_eq(imported, "");
 }
 END_TEST
@@ -430,8 +443,7 @@ START_TEST(connections_are_bounded)
 	ck_assert_uint_le(count_fds(), n_fds + 60 + 24);
 	for (size_t i = 0; i < 60; i++)
 		close(fds[i]);
-	let_it_see();
-	expect_fds(n_fds);
+	wait_fds(n_fds);
 }
 END_TEST
 

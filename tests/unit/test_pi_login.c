@@ -87,8 +87,9 @@ static const char *pair(const char *user, const char *password, const char *code
 /* The VM takes back what is not kept when the connection has ended, and forgets how it was last of all. */
 static void wait_for_the_vm(void)
 {
-	for (unsigned i = 0;
-	     i < 500 && (*file("root/var/lib/usbpush/pairing.undo") || (!*file("vm.conf") && strstr(file(KEYS), "ssh-ed25519"))); i++)
+	for (unsigned i = 0; i < 500 * test_slowness() &&
+			     (*file("root/var/lib/usbpush/pairing.undo") || (!*file("vm.conf") && strstr(file(KEYS), "ssh-ed25519")));
+	     i++)
 		pi_bed_run(&bed, 20000);
 	ck_assert_str_eq(file("root/var/lib/usbpush/pairing.undo"), "");
 }
@@ -367,7 +368,7 @@ START_TEST(an_exporter_that_ends_meanwhile_leaves_nothing_on_the_vm)
 	ck_assert_ptr_nonnull(strstr(file(KEYS), "ssh-ed25519"));
 	control = control_free(control);
 	bed.exporter = exporter_free(bed.exporter);
-	for (unsigned i = 0; i < 200 && strstr(file(KEYS), "ssh-ed25519"); i++)
+	for (unsigned i = 0; i < 200 * test_slowness() && strstr(file(KEYS), "ssh-ed25519"); i++)
 		loop_for(bed.daemon.event, 20000);
 	ck_assert_ptr_null(strstr(file(KEYS), "ssh-ed25519"));
 	control_ask_drop(&started);
@@ -387,7 +388,7 @@ START_TEST(one_at_a_time_and_it_goes_on_when_who_asked_has_gone)
 	pair(PERSON_SUDO, PERSON_PASSWORD, "busy");
 	control_ask_drop(&started);
 	pi_bed_wait_link(&bed, "UP");
-	for (unsigned i = 0; i < 200 && !*file("vm.conf"); i++)
+	for (unsigned i = 0; i < 200 * test_slowness() && !*file("vm.conf"); i++)
 		pi_bed_run(&bed, 20000);
 	expect_paired_on_both();
 }

@@ -167,7 +167,7 @@ static bool is_in_state(void *userdata)
 
 static void wait_pairing(const char *state)
 {
-	for (unsigned i = 0; i < 400 && !is_in_state((void *)(uintptr_t)state); i++)
+	for (unsigned i = 0; i < 400 * test_slowness() && !is_in_state((void *)(uintptr_t)state); i++)
 		loop_for(bed.daemon.event, 50000);
 	ck_assert_str_eq(pairing_state(), state);
 }

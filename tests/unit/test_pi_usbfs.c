@@ -3,9 +3,11 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,19 +33,28 @@ static void start_session(size_t limit)
 {
 	int fds[2];
 
-	ck_assert_int_eq(usbfs_memory_new(limit, &context.memory), 0);
+	ck_assert_int_eq(usbfs_memory_new(context.event, limit, &context.memory), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	ck_assert_int_eq(usbfs_session_new(&context, claim, "1-1", DEVID, fds[1], &session), 0);
 	close(fds[1]);
 	wire = fds[0];
 }
 
+static struct usbfs_layout *make_layout(void)
+{
+	struct usbfs_layout *layout = NULL;
+
+	ck_assert_int_eq(usbfs_layout_new(FAKE_USBFS_DESCRIPTORS, FAKE_USBFS_DESCRIPTORS_SIZE, &layout), 0);
+	return layout;
+}
+
 static void setup_claim(void)
 {
 	ck_assert_int_eq(sd_event_new(&context.event), 0);
+	context.max_held_usec = 60000000;
 	ck_assert_int_eq(job_runner_new(context.event, 4, &context.jobs), 0);
 	fake_usbfs_new(&usbfs, 2);
-	ck_assert_int_eq(usbfs_claim_new(usbfs.node, 1, &claim), 0);
+	ck_assert_int_eq(usbfs_claim_new(usbfs.node, make_layout(), 1, &claim), 0);
 	wire = -EBADF;
 }
 
@@ -57,10 +68,10 @@ static void setup(void)
 static void teardown(void)
 {
 	session = usbfs_session_free(session);
+	claim = usbfs_claim_free(claim);
 	if (context.memory)
 		ck_assert(usbfs_memory_is_whole(context.memory)); /* all was given back */
 	context.memory = usbfs_memory_free(context.memory);
-	claim = usbfs_claim_free(claim);
 	job_runner_free(context.jobs);
 	sd_event_unref(context.event);
 	close_fd(wire);
@@ -73,7 +84,7 @@ static void say(const void *bytes, size_t size)
 {
 	const uint8_t *at = bytes;
 
-	for (unsigned i = 0; size > 0 && i < 20000; i++) {
+	for (unsigned i = 0; size > 0 && i < 20000 * test_slowness(); i++) {
 		ssize_t n = send(wire, at, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n > 0) {
@@ -128,7 +139,7 @@ static size_t hear(void *buffer, size_t size)
 {
 	size_t used = 0;
 
-	for (unsigned i = 0; used < size && i < 2000; i++) {
+	for (unsigned i = 0; used < size && i < 2000 * test_slowness(); i++) {
 		ssize_t n = recv(wire, (char *)buffer + used, size - used, MSG_DONTWAIT);
 
 		if (n == 0 || (n < 0 && errno != EAGAIN))
@@ -205,14 +216,14 @@ static void expect_silence(void)
 
 static void wait_transfers(unsigned n)
 {
-	for (unsigned i = 0; i < 2000 && fake_usbfs_count(&usbfs) != n; i++)
+	for (unsigned i = 0; i < 2000 * test_slowness() && fake_usbfs_count(&usbfs) != n; i++)
 		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
 	ck_assert_uint_eq(fake_usbfs_count(&usbfs), n);
 }
 
 static void wait_transfer(uint8_t endpoint)
 {
-	for (unsigned i = 0; i < 2000 && !fake_usbfs_find(&usbfs, endpoint); i++)
+	for (unsigned i = 0; i < 2000 * test_slowness() && !fake_usbfs_find(&usbfs, endpoint); i++)
 		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
 	ck_assert_ptr_nonnull(fake_usbfs_find(&usbfs, endpoint));
 }
@@ -334,6 +345,30 @@ START_TEST(an_interface_that_is_not_there_is_not_asked_for)
 	ask_control(7, "\xa1\x00\x00\x00\x05\x01\x07\x00", true, 7); /* a printer's */
 	complete(0, 0, "x", 1);
 	expect_answer(7, 0, 1);
+}
+END_TEST
+
+START_TEST(an_endpoint_in_the_wrong_direction_is_not_asked_for)
+{
+	static const uint8_t absent[] = { 0x03, 0x84, 0x13, 0x93 };
+	char get_status[8] = "\x82\x00\x00\x00\x00\x00\x02\x00";
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(absent); i++) {
+		get_status[4] = (char)absent[i];
+		ask_control(i, get_status, true, 2);
+		expect_answer(i, -EPIPE, 0);
+	}
+	ask_control(4, "\x02\x01\x00\x00\x03\x00\x00\x00", false, 0); /* nor is its halt ended */
+	expect_answer(4, -EPIPE, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+	get_status[4] = (char)0x83;
+	ask_control(5, get_status, true, 2);
+	complete(0, 0, "\x01\x00", 2);
+	expect_answer(5, 0, 2);
+	expect_bytes("\x01\x00", 2);
+	ask_control(6, "\xc2\x00\x00\x00\x03\x00\x02\x00", true, 2); /* a vendor's request names what the vendor likes */
+	complete(0, 0, NULL, 0);
+	expect_answer(6, 0, 0);
 }
 END_TEST
 
@@ -557,6 +592,44 @@ START_TEST(an_endpoints_halt_is_ended_by_the_kernel)
 }
 END_TEST
 
+START_TEST(a_setting_that_is_none_is_not_asked_for)
+{
+	ask_control(1, "\x01\x0b\x03\x00\x01\x00\x00\x00", false, 0);
+	expect_answer(1, -EPIPE, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+}
+END_TEST
+
+START_TEST(a_halt_is_not_ended_under_a_transfer)
+{
+	ask_in(1, 1, 64);
+	ask_in(2, 2, 64);
+	wait_transfers(2);
+	ask_control(3, "\x02\x01\x00\x00\x81\x00\x00\x00", false, 0);
+	expect_answer(3, -EPIPE, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "");
+	ask_unlink(4, 1);
+	expect_unlinked(4, -ECONNRESET);
+	ask_control(5, "\x02\x01\x00\x00\x81\x00\x00\x00", false, 0); /* as a driver does it */
+	expect_answer(5, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "clear 129");
+}
+END_TEST
+
+START_TEST(after_a_new_configuration_its_own_endpoints_are_there)
+{
+	ask_control(1, "\x00\x09\x02\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, 0, 0);
+	ask_control(2, "\x82\x00\x00\x00\x81\x00\x02\x00", true, 2); /* of the first one only */
+	expect_answer(2, -EPIPE, 0);
+	ask_control(3, "\x00\x09\x01\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(3, 0, 0);
+	ask_control(4, "\x82\x00\x00\x00\x81\x00\x02\x00", true, 2);
+	complete(0, 0, NULL, 0);
+	expect_answer(4, 0, 0);
+}
+END_TEST
+
 START_TEST(a_reset_is_done_by_the_kernel)
 {
 	ask_control(1, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
@@ -597,7 +670,7 @@ END_TEST
 /* The device is being changed, and keeps who does that waiting. */
 static void wait_special(void)
 {
-	for (unsigned i = 0; i < 2000 && !fake_usbfs_is_in_special(&usbfs); i++)
+	for (unsigned i = 0; i < 2000 * test_slowness() && !fake_usbfs_is_in_special(&usbfs); i++)
 		ck_assert_int_ge(sd_event_run(context.event, 5000), 0);
 	ck_assert(fake_usbfs_is_in_special(&usbfs));
 }
@@ -810,18 +883,28 @@ END_TEST
 
 START_TEST(one_without_bytes_goes_on_when_there_is_room_for_it)
 {
+	unsigned n = 0;
+	int unread = 0;
+
 	teardown();
 	setup_claim();
-	start_session(8192);
-	ask_in(1, 1, 1000); /* more than half of what small ones may have */
-	wait_transfers(1);
-	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1 }); /* OUT, of no bytes: its header is all that comes */
+	start_session(4096);
+	ask_in(1, 1, 64); /* more than half of what small ones may have */
+	wait_transfer(0x81);
+	while (!unread) { /* OUT, of no bytes: its header is all that comes */
+		ask(&(struct usbip_urb){ .seqnum = 2 + n++, .endpoint = 1 });
+		loop_for(context.event, 2000);
+		ck_assert_int_eq(ioctl(wire, SIOCOUTQ, &unread), 0);
+		ck_assert_uint_lt(n, 20);
+	}
 	expect_silence();
 	complete(0x81, 0, "x", 1);
 	expect_answer(1, 0, 1);
 	expect_bytes("x", 1);
-	complete(0x01, 0, NULL, 0);
-	expect_answer(2, 0, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		complete(0x01, 0, NULL, 0);
+		expect_answer(2 + i, 0, 0);
+	}
 }
 END_TEST
 
@@ -878,23 +961,119 @@ START_TEST(who_waits_behind_a_cancelled_one_goes_on)
 }
 END_TEST
 
-START_TEST(bytes_that_there_is_no_room_for_stay_on_the_wire)
+/* One large OUT is with usbfs, the next waits for what that one has. */
+static void fill_memory(const uint8_t *bytes)
 {
-	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
-
 	teardown();
 	setup_claim();
 	start_session(BULK_SIZE + 4096);
 	ask_out(1, 1, bytes, BULK_SIZE);
-	ask(&(struct usbip_urb){ .seqnum = 2, .endpoint = 1, .length = BULK_SIZE });
+	wait_transfer(0x01);
+	ask_out(2, 1, bytes, BULK_SIZE);
+}
+
+START_TEST(behind_a_large_one_that_waits_the_stream_is_read_on)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	fill_memory(bytes);
+	ask_in(3, 1, 64);
+	complete(0x81, 0, "x", 1);
+	expect_answer(3, 0, 1);
+	expect_bytes("x", 1);
+	ask_unlink(4, 2);
+	expect_unlinked(4, -ECONNRESET);
+	ask_out(5, 1, bytes, BULK_SIZE);
+	ask_unlink(6, 1);
+	expect_unlinked(6, -ECONNRESET);
+	wait_transfer(0x01);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x01)->buffer, bytes, BULK_SIZE) == 0);
+	complete(0x01, 0, NULL, BULK_SIZE);
+	expect_answer(5, 0, BULK_SIZE);
+}
+END_TEST
+
+START_TEST(bytes_that_there_is_no_room_for_stay_on_the_wire)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+	int unread = 0;
+
+	fill_memory(bytes);
+	ask(&(struct usbip_urb){ .seqnum = 3, .endpoint = 1, .length = BULK_SIZE });
 	(void)send(wire, bytes, BULK_SIZE / 8, MSG_DONTWAIT | MSG_NOSIGNAL);
 	loop_for(context.event, 20000);
-	wait_transfers(1);
+	ck_assert_int_eq(ioctl(wire, SIOCOUTQ, &unread), 0);
+	ck_assert_int_ge(unread, BULK_SIZE / 8);
 	complete(0x01, 0, NULL, BULK_SIZE);
 	expect_answer(1, 0, BULK_SIZE);
 	say(bytes + BULK_SIZE / 8, BULK_SIZE - BULK_SIZE / 8);
+	complete(0x01, 0, NULL, BULK_SIZE);
+	expect_answer(2, 0, BULK_SIZE);
 	wait_transfer(0x01);
 	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x01)->buffer, bytes, BULK_SIZE) == 0);
+}
+END_TEST
+
+START_TEST(a_stream_that_is_held_up_goes_on_after_a_moment)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	fill_memory(bytes);
+	context.max_held_usec = 30000;
+	ask_out(3, 2, bytes, BULK_SIZE);
+	expect_answer(3, -ENOMEM, 0);
+	context.max_held_usec = 60000000;
+	ask_out(4, 2, bytes, BULK_SIZE); /* nothing has changed: at once */
+	expect_answer(4, -ENOMEM, 0);
+	ask_unlink(5, 2);
+	expect_unlinked(5, -ECONNRESET);
+	ask_out(6, 2, bytes, BULK_SIZE);
+	expect_silence();
+	complete(0x01, 0, NULL, BULK_SIZE);
+	expect_answer(1, 0, BULK_SIZE);
+	complete(0x02, 0, NULL, BULK_SIZE);
+	expect_answer(6, 0, BULK_SIZE);
+}
+END_TEST
+
+START_TEST(one_more_than_may_wait_is_refused_after_a_moment)
+{
+	context.max_held_usec = 30000;
+	for (uint32_t i = 1; i <= 1024 + 256; i++)
+		ask_in(i, 1, 8);
+	wait_transfers(1024);
+	expect_silence();
+	ask_in(1281, 1, 8);
+	expect_answer(1281, -ENOMEM, 0);
+	ask_in(1282, 1, 8);
+	expect_answer(1282, -ENOMEM, 0);
+	ask_unlink(1283, 7);
+	expect_unlinked(1283, -ECONNRESET);
+	ask_in(1284, 1, 8); /* there is a place again */
+	expect_silence();
+	ask_unlink(1285, 1284);
+	expect_unlinked(1285, -ECONNRESET);
+}
+END_TEST
+
+START_TEST(packets_of_what_waits_are_counted)
+{
+	static struct usbip_packet packets[100];
+
+	teardown();
+	setup_claim();
+	context.max_held_usec = 30000;
+	start_session(16384);
+	for (uint32_t i = 1; i <= 3; i++)
+		ask_packets(i, true, 0, packets, 100, NULL);
+	wait_transfers(1); /* half of all is one session's; the others wait */
+	expect_silence();
+	ask_packets(4, true, 0, packets, 100, NULL);
+	expect_answer(4, -ENOMEM, 0);
+	for (unsigned i = 0; i < 100; i++)
+		(void)hear_packet();
+	ask_unlink(5, 3);
+	expect_unlinked(5, -ECONNRESET);
 }
 END_TEST
 
@@ -998,6 +1177,39 @@ static void *settle(void *result)
 	return NULL;
 }
 
+static void count(void *n)
+{
+	++*(unsigned *)n;
+}
+
+START_TEST(what_an_ended_session_left_under_way_keeps_its_memory)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+	struct usbfs_waiter *waiter;
+	unsigned n_told = 0;
+	pthread_t thread;
+	int result = -1;
+
+	fill_memory(bytes);
+	session = usbfs_session_free(session);
+	ck_assert(!usbfs_memory_take(context.memory, USBFS_POOL_LARGE, 0, BULK_SIZE));
+	ck_assert(usbfs_memory_take(context.memory, USBFS_POOL_LARGE_HERE, 0, BULK_SIZE)); /* of what waited nothing is left */
+	waiter = usbfs_waiter_new(context.memory, count, &n_told);
+	usbfs_waiter_set(waiter, true);
+	loop_for(context.event, 20000);
+	ck_assert_uint_eq(n_told, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, settle, &result), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(result, 0);
+	loop_for(context.event, 20000);
+	ck_assert_uint_eq(n_told, 1);
+	ck_assert(usbfs_memory_take(context.memory, USBFS_POOL_LARGE, 0, BULK_SIZE));
+	usbfs_memory_give(context.memory, USBFS_POOL_LARGE, BULK_SIZE);
+	usbfs_memory_give(context.memory, USBFS_POOL_LARGE_HERE, BULK_SIZE);
+	usbfs_waiter_free(waiter);
+}
+END_TEST
+
 START_TEST(a_device_is_settled_after_what_a_session_left_under_way)
 {
 	pthread_t thread;
@@ -1099,7 +1311,7 @@ START_TEST(a_device_without_interfaces_is_not_claimed)
 	int node = fcntl(usbfs.node, F_DUPFD_CLOEXEC, 3);
 
 	usbfs.n_interfaces = 0;
-	ck_assert_int_eq(usbfs_claim_new(node, -1, &second), -ENXIO);
+	ck_assert_int_eq(usbfs_claim_new(node, make_layout(), -1, &second), -ENXIO);
 	ck_assert_ptr_null(second);
 }
 END_TEST
@@ -1112,7 +1324,7 @@ START_TEST(what_another_program_has_is_not_taken)
 	usbfs_claim_release(claim);
 	strcpy(usbfs.interfaces[1].driver, "usbfs");
 	(void)fake_usbfs_log(&usbfs);
-	ck_assert_int_eq(usbfs_claim_new(node, 1, &second), -EBUSY);
+	ck_assert_int_eq(usbfs_claim_new(node, make_layout(), 1, &second), -EBUSY);
 	ck_assert_ptr_null(second);
 	ck_assert_str_eq(fake_usbfs_log(&usbfs), "claim 0; claim 1; release 0; connect 0");
 }
@@ -1133,6 +1345,7 @@ int main(void)
 	tcase_add_test(transfers, a_zero_packet_is_asked_for_where_the_vm_wants_one);
 	tcase_add_test(transfers, what_the_device_refuses_is_told_and_the_session_goes_on);
 	tcase_add_test(transfers, an_interface_that_is_not_there_is_not_asked_for);
+	tcase_add_test(transfers, an_endpoint_in_the_wrong_direction_is_not_asked_for);
 	tcase_add_test(transfers, answers_come_in_the_order_of_their_end);
 	tcase_add_test(transfers, a_control_transfer_that_contradicts_itself_is_refused);
 	tcase_add_test(transfers, a_device_that_says_more_than_was_asked_for_is_cut);
@@ -1147,6 +1360,9 @@ int main(void)
 	tcase_add_test(special, an_alternate_setting_is_set_by_the_kernel);
 	tcase_add_test(special, a_configuration_is_set_while_nothing_is_claimed);
 	tcase_add_test(special, an_endpoints_halt_is_ended_by_the_kernel);
+	tcase_add_test(special, a_setting_that_is_none_is_not_asked_for);
+	tcase_add_test(special, a_halt_is_not_ended_under_a_transfer);
+	tcase_add_test(special, after_a_new_configuration_its_own_endpoints_are_there);
 	tcase_add_test(special, a_reset_is_done_by_the_kernel);
 	tcase_add_test(special, what_the_kernel_refuses_is_told);
 	tcase_add_test(special, what_follows_a_new_setting_comes_after_it);
@@ -1165,13 +1381,18 @@ int main(void)
 	tcase_add_test(limits, what_never_ends_leaves_memory_for_the_others);
 	tcase_add_test(limits, what_is_more_than_all_memory_is_refused_at_once);
 	tcase_add_test(limits, who_waits_behind_a_cancelled_one_goes_on);
+	tcase_add_test(limits, behind_a_large_one_that_waits_the_stream_is_read_on);
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
+	tcase_add_test(limits, a_stream_that_is_held_up_goes_on_after_a_moment);
+	tcase_add_test(limits, one_more_than_may_wait_is_refused_after_a_moment);
+	tcase_add_test(limits, packets_of_what_waits_are_counted);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
 	tcase_add_test(limits, what_usbfs_never_has_memory_for_is_refused);
 	tcase_add_test(limits, a_vm_that_asks_without_end_is_held_up);
 	tcase_add_test(limits, answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost);
 	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
 	tcase_add_test(ends, after_a_session_nothing_is_under_way_and_the_device_is_reset);
+	tcase_add_test(ends, what_an_ended_session_left_under_way_keeps_its_memory);
 	tcase_add_test(ends, a_device_is_settled_after_what_a_session_left_under_way);
 	tcase_add_test(ends, a_device_that_could_not_be_claimed_again_is_not_settled);
 	tcase_add_test(ends, the_next_session_is_as_good_as_the_first);

@@ -59,7 +59,7 @@ static void expect_request(const char *busid)
 	struct busid where = { "" };
 	size_t used = 0;
 
-	for (unsigned i = 0; i < 2000 && used < sizeof(request); i++) {
+	for (unsigned i = 0; i < 2000 * test_slowness() && used < sizeof(request); i++) {
 		ssize_t n;
 
 		sd_event_run(bed.event, 5000);
@@ -199,7 +199,7 @@ static void expect_peers_end(void)
 	char byte;
 	ssize_t n = -1;
 
-	for (unsigned i = 0; i < 2000 && n != 0; i++) {
+	for (unsigned i = 0; i < 2000 * test_slowness() && n != 0; i++) {
 		sd_event_run(bed.event, 5000);
 		n = recv(peer, &byte, 1, MSG_DONTWAIT);
 		ck_assert_int_le(n, 0);

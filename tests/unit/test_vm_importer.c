@@ -83,7 +83,7 @@ static void accept_request(void)
 	ssize_t used = 0;
 
 	start();
-	for (unsigned i = 0; i < 2000 && used < (ssize_t)USBIP_REQUEST_SIZE; i++) {
+	for (unsigned i = 0; i < 2000 * test_slowness() && used < (ssize_t)USBIP_REQUEST_SIZE; i++) {
 		ssize_t n;
 
 		sd_event_run(event, 5000);
