@@ -24,7 +24,7 @@
 struct connector {
 	connector_done_fn on_done;
 	void *userdata;
-	bool was_silence;
+	bool was_silence, was_refused;
 };
 
 struct transport {
@@ -121,6 +121,11 @@ struct connector *connector_free(struct connector *connector)
 bool connector_was_silence(const struct connector *connector)
 {
 	return connector->was_silence;
+}
+
+bool connector_was_refused(const struct connector *connector)
+{
+	return connector->was_refused;
 }
 
 int transport_new(sd_event *event, int tcp_fd, const struct transport_options *options, const struct transport_handlers *handlers,
@@ -297,6 +302,7 @@ static void end_connecting(bool is_good)
 	property_tell("    %s", is_good ? "connected" : "not connected");
 	failure_set(&failure, FAILURE_UNREACHABLE, NULL, "nobody there");
 	connector->was_silence = !is_good && chance(2);
+	connector->was_refused = !is_good && !connector->was_silence && chance(2);
 	connector->on_done(is_good ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -EBADF, "192.0.2.1", &failure, connector->userdata);
 }
 
