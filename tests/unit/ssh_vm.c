@@ -598,8 +598,12 @@ static pid_t start_rogue(const struct ssh_vm *vm, int fd)
 	snprintf(program, sizeof(program), "%s/tests/unit/rogue_sshd.py", directory ? directory : ".");
 	snprintf(host_key, sizeof(host_key), "%s/host", vm->tree.path);
 	pid = fork();
-	if (pid != 0)
+	if (pid != 0) {
+		if (pid > 0)
+			(void)setpgid(pid, pid);
 		return pid;
+	}
+	(void)setpgid(0, 0);
 	dup2(fd, STDIN_FILENO);
 	execl("/usr/bin/python3", "python3", program, host_key, vm->rogue_acts, log, NULL);
 	_exit(127);
