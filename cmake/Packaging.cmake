@@ -115,6 +115,12 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
+if(USBPUSH_DEBIAN_ARCH) # cross-built; else it is this machine's
+	set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE ${USBPUSH_DEBIAN_ARCH})
+	# dpkg-shlibdeps looks for the libraries of this one, too.
+	file(WRITE ${generated}/cross.cmake "set(ENV{DEB_HOST_ARCH} ${USBPUSH_DEBIAN_ARCH})\n")
+	set(CPACK_PROJECT_CONFIG_FILE ${generated}/cross.cmake)
+endif()
 
 # One machine is the one or the other: /etc/usbpush, /run/usbpush and /var/lib/usbpush mean different things on the two.
 set(CPACK_DEBIAN_PI_PACKAGE_DEPENDS "kmod, systemd, udev")

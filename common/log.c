@@ -3,17 +3,23 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "log_journal.h"
+#include "log_limit.h"
 
 static const char *log_program = "usbpush";
 static bool log_is_debug;
-static bool log_is_journal;
+static bool log_is_journal;     /* who reads our stderr knows levels */
+static bool log_is_journal_own; /* and is journald itself */
 
 void log_init(const char *program, bool is_debug)
 {
 	log_program = program;
 	log_is_debug = is_debug;
 	log_is_journal = getenv("JOURNAL_STREAM") != NULL;
+	log_is_journal_own = log_journal_is_there();
 }
 
 /* journald splits at newlines, and a terminal obeys escapes: a line stays one plain line. UTF-8 passes. */
@@ -24,11 +30,51 @@ static void log_flatten(char *text)
 			*c = '?';
 }
 
+static void log_write_line(enum log_level level, const char *text)
+{
+	char line[1200];
+	int length;
+
+	if (log_is_journal)
+		length = snprintf(line, sizeof(line), "<%d>%s\n", (int)level, text);
+	else
+		length = snprintf(line, sizeof(line), "%s: %s\n", log_program, text);
+	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
+		return; /* there is nowhere left to tell it */
+}
+
+static uint64_t log_now_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void log_tell_left_out(const char *text, unsigned n)
+{
+	char line[256];
+
+	snprintf(line, sizeof(line), "%.*s: %u lines more were left out", log_limit_subject(text), text, n);
+	log_write_line(LOG_LEVEL_WARNING, line);
+}
+
+static void log_write_text(enum log_level level, const struct log_about *about, const char *text)
+{
+	unsigned n_left_out = 0;
+
+	if (!log_is_debug && !log_limit_take(text, log_now_usec(), &n_left_out))
+		return;
+	if (n_left_out)
+		log_tell_left_out(text, n_left_out);
+	if (!about || !log_is_journal_own || !log_journal_send(log_program, level, about, text))
+		log_write_line(level, text);
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
-	char text[1024], line[1200];
+	char text[1024];
 	va_list arguments;
-	int length;
 
 	if (level == LOG_LEVEL_DEBUG && !log_is_debug)
 		return;
@@ -36,10 +82,19 @@ void log_write(enum log_level level, const char *format, ...)
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	log_flatten(text);
-	if (log_is_journal)
-		length = snprintf(line, sizeof(line), "<%d>%s\n", (int)level, text);
-	else
-		length = snprintf(line, sizeof(line), "%s: %s\n", log_program, text);
-	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0)
-		return; /* there is nowhere left to tell it */
+	log_write_text(level, NULL, text);
+}
+
+void log_write_about(enum log_level level, const struct log_about *about, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	if (level == LOG_LEVEL_DEBUG && !log_is_debug)
+		return;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	log_flatten(text);
+	log_write_text(level, about, text);
 }

@@ -117,6 +117,7 @@ static int read_hello(const json_t *object, struct hello *hello, struct failure 
 	if (hello->patience_ms < 1000 || hello->patience_ms > 600000)
 		return field_error(failure, "hello", "patience_ms", "from 1000 to 600000");
 	hello->can_direct = json_is_true(json_object_get(object, "direct"));
+	hello->can_partial = json_is_true(json_object_get(object, "partial"));
 	if (json_object_get(object, "ports"))
 		return read_uint32(object, "hello", "ports", &hello->ports, failure);
 	return 0;
@@ -159,6 +160,7 @@ int offer_from_json(const json_t *object, struct offer *ret_offer, struct failur
 		r = read_direct_port(object, &offer.direct_port, ret_failure);
 	if (r < 0)
 		return r;
+	offer.is_partial = json_is_true(json_object_get(object, "partial"));
 	*ret_offer = offer;
 	return 0;
 }
@@ -385,6 +387,8 @@ json_t *offer_to_json(const struct offer *offer)
 
 	if (object && offer->direct_port && json_object_set_new(object, "direct_port", json_integer(offer->direct_port)) < 0)
 		return json_drop(object);
+	if (object && offer->is_partial && json_object_set_new(object, "partial", json_true()) < 0)
+		return json_drop(object);
 	if (object && identity_to_json(&offer->identity, object) < 0)
 		return json_drop(object);
 	return object;
@@ -424,6 +428,8 @@ static json_t *hello_to_json(const struct hello *hello)
 	if (hello->ports && json_object_set_new(object, "ports", json_integer(hello->ports)) < 0)
 		return json_drop(object);
 	if (hello->can_direct && json_object_set_new(object, "direct", json_true()) < 0)
+		return json_drop(object);
+	if (hello->can_partial && json_object_set_new(object, "partial", json_true()) < 0)
 		return json_drop(object);
 	return object;
 }

@@ -63,6 +63,7 @@ struct offer {
 	uint32_t devid;     /* busnum << 16 | devnum on the Pi */
 	uint32_t speed;     /* Mbit/s as sysfs says; 1 stands for low speed's 1.5 */
 	struct identity identity;
+	bool is_partial;              /* made before the Pi could read the strings: they, and the name, come with a second `connect` */
 	char name[MESSAGE_NAME_SIZE]; /* the owner's; empty without one */
 	uint16_t direct_port;         /* of the Pi, where the VM is to import it from; 0: its stream comes through the tunnel */
 };
@@ -75,8 +76,9 @@ struct hello {
 	char name[MESSAGE_NAME_SIZE];
 	char boot_id[MESSAGE_ID_SIZE];
 	uint32_t patience_ms;
-	uint32_t ports;  /* of the VM, in all; 0 from a Pi */
-	bool can_direct; /* from a VM: it can import devices by TCP */
+	uint32_t ports;   /* of the VM, in all; 0 from a Pi */
+	bool can_direct;  /* from a VM: it can import devices by TCP */
+	bool can_partial; /* from a VM: it takes offers that are completed later */
 };
 
 /* One list for `sync` (with is_streaming) and for `synced`'s keep (without). */

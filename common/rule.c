@@ -396,13 +396,17 @@ static bool any_driver_fits(const char *pattern, const struct rule_subject *subj
 }
 
 /* A boot loader often has no serial number, or its own: then the socket tells, in which the board was under its name a moment ago. */
+static bool rule_lists_also(const struct rule *rule, const char *id)
+{
+	for (size_t i = 0; i < RULE_MAX_ALSO; i++)
+		if (rule->also[i][0] && strcmp(rule->also[i], id) == 0)
+			return true;
+	return false;
+}
+
 static bool rule_fits_also(const struct rule *rule, const struct rule_subject *subject, const char *id)
 {
-	bool is_listed = false;
-
-	for (size_t i = 0; i < RULE_MAX_ALSO; i++)
-		is_listed = is_listed || (rule->also[i][0] && strcmp(rule->also[i], id) == 0);
-	if (!is_listed)
+	if (!rule_lists_also(rule, id))
 		return false;
 	if (rule->serial[0] && glob_fits(rule->serial, subject->serial))
 		return true;
@@ -420,6 +424,20 @@ bool rule_fits(const struct rule *rule, const struct rule_subject *subject)
 		return rule_fits_also(rule, subject, id);
 	return fits_or_any(rule->serial, subject->serial) && any_driver_fits(rule->driver, subject) &&
 	       any_class_fits(rule->class, subject->descriptors);
+}
+
+enum rule_fit rule_fits_unread(const struct rule *rule, const struct rule_subject *subject)
+{
+	char id[10];
+
+	if (!fits_or_any(rule->socket, subject->socket) || !fits_or_any(rule->pi, subject->pi))
+		return RULE_FIT_NO;
+	snprintf(id, sizeof(id), "%04x:%04x", subject->descriptors->vid, subject->descriptors->pid);
+	if (!fits_or_any(rule->id, id))
+		return rule_lists_also(rule, id) ? RULE_FIT_MAYBE : RULE_FIT_NO;
+	if (!any_driver_fits(rule->driver, subject) || !any_class_fits(rule->class, subject->descriptors))
+		return RULE_FIT_NO;
+	return rule->serial[0] ? RULE_FIT_MAYBE : RULE_FIT_YES;
 }
 
 /* ---- writing ---- */

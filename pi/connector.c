@@ -93,6 +93,14 @@ static void connector_name_address(struct connector *connector, size_t index)
 		snprintf(connector->address, sizeof(connector->address), "?");
 }
 
+bool connector_was_refused(const struct connector *connector)
+{
+	for (size_t i = 0; i < connector->n_addresses; i++)
+		if (!connector->has_refused[i])
+			return false;
+	return connector->n_addresses > 0;
+}
+
 static void connector_note_error(struct connector *connector, size_t index, int error)
 {
 	const char *cure = "Is the VM on, and its address right? See /etc/usbpush/vm.conf.";
@@ -102,14 +110,6 @@ static void connector_note_error(struct connector *connector, size_t index, int 
 	if (error == ECONNREFUSED)
 		cure = "Is sshd running on the VM, on that port?";
 	failure_set(&connector->failure, FAILURE_UNREACHABLE, cure, "%s (%s): %s", connector->host, connector->address, strerror(error));
-}
-
-static bool connector_all_refused(const struct connector *connector)
-{
-	for (size_t i = 0; i < connector->n_addresses; i++)
-		if (!connector->has_refused[i])
-			return false;
-	return true;
 }
 
 static int attempt_on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -130,7 +130,7 @@ static int attempt_on_io(sd_event_source *source, int fd, uint32_t events, void 
 	}
 	connector_note_error(connector, attempt->address, error);
 	attempt_drop(attempt);
-	if (connector_all_refused(connector))
+	if (connector_was_refused(connector))
 		connector_finish(connector, -1);
 	return 0;
 }
@@ -210,7 +210,7 @@ static int connector_on_timer(sd_event_source *source, uint64_t usec, void *user
 
 	(void)source;
 	(void)usec;
-	if (connector_all_refused(connector))
+	if (connector_was_refused(connector))
 		connector_finish(connector, -1);
 	else if (clock_now_usec() - connector->since_usec >= LIMIT_USEC)
 		connector_give_up(connector);

@@ -24,3 +24,6 @@ struct connector *connector_free(struct connector *connector);
 
 /* Once it has failed: whether that was silence, and no machine or name server said no. Asking again at once then bothers nobody. */
 bool connector_was_silence(const struct connector *connector);
+
+/* Once it has failed: whether each address refused. The machine is there, and nothing listens on that port (yet). */
+bool connector_was_refused(const struct connector *connector);

@@ -16,7 +16,7 @@ struct control_channel {
 	sd_event_source *work;             /* owned: hands messages out from the loop, so that a handler may free us */
 	struct line_buffer input;
 	char *output; /* owned */
-	size_t output_used;
+	size_t output_used, output_allocated;
 	bool is_open;
 	bool is_broken; /* failure is to be told */
 	struct failure failure;
@@ -93,6 +93,7 @@ static void control_flush(struct control_channel *control)
 	if (control->output_used == 0) {
 		free(control->output);
 		control->output = NULL;
+		control->output_allocated = 0;
 	}
 }
 
@@ -143,22 +144,37 @@ int control_channel_new(sd_event *event, struct transport *transport, const stru
 	return 0;
 }
 
+/* Room for so many bytes more, twice what there was: a VM that does not read makes nobody copy all of it at each message. */
+static bool control_make_room(struct control_channel *control, size_t size)
+{
+	size_t needed = control->output_used + size, wanted = needed < CONTROL_QUEUE_MAX / 2 ? 2 * needed : CONTROL_QUEUE_MAX;
+	char *grown;
+
+	if (needed <= control->output_allocated)
+		return true;
+	if (needed > CONTROL_QUEUE_MAX)
+		return false;
+	grown = realloc(control->output, wanted);
+	if (!grown)
+		return false;
+	control->output = grown;
+	control->output_allocated = wanted;
+	return true;
+}
+
 void control_channel_send(struct control_channel *control, const struct message *message)
 {
 	_cleanup_free_ char *line = message_format(message);
 	size_t size = line ? strlen(line) : 0;
 	struct failure failure;
-	char *grown;
 
 	if (control->is_broken || !control->is_open)
 		return;
-	grown = line && control->output_used + size <= CONTROL_QUEUE_MAX ? realloc(control->output, control->output_used + size) : NULL;
-	if (!grown) {
+	if (!line || !control_make_room(control, size)) {
 		failure_set(&failure, FAILURE_STREAM, NULL, "the VM does not read its control channel, or memory ran out");
 		control_break(control, &failure);
 		return;
 	}
-	control->output = grown;
 	memcpy(control->output + control->output_used, line, size);
 	control->output_used += size;
 	control_flush(control);

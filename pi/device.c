@@ -190,12 +190,16 @@ static enum log_level device_log_level(enum device_state state)
 static void device_log_state(const struct device *device, enum device_state old)
 {
 	const struct identity *identity = &device->identity;
-	enum log_level level = device_log_level(device->state);
+	const struct log_about about = { .busid = device->busid.text,
+					 .name = device->decision.name,
+					 .vm = link_get_host(device->context->link),
+					 .state = device_state_to_string(device->state) };
 	char text[512];
 
 	device_describe(device, text, sizeof(text));
-	log_write(level, "%s: %04x:%04x %s: %s -> %s: %s", device->busid.text, identity->vid, identity->pid, identity->product,
-		  device_state_to_string(old), device_state_to_string(device->state), text);
+	log_write_about(device_log_level(device->state), &about, "%s: %s%s%04x:%04x %s: %s -> %s: %s%s%s%s", about.busid, about.name,
+			about.name[0] ? ", " : "", identity->vid, identity->pid, identity->product, device_state_to_string(old),
+			about.state, text, about.vm[0] ? " (VM " : "", about.vm, about.vm[0] ? ")" : "");
 }
 
 /* The one writer of device->state. */
@@ -205,12 +209,17 @@ void device_enter_state(struct device *device, enum device_state state)
 
 	device->state = state;
 	device->n_short_lives = 0;
+	device->is_refused_early = device->is_refused_early && (state == DEVICE_SEEN || state == DEVICE_BINDING);
 	timer_disarm(device->timer);
 	if (old != state || state == DEVICE_FAILED)
 		device_log_state(device, old);
 	switch (state) {
 	case DEVICE_SEEN:
+		if (!device->is_early)
+			device_drop_stream(device);
+		break;
 	case DEVICE_IGNORED:
+		device_withdraw_early(device, device->reason);
 		device_drop_stream(device);
 		break;
 	case DEVICE_BINDING:
@@ -261,7 +270,10 @@ static int device_on_timer(sd_event_source *source, uint64_t usec, void *userdat
 		device_try_again(device);
 		break;
 	case DEVICE_SEEN:
-		device_enter_state(device, DEVICE_BINDING); /* it has stayed */
+		if (device->is_early)
+			device_withdraw_early(device, "its drivers on the Pi do not come to an end with it");
+		else
+			device_enter_state(device, DEVICE_BINDING); /* it has stayed */
 		break;
 	case DEVICE_GONE:
 		device_finish_if_gone(device);
@@ -351,7 +363,7 @@ void device_lose_stream(struct device *device, const char *why)
 {
 	if (device->is_lent)
 		return; /* the VM never had it */
-	if (!device->is_announced || device->state == DEVICE_BINDING)
+	if (!device->is_announced || device->is_early || device->state == DEVICE_BINDING)
 		device_drop_stream(device); /* one that was opened, or even offered, ahead */
 	if (device->state != DEVICE_OFFERED && device->state != DEVICE_ATTACHED)
 		return;
@@ -372,6 +384,8 @@ void device_let_go(struct device *device, const char *reason, bool is_by_rule)
 	if (device->state == DEVICE_GONE)
 		return;
 	device_send_disconnect(device, reason);
+	if (device->is_early)
+		device_drop_stream(device);
 	snprintf(device->reason, sizeof(device->reason), "%s", reason);
 	device->goal = GOAL_RELEASE;
 	device->is_by_rule = is_by_rule;

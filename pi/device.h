@@ -58,6 +58,9 @@ struct device *device_free(struct device *device);
 /* It was just plugged in and may turn out to be one to share, or the link is coming up and it will be offered: opens its stream ahead. */
 void device_prepare(struct device *device);
 
+/* The kernel is about to ask its drivers (uevent `add`): offers it right away where it will surely be shared. device_look() is to follow. */
+void device_glance(struct device *device);
+
 /* The kernel's generic driver has it (uevent `bind`, or found so at start): look at it, decide, take it. */
 void device_look(struct device *device);
 
@@ -115,7 +118,7 @@ const struct policy_decision *device_decision(const struct device *device);
 /* What the policy is asked about; borrowed from the device. False until it was looked at. */
 bool device_to_policy(const struct device *device, struct policy_device *ret_asked);
 
-/* Whether it is offered to the VM now: in OFFERED, ATTACHED, and toward the end of BINDING. */
+/* Whether it is offered to the VM now: in OFFERED, ATTACHED, toward the end of BINDING, and early in SEEN. */
 bool device_has_offer(const struct device *device);
 
 /* The offer that the VM may know, or "" in states without one. is_streaming: its stream stands. */

@@ -160,9 +160,11 @@ static void device_take_over(struct device *device)
 
 void device_enter_binding(struct device *device)
 {
-	if (device->is_announced || device->is_lent)
+	if ((device->is_announced && !device->is_early) || device->is_lent)
 		device_drop_stream(device);
-	device->refusal = (struct failure){ 0 };
+	if (!device->is_refused_early)
+		device->refusal = (struct failure){ 0 };
+	device->is_refused_early = false;
 	device->settle_since_usec = clock_now_usec();
 	device->settle_step_usec = SETTLE_STEP_USEC;
 	if (device->job)
@@ -177,7 +179,7 @@ void device_enter_binding(struct device *device)
 		device_start_look(device); /* nobody has judged it: it is never taken unseen, by whatever way it came here */
 	} else if (device->goal == GOAL_SHARE) {
 		device_start_job(device, device->decision.is_reset ? device_job_reset_and_bind : device_job_bind, device_on_bound);
-		if (device->job)
+		if (device->job && device->refusal.code == FAILURE_NONE)
 			device_offer_ahead(device);
 	} else {
 		device_ignore_as_asked(device); /* it never left its driver */

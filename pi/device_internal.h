@@ -1,7 +1,7 @@
 #pragma once
 
 /* Shared by device.c (the states), device_look.c (what it is), device_policy.c (whether it is shared), device_binding.c (to usbip-host and back), device_offer.c (what passes between a
- * device and the VM), device_direct.c (its imports by TCP), device_carrier.c (what carries it), device_recovery.c (a stuck one) and device_view.c (what people see). */
+ * device and the VM), device_early.c (an offer before its drivers have it), device_direct.c (its imports by TCP), device_carrier.c (what carries it), device_recovery.c (a stuck one) and device_view.c (what people see). */
 
 #include <stdint.h>
 
@@ -37,10 +37,15 @@ struct device {
 	struct stream *stream;               /* owned: of the offer, or opened ahead of it */
 	int kernel_fd;                       /* owned: the stream's end for usbip-host, while the bind is still going */
 	struct failure refusal;              /* what the VM said of an offer that was made while the bind was still going */
+	bool is_refused_early;               /* it said so before the bind began */
 	struct usbfs_session *usbfs_session; /* owned: of a device that is claimed; NULL without */
 	bool is_stopping;                    /* FAILED: what its last session left under way is being ended */
 	bool is_found;                       /* a predecessor bound it, and we have not taken hold of it yet */
 	bool is_left;                        /* a predecessor may have left its interfaces without drivers */
+	bool is_glancing;                    /* the job is one of device_glance() */
+	bool is_look_due;                    /* and a look was asked for meanwhile */
+	bool is_early;                       /* SEEN, and offered without its strings */
+	struct identity early_identity;      /* of that offer */
 	bool is_announced;                   /* the stream has been told which offer it is for */
 	bool is_streaming;                   /* the kernel has the stream's socket */
 	bool on_direct;                      /* the offer is one to import by TCP */
@@ -114,8 +119,20 @@ void device_let_go(struct device *device, const char *reason, bool is_by_rule);
 /* Ends the stream, and forgets what the VM said of it. */
 void device_drop_stream(struct device *device);
 
-/* A new offer, its `connect`, its stream, if the link is up: done while the bind is still going, so that the VM's half of the work runs beside ours. */
+/* A new offer, its `connect`, its stream. 0, or a negative errno with ret_failure. */
+int device_make_offer(struct device *device, struct failure *ret_failure);
+
+/* The same, or the rest of an early one, if the link is up: done while the bind is still going, so that the VM's half of the work runs beside ours. */
 void device_offer_ahead(struct device *device);
+
+/* It is not to be taken after all, or not by what was offered early: tells the VM, if there is such an offer. */
+void device_withdraw_early(struct device *device, const char *reason);
+
+/* It has been looked at: an early offer of anything else is withdrawn. */
+void device_check_early(struct device *device, const struct device_job *job);
+
+/* The strings of an early offer; from then on it is as any other. */
+void device_complete_offer(struct device *device);
 
 /* Entry action of OFFERED: makes an offer unless that was done ahead, and starts the session if the VM waits for it. */
 void device_enter_offered(struct device *device);

@@ -64,6 +64,28 @@ static int job_read_devnum(int device_fd, uint32_t *ret_devnum)
 	return -EBUSY;
 }
 
+int device_job_glance(void *arg)
+{
+	struct device_job *job = arg;
+	_cleanup_close_ int fd = usbip_host_open_device(job->host, &job->busid);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = sysfs_read_uint(fd, "busnum", 10, &job->busnum);
+	if (r == 0)
+		r = sysfs_read_uint(fd, "devnum", 10, &job->devnum);
+	if (r == 0)
+		r = job_read_speed(fd, &job->speed);
+	if (r == 0)
+		r = descriptors_read(fd, &job->descriptors);
+	if (r < 0)
+		return r;
+	job->identity =
+		(struct identity){ .vid = job->descriptors.vid, .pid = job->descriptors.pid, .bcd_device = job->descriptors.bcd_device };
+	return job->devnum ? 0 : -EAGAIN;
+}
+
 int device_job_look(void *arg)
 {
 	struct device_job *job = arg;

@@ -27,6 +27,9 @@ struct device_job *device_job_new(struct usbip_host *host, const struct busid *b
 /* For job_start(). */
 void device_job_free(void *job);
 
+/* Reads descriptors and numbers: what can be read while the kernel still holds the device's lock. Of the identity there are the numbers only. */
+int device_job_glance(void *job);
+
 /* Reads identity, descriptors, numbers. */
 int device_job_look(void *job);
 

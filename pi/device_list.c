@@ -139,6 +139,12 @@ void device_list_look(struct device_list *list, struct device *device)
 		device_look(device);
 }
 
+void device_list_glance(struct device_list *list, struct device *device)
+{
+	if (!list_has_predecessor(list, device_busid(device)))
+		device_glance(device);
+}
+
 int device_list_recover(struct device_list *list, struct device *device, bool is_hard, struct failure *ret_failure)
 {
 	const struct busid *busid = device_busid(device);

@@ -22,6 +22,9 @@ struct device *device_list_find(struct device_list *list, const struct busid *bu
 /* device_look(), as soon as its predecessor in the socket has left the kernel's tables. */
 void device_list_look(struct device_list *list, struct device *device);
 
+/* device_glance(), unless its predecessor in the socket has not left the kernel's tables yet. */
+void device_list_glance(struct device_list *list, struct device *device);
+
 /* device_recover(); FAILURE_BUSY, too, while its predecessor in the socket is on its way out of the kernel's tables. */
 int device_list_recover(struct device_list *list, struct device *device, bool is_hard, struct failure *ret_failure);
 

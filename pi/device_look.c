@@ -56,6 +56,7 @@ static bool device_hold_up(struct device *device)
 	hold = flap_list_get_hold(device->context->flaps, &device->busid, &device->identity, now, &n_lives);
 	if (hold <= stays)
 		return false;
+	device_withdraw_early(device, "it comes and goes");
 	device->n_short_lives = n_lives;
 	device_arm_timer(device, hold - stays);
 	device->context->on_change(device, device->context->userdata);
@@ -79,7 +80,10 @@ static void device_on_looked(int result, void *arg, void *userdata)
 		device_fail_with(device, FAILURE_KERNEL, "its descriptors can't be read on the Pi");
 		return;
 	}
+	device_check_early(device, job);
 	device_take_look(device, job);
+	if (device->decision.is_direct || device->decision.is_reset)
+		device_withdraw_early(device, "the rules changed");
 	if (device->decision.is_shared && device->is_by_rule) {
 		device->goal = GOAL_SHARE; /* the rule that kept it here is gone since the look began */
 		device->is_by_rule = false;
@@ -98,6 +102,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 
 void device_start_look(struct device *device)
 {
+	device->is_look_due = device->is_glancing; /* then its end does it */
 	if (device->job || device->state == DEVICE_GONE)
 		return;
 	if (device->hold.device_fd >= 0) {

@@ -22,7 +22,9 @@ void device_drop_stream(struct device *device)
 	device->usbfs_session = usbfs_session_free(device->usbfs_session);
 	device->kernel_fd = close_fd(device->kernel_fd);
 	device->is_lent = false;
-	device->is_announced = device->is_streaming = false;
+	if (device->is_early)
+		timer_disarm(device->timer);
+	device->is_early = device->is_announced = device->is_streaming = false;
 	if (device->attached)
 		json_decref(device->attached->steps_ms);
 	free(device->attached);
@@ -44,7 +46,7 @@ static int device_on_stream_ready(int kernel_fd, struct failure *ret_failure, vo
 {
 	struct device *device = userdata;
 
-	if (device->state != DEVICE_BINDING)
+	if (device->state != DEVICE_BINDING && !device->is_early)
 		return device_start_tunnel(device, kernel_fd, ret_failure);
 	device->kernel_fd = fcntl(kernel_fd, F_DUPFD_CLOEXEC, 3);
 	if (device->kernel_fd < 0)
@@ -93,13 +95,14 @@ static void device_send_connect(const struct device *device)
 	offer->busid = device->busid;
 	offer->devid = device->busnum << 16 | device->devnum;
 	offer->speed = device->speed;
-	offer->identity = device->identity;
+	offer->is_partial = device->is_early;
+	offer->identity = device->is_early ? device->early_identity : device->identity;
 	memcpy(offer->name, device->decision.name, sizeof(device->decision.name));
 	offer->direct_port = device->on_direct ? direct_road_get_port(device->context->road) : 0;
 	link_send(device->context->link, &message);
 }
 
-/* The same offer once more: what the VM knows of it stays, the name is the new one. */
+/* The same offer once more: what the VM knows of it stays, the name is the new one (and so are the strings of one that was partial). */
 void device_send_name(const struct device *device)
 {
 	if (device->is_announced)
@@ -149,7 +152,7 @@ static int device_open_road(struct device *device, struct failure *ret_failure)
 	return 0;
 }
 
-static int device_make_offer(struct device *device, struct failure *ret_failure)
+int device_make_offer(struct device *device, struct failure *ret_failure)
 {
 	const struct device_context *context = device->context;
 	int r = device_open_road(device, ret_failure);
@@ -170,6 +173,10 @@ void device_offer_ahead(struct device *device)
 {
 	struct failure failure;
 
+	if (device->is_early) {
+		device_complete_offer(device);
+		return;
+	}
 	/* On the direct road the VM fetches it itself, and there is nothing to be fetched yet. */
 	if (link_get_state(device->context->link) == LINK_UP && !device->decision.is_direct)
 		(void)device_make_offer(device, &failure); /* else it is made when the bind is done */
@@ -240,13 +247,16 @@ static void device_handle_detached(struct device *device, const char *reason)
 	device_fail(device, &failure);
 }
 
-/* Of an offer that was made while the bind is still going, which goes to its end first. */
+/* Of an offer that was made while the bind is still going, or before it, which goes to its end first. */
 static void device_handle_early_message(struct device *device, const struct message *message)
 {
-	if (message->type == MESSAGE_FAILED)
+	if (message->type == MESSAGE_FAILED) {
 		device->refusal = message->failure;
-	else
+		device->is_refused_early = device->is_early;
+	} else {
+
 		device_send_disconnect(device, "the VM let go of it"); /* a new name for it may have crossed that, and be an offer there */
+	}
 	device_drop_stream(device);
 }
 
@@ -254,7 +264,7 @@ void device_handle_message(struct device *device, const struct message *message)
 {
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
 
-	if (device->state == DEVICE_BINDING && device->is_announced) {
+	if ((device->state == DEVICE_BINDING || device->is_early) && device->is_announced) {
 		device_handle_early_message(device, message);
 		return;
 	}

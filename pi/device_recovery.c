@@ -121,6 +121,7 @@ int device_recover(struct device *device, bool is_hard, struct failure *ret_fail
 	device->recovery = is_hard ? RECOVERY_POWER : RECOVERY_RESET;
 	device->n_resets++;
 	if (device->hold.device_fd < 0) {
+		device_withdraw_early(device, "it is reset");
 		(void)device_start_recovery(device); /* it is with the Pi's own driver */
 		return 0;
 	}

@@ -113,3 +113,19 @@ uint64_t flap_list_get_hold(const struct flap_list *list, const struct busid *bu
 	doublings = n - FREE_LIVES - 1;
 	return HOLD_USEC << (doublings < MAX_DOUBLINGS ? doublings : MAX_DOUBLINGS);
 }
+
+bool flap_list_may_hold(const struct flap_list *list, const struct busid *busid, uint16_t vid, uint16_t pid, uint64_t now_usec)
+{
+	static const struct identity UNREAD;
+	char kind[16];
+	unsigned most = 0;
+
+	snprintf(kind, sizeof(kind), "%04x:%04x ", vid, pid);
+	for (size_t i = 0; i < ARRAY_SIZE(list->flaps); i++) {
+		const struct flap *flap = &list->flaps[i];
+
+		if (strncmp(flap->key, kind, strlen(kind)) == 0 && now_usec - flap->last_usec < FORGET_USEC && flap->n_lives > most)
+			most = flap->n_lives;
+	}
+	return most + flap_list_count(list, busid, &UNREAD, now_usec) > FREE_LIVES;
+}

@@ -24,3 +24,6 @@ void flap_list_note(struct flap_list *list, const struct busid *busid, const str
 /* For how long, in µs, such a device must stay before it is taken, counted from its plug; 0: not at all. ret_lives: how many short lives it had in a row. */
 uint64_t flap_list_get_hold(const struct flap_list *list, const struct busid *busid, const struct identity *identity, uint64_t now_usec,
 			    unsigned *ret_lives);
+
+/* Whether one whose serial number nobody knows yet may be held up. */
+bool flap_list_may_hold(const struct flap_list *list, const struct busid *busid, uint16_t vid, uint16_t pid, uint64_t now_usec);

@@ -116,6 +116,8 @@ static void inventory_handle_add(struct inventory *inventory, struct device *dev
 		return;
 	inventory->on_plug(inventory->userdata);
 	device_prepare(device);
+	if (!inventory->is_stopping)
+		device_list_glance(inventory->devices, device);
 }
 
 static void inventory_handle_bind(struct inventory *inventory, struct device *device, const struct busid *busid,

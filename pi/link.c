@@ -8,14 +8,14 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "log.h"
-#include "machine.h"
 
 #define USEC_PER_SEC      UINT64_C(1000000)
 #define USEC_PER_MSEC     UINT64_C(1000)
 #define BEATS_PER_PING    5
-#define SILENT_RETRY_USEC (USEC_PER_SEC / 4)  /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
-#define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC) /* for a whole try, until UP */
-#define LINK_REFUSED_USEC (30 * USEC_PER_SEC) /* between tries after a refusal that the VM's side can mend */
+#define QUICK_RETRY_USEC  (USEC_PER_SEC / 4)   /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
+#define LINK_BOOT_USEC    (180 * USEC_PER_SEC) /* for that long a VM without sshd is one that boots */
+#define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC)  /* for a whole try, until UP */
+#define LINK_REFUSED_USEC (30 * USEC_PER_SEC)  /* between tries after a refusal that the VM's side can mend */
 
 static const char *const STATE_NAMES[] = {
 	[LINK_UNPAIRED] = "UNPAIRED", [LINK_DOWN] = "DOWN", [LINK_CONNECTING] = "CONNECTING", [LINK_AUTHENTICATING] = "AUTHENTICATING",
@@ -72,25 +72,10 @@ static void link_enter_up(struct link *link)
 	link_ping(link);
 }
 
-bool link_is_in_trouble(const struct link *link)
+/* Whether nobody is bothered by another try in a moment, and that may well be the one. */
+static bool link_is_quick(const struct link *link)
 {
-	return link->state != LINK_UP && link->state != LINK_UNPAIRED && link->failure.code != FAILURE_NONE;
-}
-
-/* Whether the state itself is the trouble, and not a new try after it. */
-static bool link_is_state_bad(const struct link *link)
-{
-	return link->state == LINK_DOWN || link->state == LINK_REFUSED || (link->state == LINK_SYNCING && link->control_lost_usec);
-}
-
-static void link_log_state(const struct link *link, enum link_state old)
-{
-	if (link_is_in_trouble(link) && link_is_state_bad(link))
-		log_write(link->state == LINK_REFUSED ? LOG_LEVEL_ERROR : LOG_LEVEL_NOTICE, "link to %s: %s -> %s: %s %s",
-			  link->config.host, STATE_NAMES[old], STATE_NAMES[link->state], link->failure.text, link->failure.cure);
-	else
-		log_write(link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO, "link to %s: %s -> %s", link->config.host,
-			  STATE_NAMES[old], STATE_NAMES[link->state]);
+	return link->is_silent || (link->is_refused && clock_now_usec() - link->lost_usec < LINK_BOOT_USEC);
 }
 
 /* The one writer of link->state. */
@@ -100,6 +85,8 @@ static void link_enter_state(struct link *link, enum link_state state)
 
 	link->state = state;
 	link->state_since_usec = clock_now_usec();
+	if (old == LINK_UP || old == LINK_UNPAIRED)
+		link->lost_usec = link->state_since_usec;
 	link_log_state(link, old);
 	switch (state) {
 	case LINK_UNPAIRED:
@@ -108,7 +95,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 		break;
 	case LINK_DOWN:
 		link_drop_connection(link);
-		link_schedule_retry(link, link->is_silent ? SILENT_RETRY_USEC : backoff_next(&link->backoff));
+		link_schedule_retry(link, link_is_quick(link) ? QUICK_RETRY_USEC : backoff_next(&link->backoff));
 		break;
 	case LINK_CONNECTING:
 		timer_disarm(link->retry_timer);
@@ -149,25 +136,20 @@ static bool link_open_control(struct link *link);
 
 static void link_send_hello(struct link *link)
 {
-	struct message message = { .type = MESSAGE_HELLO };
-	struct hello *hello = &message.hello;
+	struct message message;
 
-	hello->protocol = PROTOCOL_VERSION;
-	hello->patience_ms = link->config.patience_ms;
-	snprintf(hello->software, sizeof(hello->software), "%s", USBPUSH_VERSION);
-	snprintf(hello->role, sizeof(hello->role), "pi");
-	machine_name(hello->name, sizeof(hello->name));
-	if (machine_id(hello->id, sizeof(hello->id)) < 0 || machine_boot_id(hello->boot_id, sizeof(hello->boot_id)) < 0) {
+	if (link_make_hello(link, &message) < 0)
 		link_fail_with(link, FAILURE_INTERNAL, "this machine has no id (/etc/machine-id)");
-		return;
-	}
-	control_channel_send(link->control, &message);
+	else
+		control_channel_send(link->control, &message);
 }
 
 static void link_on_control_open(void *userdata)
 {
 	struct link *link = userdata;
 
+	link->is_greeted = false;
+	link->sync_seq = 0;
 	link->heard_usec = clock_now_usec();
 	link->step_usec[STEP_CHANNEL] = link->heard_usec;
 	link_send_hello(link);
@@ -178,6 +160,7 @@ static void link_handle_hello(struct link *link, const struct hello *hello)
 	struct failure failure;
 
 	if (hello->protocol == PROTOCOL_VERSION) {
+		link->is_greeted = true;
 		link->vm = *hello;
 		link->handlers.on_sync_wanted(link->userdata);
 		return;
@@ -203,10 +186,23 @@ static void link_answer_unknown(struct link *link, const struct message *message
 	control_channel_send(link->control, &answer);
 }
 
+/* Older syncs of this channel may still be answered: the last one counts. */
+static void link_handle_synced(struct link *link, const struct message *message)
+{
+	if (link->state == LINK_SYNCING && message->seq == link->sync_seq)
+		link_enter_state(link, LINK_UP);
+	link->handlers.on_message(message, link->userdata);
+}
+
 static void link_on_control_message(const struct message *message, void *userdata)
 {
 	struct link *link = userdata;
+	const char *misplaced = link_find_misplaced(link, message);
 
+	if (misplaced) {
+		link_fail_with(link, FAILURE_BAD_REQUEST, misplaced);
+		return;
+	}
 	link->heard_usec = clock_now_usec();
 	switch (message->type) {
 	case MESSAGE_HELLO:
@@ -222,9 +218,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 		link->handlers.on_sync_wanted(link->userdata);
 		break;
 	case MESSAGE_SYNCED:
-		if (link->state == LINK_SYNCING)
-			link_enter_state(link, LINK_UP);
-		link->handlers.on_message(message, link->userdata);
+		link_handle_synced(link, message);
 		break;
 	case MESSAGE_ATTACHED:
 	case MESSAGE_FAILED:
@@ -421,6 +415,7 @@ static void link_on_connected(int fd, const char *address, const struct failure 
 
 	snprintf(link->address, sizeof(link->address), "%s", address);
 	link->is_silent = fd < 0 && connector_was_silence(link->connector);
+	link->is_refused = fd < 0 && connector_was_refused(link->connector);
 	if (fd < 0) {
 		link_fail(link, failure);
 		return;
@@ -556,6 +551,8 @@ void link_kick(struct link *link, bool is_person)
 
 void link_send(struct link *link, const struct message *message)
 {
+	if (message->type == MESSAGE_SYNC)
+		link->sync_seq = message->seq;
 	if (link->control)
 		control_channel_send(link->control, message);
 }
@@ -570,14 +567,14 @@ const char *link_vm_id(const struct link *link)
 	return link->vm.id;
 }
 
-const char *link_get_address(const struct link *link)
-{
-	return link->address;
-}
-
 bool link_can_direct(const struct link *link)
 {
 	return link->vm.can_direct;
+}
+
+bool link_can_partial(const struct link *link)
+{
+	return link->vm.can_partial;
 }
 
 void link_set_carrying(struct link *link, bool is_carrying)

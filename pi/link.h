@@ -63,11 +63,17 @@ struct transport *link_get_transport(struct link *link);
 /* The id that the VM gave in its hello; "" before. */
 const char *link_vm_id(const struct link *link);
 
+/* The VM as its owner named it, a name or an address; "" where none is configured. */
+const char *link_get_host(const struct link *link);
+
 /* The address of the VM as it was last connected to, "" before. */
 const char *link_get_address(const struct link *link);
 
 /* Whether the VM says that it can import devices by TCP. */
 bool link_can_direct(const struct link *link);
+
+/* Whether the VM says that it takes offers whose strings come later. */
+bool link_can_partial(const struct link *link);
 
 /* Pings now; the status has no round trip until the answer to this one has come. */
 void link_ping(struct link *link);

@@ -1,6 +1,6 @@
 #pragma once
 
-/* Shared by link.c (the states) and link_view.c (what people see). */
+/* Shared by link.c (the states), link_hello.c (who says what first) and link_view.c (what people see). */
 
 #include "backoff.h"
 #include "connector.h"
@@ -21,9 +21,14 @@ struct link {
 	struct control_channel *control;                                           /* owned */
 	sd_event_source *retry_timer, *attempt_timer, *beat_timer, *control_timer; /* owned */
 	struct backoff backoff, control_backoff;
+	bool is_greeted;   /* the VM's hello has come on this control channel */
+	uint64_t sync_seq; /* of the last sync on it */
 	uint64_t heard_usec, control_lost_usec, ping_sent_usec, ping_seq, n_beats;
 	uint64_t rtt_usec;
 	bool is_silent;         /* the last try got no answer at all */
+	bool is_refused;        /* it found the VM, and no sshd there */
+	uint64_t lost_usec;     /* since when it is not UP any more; or the first try */
+	struct failure told;    /* what was logged last of a try that failed */
 	bool is_carrying;       /* there is something to lose with the connection */
 	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
 	char address[64];       /* of the VM, as connected */
@@ -36,3 +41,12 @@ struct link {
 
 /* What was wrong last is told until the link is up. */
 bool link_is_in_trouble(const struct link *link);
+
+/* Writes to the log that it came from that state to the one it is in. */
+void link_log_state(struct link *link, enum link_state old);
+
+/* What this Pi says first. A negative errno if this machine has no id. */
+int link_make_hello(const struct link *link, struct message *ret_message);
+
+/* What is wrong with a message of the VM at this place, whatever is in it; NULL if nothing is. */
+const char *link_find_misplaced(const struct link *link, const struct message *message);

@@ -1,7 +1,51 @@
+#include <string.h>
+
 #include "cleanup.h"
 #include "daemon.h"
 #include "json_whole.h"
 #include "link_internal.h"
+#include "log.h"
+
+bool link_is_in_trouble(const struct link *link)
+{
+	return link->state != LINK_UP && link->state != LINK_UNPAIRED && link->failure.code != FAILURE_NONE;
+}
+
+/* Whether the state itself is the trouble, and not a new try after it. */
+static bool link_is_state_bad(const struct link *link)
+{
+	return link->state == LINK_DOWN || link->state == LINK_REFUSED || (link->state == LINK_SYNCING && link->control_lost_usec);
+}
+
+/* Each trouble is told once, however often it is tried again. */
+static enum log_level link_log_level(const struct link *link)
+{
+	bool is_told = link->told.code == link->failure.code && strcmp(link->told.text, link->failure.text) == 0;
+
+	if (!link_is_in_trouble(link))
+		return link->state == LINK_UP ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO;
+	if (!link_is_state_bad(link))
+		return is_told ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+	if (link->state == LINK_REFUSED)
+		return LOG_LEVEL_ERROR;
+	return is_told ? LOG_LEVEL_DEBUG : LOG_LEVEL_NOTICE;
+}
+
+void link_log_state(struct link *link, enum link_state old)
+{
+	const struct log_about about = { .vm = link->config.host, .state = link_state_to_string(link->state) };
+	enum log_level level = link_log_level(link);
+
+	if (link_is_in_trouble(link) && link_is_state_bad(link)) {
+		log_write_about(level, &about, "link to %s: %s -> %s: %s %s", about.vm, link_state_to_string(old), about.state,
+				link->failure.text, link->failure.cure);
+		link->told = link->failure;
+		return;
+	}
+	log_write_about(level, &about, "link to %s: %s -> %s", about.vm, link_state_to_string(old), about.state);
+	if (link->state == LINK_UP)
+		link->told = (struct failure){ 0 };
+}
 
 static const char *const STEP_NAMES[] = { "tcp", "host_key", "login", "handler", "sync" };
 
@@ -45,4 +89,14 @@ json_t *link_to_json(const struct link *link)
 								 json_null());
 	link_add_traffic(link, &object);
 	return object;
+}
+
+const char *link_get_host(const struct link *link)
+{
+	return link->config.host;
+}
+
+const char *link_get_address(const struct link *link)
+{
+	return link->address;
 }

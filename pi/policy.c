@@ -10,7 +10,7 @@
 #include "policy_internal.h"
 
 /* Class codes of usb.org/defined-class-codes. */
-enum { CLASS_COMMUNICATIONS = 0x02, CLASS_HUB = 0x09, CLASS_WIRELESS = 0xe0, CLASS_MISCELLANEOUS = 0xef };
+enum { CLASS_COMMUNICATIONS = 0x02, CLASS_STORAGE = 0x08, CLASS_HUB = 0x09, CLASS_WIRELESS = 0xe0, CLASS_MISCELLANEOUS = 0xef };
 
 static const char *const ACTIONS[] = {
 	[POLICY_SHARE] = "share", [POLICY_IGNORE] = "ignore", [POLICY_ASK] = "ask", [POLICY_DEFAULT] = "default", NULL
@@ -211,7 +211,7 @@ static int policy_say(char *reason, size_t size, const char *text)
 	return 1;
 }
 
-int policy_find_taboo(const struct policy *policy, const struct policy_device *device, char *ret_reason, size_t size)
+int policy_find_taboo_kind(const struct policy *policy, const struct policy_device *device, char *ret_reason, size_t size)
 {
 	const struct descriptors *descriptors = device->descriptors;
 
@@ -227,6 +227,13 @@ int policy_find_taboo(const struct policy *policy, const struct policy_device *d
 		if (policy_is_network(interface) || serial_driver_is_network(policy->drivers, descriptors, interface) == 1)
 			return policy_say(ret_reason, size, "has a network interface");
 	}
+	return 0;
+}
+
+int policy_find_taboo(const struct policy *policy, const struct policy_device *device, char *ret_reason, size_t size)
+{
+	if (policy_find_taboo_kind(policy, device, ret_reason, size) == 1)
+		return 1;
 	return in_use_find(policy->options->sysfs_root, policy->options->proc_root, device->syspath, ret_reason, size);
 }
 
@@ -342,4 +349,55 @@ void policy_decide(struct policy *policy, const struct policy_device *device, st
 		decision.is_shared = decision.is_asking = false;
 	}
 	*ret_decision = decision;
+}
+
+/* ---- foreseeing ---- */
+
+/* What a disk is used for is seen when its nodes are there. */
+static bool policy_has_storage(const struct descriptors *descriptors)
+{
+	for (size_t i = 0; i < descriptors->n_interfaces; i++)
+		if (descriptors->interfaces[i].class == CLASS_STORAGE)
+			return true;
+	return false;
+}
+
+static bool rule_shares_plainly(const struct policy *policy, const struct rule *rule)
+{
+	bool is_direct = rule->transport == RULE_TRANSPORT_DEFAULT ? policy->is_direct : rule->transport == RULE_TRANSPORT_DIRECT;
+
+	return (rule->action == POLICY_SHARE || rule->action == POLICY_DEFAULT) && !rule->is_reset && !is_direct;
+}
+
+/* Whichever of the rules that may fit it will be. */
+static bool policy_rules_share(const struct policy *policy, const struct rule_subject *subject)
+{
+	const struct rule_set *set = &policy->rules;
+
+	for (size_t i = 0; i < set->n; i++) {
+		const struct rule *rule = &set->rules[i];
+		enum rule_fit fit = rule_fits_unread(rule, subject);
+
+		if (set->broken_line && rule->line > set->broken_line)
+			return false;
+		if (fit != RULE_FIT_NO && !rule_shares_plainly(policy, rule))
+			return false;
+		if (fit == RULE_FIT_YES)
+			return true;
+	}
+	return !set->broken_line && !policy->is_direct;
+}
+
+bool policy_foresees_sharing(struct policy *policy, const struct policy_device *device)
+{
+	struct policy_decision decision = { 0 };
+	struct rule_subject subject;
+
+	if (policy_has_storage(device->descriptors))
+		return false;
+	policy_decide_default(policy, device->descriptors, &decision);
+	if (!decision.is_shared || policy_find_taboo_kind(policy, device, decision.reason, sizeof(decision.reason)) == 1)
+		return false;
+	policy_fill_subject(policy, device, policy->rules.n > 0, &subject);
+	return policy_rules_share(policy, &subject);
 }

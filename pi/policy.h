@@ -67,6 +67,10 @@ bool policy_may_be_direct(const struct policy *policy);
 /* Decides. */
 void policy_decide(struct policy *policy, const struct policy_device *device, struct policy_decision *ret_decision);
 
+/* Whether policy_decide() will surely share it, by the tunnel and as it is, when its serial number is read and its drivers have it: only what is a serial
+ * device and nothing that the Pi may be using. device's identity is passed over. */
+bool policy_foresees_sharing(struct policy *policy, const struct policy_device *device);
+
 /* A device of that name (empty: none given) is in the socket: what comes there next under a VID:PID linked to it is the same board. */
 void policy_note_place(struct policy *policy, const struct busid *busid, const char *name);
 

@@ -40,5 +40,8 @@ extern const struct rule_syntax POLICY_SYNTAX;
 void policy_fill_subject(const struct policy *policy, const struct policy_device *device, bool with_drivers,
 			 struct rule_subject *ret_subject);
 
-/* What is never shared: 1 with the reason, else 0. */
+/* What is never shared, by its kind: 1 with the reason, else 0. */
+int policy_find_taboo_kind(const struct policy *policy, const struct policy_device *device, char *ret_reason, size_t size);
+
+/* What is never shared, by its kind or because the Pi uses it: 1 with the reason, else 0. */
 int policy_find_taboo(const struct policy *policy, const struct policy_device *device, char *ret_reason, size_t size);

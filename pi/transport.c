@@ -140,6 +140,10 @@ static void transport_step_up(struct transport *transport)
 		transport_fail(transport, FAILURE_UNREACHABLE, NULL, "the connection to the VM was lost");
 		return;
 	}
+	if (transport->is_overrun) {
+		transport_fail(transport, FAILURE_BAD_REQUEST, "Is it sshd what answers there?", "the VM sent more than its window allows");
+		return;
+	}
 	transport_channels_step(transport);
 	transport_channels_reap(transport, false);
 }

@@ -7,7 +7,8 @@
 #include "transport_internal.h"
 
 #define CHANNEL_READ_SIZE ((size_t)64 * 1024)
-#define CHANNEL_READS     16 /* at most in one turn of the loop: others wait, too */
+#define CHANNEL_READS     16                        /* at most in one turn of the loop: others wait, too */
+#define CHANNEL_UNREAD    ((size_t)3 * 1024 * 1024) /* libssh gives windows of 1.3 (0.10) or 2 MB (0.11), and takes what comes beyond them */
 
 static void channel_note_complaint(struct transport_channel *channel, const char *text, size_t size)
 {
@@ -29,7 +30,10 @@ static int channel_on_data(ssh_session session, ssh_channel ssh, void *data, uin
 		channel_note_complaint(channel, data, size);
 		return (int)size;
 	}
+	if (channel->state == CHANNEL_CLOSED)
+		return (int)size; /* for nobody */
 	channel->has_data = true;
+	channel->transport->is_overrun = channel->transport->is_overrun || size > CHANNEL_UNREAD; /* size is all that is unread */
 	return 0; /* stays in libssh's buffer, which bounds the peer by its window, until channel_step_data() reads it */
 }
 
@@ -42,13 +46,21 @@ static void channel_on_end(ssh_session session, ssh_channel ssh, void *userdata)
 	channel->has_ended = true;
 }
 
+static void channel_on_close(ssh_session session, ssh_channel ssh, void *userdata)
+{
+	struct transport_channel *channel = userdata;
+
+	channel->has_closed = true;
+	channel_on_end(session, ssh, userdata);
+}
+
 static void channel_init_callbacks(struct transport_channel *channel)
 {
 	channel->callbacks = (struct ssh_channel_callbacks_struct){
 		.userdata = channel,
 		.channel_data_function = channel_on_data,
 		.channel_eof_function = channel_on_end,
-		.channel_close_function = channel_on_end,
+		.channel_close_function = channel_on_close,
 	};
 	ssh_callbacks_init(&channel->callbacks);
 	ssh_set_channel_callbacks(channel->ssh, &channel->callbacks);
@@ -124,13 +136,39 @@ struct transport_channel *transport_channel_close(struct transport_channel *chan
 	return NULL;
 }
 
+/* Asks until the VM has answered. */
+static int channel_ask(struct transport_channel *channel)
+{
+	int r;
+
+	channel->is_asked = true;
+	r = ssh_channel_open_session(channel->ssh);
+	channel->is_open = r == SSH_OK;
+	return r;
+}
+
+/* What the VM goes on sending to a channel that is closed on this side, libssh would keep. So it stays, and takes it, until the VM has closed it, too. */
+static bool channel_is_over(struct transport_channel *channel)
+{
+	if (channel->is_asked && !channel->is_open && channel_ask(channel) == SSH_AGAIN)
+		return false;
+	if (!channel->is_open)
+		return true;
+	if (!channel->is_closing) {
+		ssh_channel_close(channel->ssh);
+		free(TAKE_PTR(channel->staged));
+	}
+	channel->is_closing = true;
+	return channel->has_closed;
+}
+
 void transport_channels_reap(struct transport *transport, bool is_all)
 {
 	struct transport_channel *channel, *next;
 
 	for (channel = TAILQ_FIRST(&transport->channels); channel; channel = next) {
 		next = TAILQ_NEXT(channel, entry);
-		if (channel->state != CHANNEL_CLOSED && !is_all)
+		if (!is_all && (channel->state != CHANNEL_CLOSED || !channel_is_over(channel)))
 			continue;
 		TAILQ_REMOVE(&transport->channels, channel, entry);
 		/* libssh 0.10 calls back from within ssh_channel_free() otherwise */
@@ -158,7 +196,7 @@ static void channel_step_opening(struct transport_channel *channel)
 	int r;
 
 	if (channel->state == CHANNEL_OPENING) {
-		r = ssh_channel_open_session(channel->ssh);
+		r = channel_ask(channel);
 		if (r == SSH_AGAIN)
 			return;
 		if (r != SSH_OK) {

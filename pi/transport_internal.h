@@ -21,6 +21,10 @@ struct transport_channel {
 	bool has_data;       /* libssh holds bytes that on_data has not seen */
 	bool is_paused;      /* on_data took less: wait for resume */
 	bool wants_write;    /* a write took less than all */
+	bool is_asked;       /* the VM was asked for it */
+	bool is_open;        /* and gave it */
+	bool is_closing;     /* we closed it; it is kept until the VM has, too */
+	bool has_closed;     /* the VM closed it */
 	bool has_ended;      /* EOF or close came; told once all data is taken */
 	bool is_told;        /* on_closed was called */
 	char complaint[160]; /* what the command wrote to stderr: the reason why it ends */
@@ -42,6 +46,7 @@ struct transport {
 	ssh_event poll;          /* owned */
 	ssh_key key, host_key;   /* owned */
 	enum transport_step step;
+	bool is_overrun; /* the peer sent more than it was given room for */
 	bool is_down;
 	struct failure failure; /* why it is down */
 	struct transport_handlers handlers;
@@ -55,7 +60,7 @@ struct transport {
 /* Moves every channel on as far as it goes; stops when a callback freed the transport. */
 void transport_channels_step(struct transport *transport);
 
-/* Frees the channels that were closed, or all. Not inside a libssh callback. */
+/* Frees the channels that were closed by both sides, or all. Not inside a libssh callback. */
 void transport_channels_reap(struct transport *transport, bool is_all);
 
 /* Schedules transport work for the loop's next turn. */

@@ -80,6 +80,8 @@ static void http_on_completed(void *userdata, struct MHD_Connection *mhd, void *
 	*slot = NULL;
 }
 
+static int http_on_expire(sd_event_source *source, uint64_t usec, void *userdata);
+
 static void http_on_connection(void *userdata, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode code)
 {
 	struct http_server *server = userdata;
@@ -88,6 +90,8 @@ static void http_on_connection(void *userdata, struct MHD_Connection *mhd, void 
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		*context = connection_add(server->connections, fd ? fd->connect_fd : -EBADF, address ? address->client_addr : NULL);
+		if (connection_table_count(server->connections) == 1)
+			(void)timer_arm(server->event, &server->expire_timer, HTTP_EXPIRE_USEC, http_on_expire, server);
 	} else if (*context) {
 		connection_remove(*context);
 		*context = NULL;
@@ -162,6 +166,8 @@ static int http_on_expire(sd_event_source *source, uint64_t usec, void *userdata
 	connection_table_expire(server->connections);
 	while (http_server_tell_gone(server))
 		;
+	if (connection_table_count(server->connections) == 0)
+		return 0; /* nobody is there: the next one starts it again */
 	return timer_arm(server->event, &server->expire_timer, HTTP_EXPIRE_USEC, http_on_expire, server);
 }
 
@@ -193,8 +199,6 @@ static int http_server_watch(struct http_server *server)
 		r = sd_event_source_set_prepare(server->io, http_on_prepare);
 	if (r >= 0)
 		r = sd_event_add_defer(server->event, &server->runner, http_on_runner, server);
-	if (r >= 0)
-		r = timer_arm(server->event, &server->expire_timer, HTTP_EXPIRE_USEC, http_on_expire, server);
 	return r < 0 ? r : 0;
 }
 

@@ -172,7 +172,13 @@ struct attachment *attachment_free(struct attachment *attachment)
 
 void attachment_fail(struct attachment *attachment)
 {
-	log_warning("%s: %s: %s", attachment->owner_name, attachment->info.offer.busid.text, attachment->info.failure.text);
+	const struct log_about about = { .busid = attachment->info.offer.busid.text,
+					 .name = attachment->info.offer.name,
+					 .pi = attachment->owner_name,
+					 .state = STATE_NAMES[ATTACHMENT_STATE_FAILED] };
+
+	log_write_about(LOG_LEVEL_WARNING, &about, "%s: %s: %s%s%s", about.pi, about.busid, about.name, about.name[0] ? ": " : "",
+			attachment->info.failure.text);
 	if (!attachment->info.reason[0])
 		identity_clean_string(attachment->info.failure.text, attachment->info.reason, sizeof(attachment->info.reason));
 	attachment_enter_state(attachment, attachment->info.has_port ? ATTACHMENT_STATE_DETACHING : ATTACHMENT_STATE_FAILED);
@@ -232,9 +238,12 @@ static int attachment_on_limit(sd_event_source *source, uint64_t usec, void *use
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_ENUMERATING:
-		failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
-			    "the VM's kernel could not read the device within %llu s",
-			    (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
+		if (attachment->info.offer.is_partial && !attachment_is_device_gone(attachment))
+			failure_set(failure, FAILURE_TIMEOUT, NULL, "the Pi has not said which device it is");
+		else
+			failure_set(failure, FAILURE_ENUMERATION, "Unplug it and plug it in again; see dmesg on the VM",
+				    "the VM's kernel could not read the device within %llu s",
+				    (unsigned long long)(ENUMERATION_LIMIT_USEC / SECOND_USEC));
 		attachment_fail(attachment);
 		break;
 	case ATTACHMENT_STATE_VERIFYING:
@@ -385,7 +394,7 @@ void attachment_on_device(struct attachment *attachment, enum uevent_action acti
 		break;
 	case UEVENT_BIND:
 		attachment->info.busid = *busid;
-		if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING)
+		if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING && !attachment->info.offer.is_partial)
 			attachment_enter_state(attachment, ATTACHMENT_STATE_VERIFYING);
 		break;
 	case UEVENT_REMOVE:
@@ -418,6 +427,15 @@ static bool attachment_was_judged(const struct attachment *attachment)
 {
 	return attachment->info.state == ATTACHMENT_STATE_AUTHORIZING || attachment->info.state == ATTACHMENT_STATE_SETTLING ||
 	       attachment->info.state == ATTACHMENT_STATE_ATTACHED;
+}
+
+void attachment_complete(struct attachment *attachment, const struct offer *offer)
+{
+	attachment->info.offer = *offer;
+	if (attachment->info.has_port)
+		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata); /* to be recorded */
+	if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING)
+		attachment_check(attachment); /* it may have been read already */
 }
 
 /* Nodes that are there already get their new links by udev. */
@@ -468,7 +486,7 @@ void attachment_check(struct attachment *attachment)
 	if (attachment->info.state != ATTACHMENT_STATE_ENUMERATING)
 		return;
 	fd = vhci_open_device(attachment->services->vhci, attachment->info.port, &busid);
-	if (fd >= 0 && faccessat(fd, "driver", F_OK, 0) == 0)
+	if (fd >= 0 && faccessat(fd, "driver", F_OK, 0) == 0 && !attachment->info.offer.is_partial)
 		attachment_on_device(attachment, UEVENT_BIND, &busid);
 	else
 		attachment_poll_port(attachment);

@@ -51,7 +51,7 @@ struct attachment_services {
 	struct name_book *names;
 	/* Whether another attachment still holds a port that the kernel calls free. */
 	bool (*is_port_reserved)(uint32_t port, void *userdata);
-	/* After each change of state, and (from == the state itself) when the port or the nodes changed. Must not free the attachment.
+	/* After each change of state, and (from == the state itself) when the port, the nodes or the offer changed. Must not free the attachment.
 	 * ATTACHING with a port is told before the kernel gets the stream, so that the port can be recorded first. */
 	void (*on_change)(struct attachment *attachment, enum attachment_state from, void *userdata);
 	void *userdata;
@@ -87,6 +87,9 @@ void attachment_on_node(struct attachment *attachment, enum uevent_action action
 
 /* The VM's rules changed: one that they do not take any more is detached. */
 void attachment_reconsider(struct attachment *attachment);
+
+/* The rest of an offer that was partial: only with it is the device verified, and goes on from ENUMERATING. */
+void attachment_complete(struct attachment *attachment, const struct offer *offer);
 
 /* Its owner calls it so from now on (may be empty). */
 void attachment_rename(struct attachment *attachment, const char *name);

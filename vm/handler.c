@@ -101,11 +101,18 @@ static void handler_end_stop(struct handler *handler)
 
 static void handler_log_change(const struct peer *peer, const struct attachment_info *info)
 {
+	const struct log_about about = { .busid = info->offer.busid.text,
+					 .name = info->offer.name,
+					 .pi = peer_get_name(peer),
+					 .state = attachment_state_to_string(info->state) };
+
 	if (info->state == ATTACHMENT_STATE_ATTACHED)
-		log_info("%s: %s: attached as %s at port %u: %s", peer_get_name(peer), info->offer.busid.text, info->busid.text, info->port,
-			 info->nodes.n > 0 ? info->nodes.nodes[0].path : "no device node");
+		log_write_about(LOG_LEVEL_INFO, &about, "%s: %s: %s%sattached as %s at port %u: %s", about.pi, about.busid, about.name,
+				about.name[0] ? ", " : "", info->busid.text, info->port,
+				info->nodes.n > 0 ? info->nodes.nodes[0].path : "no device node");
 	else if (info->state == ATTACHMENT_STATE_GONE)
-		log_info("%s: %s: gone: %s", peer_get_name(peer), info->offer.busid.text, info->reason);
+		log_write_about(LOG_LEVEL_INFO, &about, "%s: %s: %s%sgone: %s", about.pi, about.busid, about.name,
+				about.name[0] ? ", " : "", info->reason);
 }
 
 /* A port was claimed or freed. */
@@ -402,6 +409,7 @@ static void handler_fill_services(struct handler *handler)
 	handler->peer_services.userdata = handler;
 	hello->protocol = PROTOCOL_VERSION;
 	hello->can_direct = imports_are_possible();
+	hello->can_partial = true;
 	snprintf(hello->software, sizeof(hello->software), "%s", USBPUSH_VERSION);
 	snprintf(hello->role, sizeof(hello->role), "vm");
 	(void)machine_id(hello->id, sizeof(hello->id));

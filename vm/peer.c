@@ -59,10 +59,12 @@ void peer_enter_state(struct peer *peer, enum peer_state state)
 {
 	enum peer_state from = peer->state;
 
+	const struct log_about about = { .pi = peer->name, .state = STATE_NAMES[state] };
+
 	if (from != state)
-		log_info("%s: %s -> %s%s%s", peer->name, STATE_NAMES[from], STATE_NAMES[state],
-			 state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? ": " : "",
-			 state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? peer->reason : "");
+		log_write_about(LOG_LEVEL_INFO, &about, "%s: %s -> %s%s%s", about.pi, STATE_NAMES[from], about.state,
+				state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? ": " : "",
+				state == PEER_STATE_AWAY || state == PEER_STATE_UNPAIRED ? peer->reason : "");
 	peer->state = state;
 	switch (state) {
 	case PEER_STATE_SYNCING:
@@ -196,8 +198,20 @@ static void peer_on_stream_ready(const char *offer_id, int fd, void *userdata)
 
 static bool offer_equal(const struct offer *a, const struct offer *b)
 {
-	return busid_equal(&a->busid, &b->busid) && a->devid == b->devid && a->speed == b->speed &&
+	return busid_equal(&a->busid, &b->busid) && a->devid == b->devid && a->speed == b->speed && a->is_partial == b->is_partial &&
 	       identity_equal(&a->identity, &b->identity, NULL, 0);
+}
+
+/* Whether it is the same offer, with the strings that were still missing. */
+static bool offer_completes(const struct offer *offer, const struct offer *partial)
+{
+	struct offer whole = *partial;
+
+	memcpy(whole.identity.serial, offer->identity.serial, sizeof(whole.identity.serial));
+	memcpy(whole.identity.manufacturer, offer->identity.manufacturer, sizeof(whole.identity.manufacturer));
+	memcpy(whole.identity.product, offer->identity.product, sizeof(whole.identity.product));
+	whole.is_partial = false;
+	return partial->is_partial && offer_equal(&whole, offer);
 }
 
 static int peer_on_connect(struct peer *peer, const struct offer *offer, struct failure *ret_failure)
@@ -205,6 +219,10 @@ static int peer_on_connect(struct peer *peer, const struct offer *offer, struct 
 	struct attachment *attachment = attachment_set_find_live(&peer->attachments, offer->id);
 	int err, stream_fd;
 
+	if (attachment && offer_completes(offer, &attachment_get_info(attachment)->offer)) {
+		attachment_complete(attachment, offer);
+		return 0;
+	}
 	if (attachment && !offer_equal(&attachment_get_info(attachment)->offer, offer))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, NULL, "offer %s came again for another device", offer->id);
 	if (attachment) {
@@ -260,13 +278,13 @@ static const struct sync_entry *sync_find(const struct message *sync, const char
 	return NULL;
 }
 
-/* What was offered on this very channel needs no stream yet: its `connect` came before the `sync`. */
+/* What was offered on this very channel needs no stream yet: its `connect` came before the `sync`. Of another channel's the rest may have been lost with that. */
 static bool peer_keeps(const struct peer *peer, const struct attachment *attachment, const struct message *sync)
 {
 	const struct attachment_info *info = attachment_get_info(attachment);
 	const struct sync_entry *entry = sync_find(sync, info->offer.id);
 
-	return entry && attachment_is_live(attachment) && (entry->is_streaming || info->epoch == peer->epoch);
+	return entry && attachment_is_live(attachment) && (info->epoch == peer->epoch || (entry->is_streaming && !info->offer.is_partial));
 }
 
 static void peer_send_kept(struct peer *peer)

@@ -17,7 +17,7 @@ struct pi_channel {
 	sd_event_source *source; /* owned */
 	struct line_buffer input;
 	char *output; /* owned */
-	size_t output_used;
+	size_t output_used, output_allocated;
 	pi_channel_line_fn on_line;
 	pi_channel_gone_fn on_gone;
 	void *userdata; /* borrowed: outlives us */
@@ -72,6 +72,11 @@ static void pi_channel_flush(struct pi_channel *channel)
 		channel->output_used -= (size_t)n;
 		memmove(channel->output, channel->output + n, channel->output_used);
 	}
+	if (channel->output_used == 0) { /* an idle channel keeps no memory for what a slow peer once had it hold */
+		free(channel->output);
+		channel->output = NULL;
+		channel->output_allocated = 0;
+	}
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		channel->output_used = 0;
 		pi_channel_break(channel);
@@ -97,17 +102,30 @@ struct pi_channel *pi_channel_free(struct pi_channel *channel)
 	return NULL;
 }
 
+/* Room for so many bytes more, twice what there was: a peer that does not read makes nobody copy all of it at each message. */
+static bool pi_channel_make_room(struct pi_channel *channel, size_t size)
+{
+	size_t needed = channel->output_used + size, wanted = needed < CHANNEL_MAX_OUTPUT / 2 ? 2 * needed : CHANNEL_MAX_OUTPUT;
+	char *grown;
+
+	if (needed <= channel->output_allocated)
+		return true;
+	if (needed > CHANNEL_MAX_OUTPUT)
+		return false;
+	grown = realloc(channel->output, wanted);
+	if (!grown)
+		return false;
+	channel->output = grown;
+	channel->output_allocated = wanted;
+	return true;
+}
+
 void pi_channel_send(struct pi_channel *channel, const char *data, size_t size)
 {
-	char *grown = NULL;
-
-	if (channel->output_used + size <= CHANNEL_MAX_OUTPUT)
-		grown = realloc(channel->output, channel->output_used + size);
-	if (!grown) {
+	if (!pi_channel_make_room(channel, size)) {
 		pi_channel_break(channel);
 		return;
 	}
-	channel->output = grown;
 	memcpy(channel->output + channel->output_used, data, size);
 	channel->output_used += size;
 	pi_channel_flush(channel);

@@ -18,11 +18,17 @@ bool piconf_is_id(const char *text)
 	return length >= 1 && length <= 32 && strspn(text, "0123456789abcdef") == length;
 }
 
+/* As every machine's is: what is one can't be a name, or a Pi could be called by another's id. */
+static bool is_machines_id(const char *text)
+{
+	return strlen(text) == 32 && piconf_is_id(text);
+}
+
 bool piconf_is_name(const char *text)
 {
 	size_t length = strlen(text);
 
-	return length >= 1 && length < MESSAGE_NAME_SIZE && strspn(text, NAME_CHARACTERS) == length;
+	return length >= 1 && length < MESSAGE_NAME_SIZE && strspn(text, NAME_CHARACTERS) == length && !is_machines_id(text);
 }
 
 bool piconf_is_address(const char *text)
@@ -53,6 +59,14 @@ static int entry_parse(const char *value, struct piconf_entry *ret_entry)
 	return 0;
 }
 
+static bool piconf_has_id_or_name(const struct piconf *piconf, const struct piconf_entry *entry)
+{
+	for (size_t i = 0; i < piconf->n; i++)
+		if (strcmp(piconf->entries[i].id, entry->id) == 0 || strcmp(piconf->entries[i].name, entry->name) == 0)
+			return true;
+	return false;
+}
+
 static int piconf_on_pi(struct piconf *piconf, const char *value, char *ret_expected, size_t expected_size)
 {
 	struct piconf_entry entry;
@@ -61,7 +75,7 @@ static int piconf_on_pi(struct piconf *piconf, const char *value, char *ret_expe
 		snprintf(ret_expected, expected_size, "ID NAME [ADDRESS], as usbpush-vm authorize writes it");
 		return -EINVAL;
 	}
-	if (piconf_find(piconf, entry.id) || piconf_find(piconf, entry.name)) {
+	if (piconf_has_id_or_name(piconf, &entry)) {
 		snprintf(ret_expected, expected_size, "an ID and a NAME that no line before has");
 		return -EINVAL;
 	}
@@ -102,7 +116,10 @@ int piconf_read(const char *path, config_problem_fn on_problem, struct piconf *r
 const struct piconf_entry *piconf_find(const struct piconf *piconf, const char *id_or_name)
 {
 	for (size_t i = 0; i < piconf->n; i++)
-		if (strcmp(piconf->entries[i].id, id_or_name) == 0 || strcmp(piconf->entries[i].name, id_or_name) == 0)
+		if (strcmp(piconf->entries[i].id, id_or_name) == 0)
+			return &piconf->entries[i];
+	for (size_t i = 0; i < piconf->n; i++)
+		if (strcmp(piconf->entries[i].name, id_or_name) == 0)
 			return &piconf->entries[i];
 	return NULL;
 }
@@ -111,9 +128,10 @@ int piconf_choose_name(const struct piconf *piconf, const char *suggested, const
 		       char ret_name[MESSAGE_NAME_SIZE])
 {
 	const struct piconf_entry *known = piconf_find(piconf, pi_id);
+	const char *wanted = asked ? asked : suggested;
 	char base[MESSAGE_NAME_SIZE - 4];
 
-	snprintf(base, sizeof(base), "%.55s", asked ? asked : suggested);
+	snprintf(base, sizeof(base), "%s%.55s", is_machines_id(wanted) ? "pi-" : "", wanted);
 	for (char *at = base; *at; at++)
 		if (!strchr(NAME_CHARACTERS, *at))
 			*at = '-';

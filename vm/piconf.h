@@ -27,13 +27,13 @@ struct piconf {
  * 0 or negative errno. */
 int piconf_read(const char *path, config_problem_fn on_problem, struct piconf *ret_piconf);
 
-/* The entry of a Pi by its id or its name, or NULL. */
+/* The entry of a Pi by its id, else by its name, or NULL. */
 const struct piconf_entry *piconf_find(const struct piconf *piconf, const char *id_or_name);
 
 /* Whether text can be a Pi's id: [0-9a-f]{1,32}. */
 bool piconf_is_id(const char *text);
 
-/* Whether text can be a Pi's name: [A-Za-z0-9._-]{1,63}. */
+/* Whether text can be a Pi's name: [A-Za-z0-9._-]{1,63}, and not what machines have as ids, 32 hex digits. */
 bool piconf_is_name(const char *text);
 
 /* Whether text can be an address: no white space, no quotes. */

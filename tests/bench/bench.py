@@ -6,22 +6,31 @@ import datetime
 import os
 import pathlib
 import sys
+import traceback
 
 sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lab")]
 
-import parts  # noqa: E402
+import crowd  # noqa: E402
+import footprint  # noqa: E402
+import plugs  # noqa: E402
 import report  # noqa: E402
+import rows as measured  # noqa: E402
+import streams  # noqa: E402
 from product import Product  # noqa: E402
 from usbpush_lab import Lab  # noqa: E402
 
 MEASURES = {
-    "plug": lambda product, rows, o: parts.measure_plugs(product, o.repeats, rows),
-    "tty": lambda product, rows, o: parts.measure_tty(product, rows=rows, n=o.repeats, size=(64 if o.quick else 256) * 1024),
-    "disk": lambda product, rows, o: parts.measure_disk(product, 2 if o.quick else o.repeats, rows, (4 if o.quick else 16) << 20),
-    "idle": lambda product, rows, o: parts.measure_idle(product, rows, 8, 30 if o.quick else 120),
-    "many": lambda product, rows, o: parts.measure_many(product, rows, (1, 8) if o.quick else (1, 8, 30, 60), 1 if o.quick else 3),
+    "plug": plugs.measure_plugs,
+    "reset": plugs.measure_reenumerations,
+    "return": plugs.measure_returns,
+    "tty": streams.measure_tty,
+    "disk": streams.measure_disk,
+    "idle": footprint.measure_idle,
+    "cpu": footprint.measure_cpu,
+    "size": footprint.measure_sizes,
+    "many": crowd.measure_many,
 }
 
 
@@ -58,14 +67,23 @@ def lab_with_product():
 
 def main():
     options = parse_arguments()
-    rows = parts.Rows()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows, failed = measured.Rows(), []
     with lab_with_product() as product:
         about = report.about(product, options, datetime.datetime.now())
         for name in options.only:
             print(f"==> {name}", flush=True)
-            MEASURES[name](product, rows, options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    print("\n" + report.write(options.out, about, rows))
+            try:
+                MEASURES[name](product, rows, options)
+            except Exception:  # what the others measure is of use all the same
+                failed.append(name)
+                traceback.print_exc()
+                product.lab.wire.heal()
+                product.lab.unplug_all()
+            report.write(options.out, about, rows)  # what there is so far: a run takes long
+    print("\n" + report.table(about, rows))
+    if failed:
+        sys.exit(f"tests/bench/run: failed, see above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,29 @@
-"""The table of what was measured, as text, as JSON and as plots."""
+"""The table of what was measured, as text, as JSON and as plots; and the ratios that usbpush promises."""
 import json
 import os
 import platform
-import statistics
 
 import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot  # noqa: E402
 
-# Of what bigger is better.
-RATES = ("kB/s", "MB/s")
+import plugs  # noqa: E402
+import roads  # noqa: E402
+from rows import RATES  # noqa: E402
+
+# Of which there are plots: comparisons of roads.
+PLOTTED = ("plug", "return", "tty", "disk")
+
+TUNNEL, DIRECT, STOCK, SSH = roads.Tunnel.name, roads.Direct.name, roads.Stock.name, roads.StockThroughSsh.name
+DISK = ("written to the disk", "read from the disk")
+ECHOES = tuple(f"round trip of {n} bytes" for n in (1, 64, 512))
+# (what, ours, theirs, "<=" or ">=", bound): the medians' ratio.
+PROMISED = (
+    [(plugs.PLUG, TUNNEL, plugs.FLOOR, "<=", 1.10), (plugs.UNPLUG, TUNNEL, STOCK, "<=", 1.20), (plugs.AGAIN, TUNNEL, plugs.FLOOR, "<=", 1.10)]
+    + [(what, DIRECT, STOCK, "<=", 1.02) for what in ECHOES] + [(what, DIRECT, STOCK, ">=", 0.98) for what in DISK]
+    + [(what, TUNNEL, SSH, "<=", 1.0) for what in ECHOES] + [(what, TUNNEL, SSH, ">=", 1.0) for what in DISK]
+    + [(what, TUNNEL, DIRECT, ">=", 0.7) for what in DISK])
 
 
 def about(product, options, now):
@@ -20,34 +33,31 @@ def about(product, options, now):
             "pi": product.pi.sh("uname -r"), "vm": product.vm.sh("uname -r"), "version": product.pi.sh("usbpush --version").splitlines()[0]}
 
 
-def percentile(values, share):
-    """Nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * share // 100) - 1))]
-
-
-def summaries(rows):
-    for row in rows:
-        values = row["values"]
-        worst = percentile(values, 1 if row["unit"] in RATES else 99)
-        yield {**row, "n": len(values), "median": statistics.median(values), "p99": worst}
-
-
-def groups(rows):
-    """[(part, what), [rows]] in the order in which they were measured."""
-    found = {}
-    for row in summaries(rows):
-        found.setdefault((row["part"], row["what"]), []).append(row)
-    return found.items()
+def ratios(rows):
+    for what, ours, theirs, comparison, bound in PROMISED:
+        a, b = rows.median(what, ours), rows.median(what, theirs)
+        if a is not None and b:
+            yield {"what": what, "ours": ours, "theirs": theirs, "ratio": a / b, "wanted": f"{comparison} {bound:.2f}",
+                   "is_kept": a / b <= bound if comparison == "<=" else a / b >= bound}
+    one, sixty = rows.median(plugs.PLUG, plugs.FLOOR), rows.median("60 at once -> all attached", TUNNEL)
+    if one and sixty:
+        yield {"what": "60 at once -> all attached", "ours": TUNNEL, "theirs": f"60 times the {plugs.FLOOR}", "ratio": sixty / 60 / one,
+               "wanted": "<= 1.00", "is_kept": sixty <= 60 * one}
+    first, last = (rows.median(f"one more with {n} there -> tty", TUNNEL) for n in (0, 59))
+    if first and last:
+        yield {"what": "one more with 59 there -> tty", "ours": TUNNEL, "theirs": "the first", "ratio": last / first, "wanted": "<= 1.20",
+               "is_kept": last / first <= 1.2}
 
 
 def table(about_run, rows):
     lines = [f"{about_run['version']}, {about_run['date']}, kernel {about_run['pi']} (Pi) and {about_run['vm']} (VM), {about_run['machine']}"
              + (" -- quick: too few repeats to compare" if about_run["is_quick"] else "")]
-    for (_, what), group in groups(rows):
+    for (_, what), group in rows.groups():
         lines.append(f"\n{what} ({group[0]['unit'] or 'number'})")
         lines += [f"  {row['road']:36} median {row['median']:10.3f}   p99 {row['p99']:10.3f}   of {row['n']}" for row in group]
-    return "\n".join(lines) + "\n"
+    promised = [f"  {r['what']:36} {r['ours']} / {r['theirs']}: {r['ratio']:.2f}, wanted {r['wanted']}{'' if r['is_kept'] else ': NOT KEPT'}"
+                for r in ratios(rows)]
+    return "\n".join(lines + (["\nratios of medians", *promised] if promised else [])) + "\n"
 
 
 def plot(path, title, unit, group):
@@ -56,20 +66,19 @@ def plot(path, title, unit, group):
     axes.barh(names, [row["median"] for row in reversed(group)], color="#4a7ebb")
     axes.plot([row["p99"] for row in reversed(group)], names, "k|", markersize=10, label="p99")
     axes.set_xlim(left=0)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(unit + (" (more is better)" if unit in RATES else ""))
     axes.set_title(title, fontsize=10)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
 
 
 def write(directory, about_run, rows):
-    """table.txt, results.json and a plot of each comparison. Returns the table."""
-    text = table(about_run, rows)
-    (directory / "table.txt").write_text(text)
-    (directory / "results.json").write_text(json.dumps({"about": about_run, "rows": list(summaries(rows))}, indent=1) + "\n")
-    for (part, what), group in groups(rows):
-        if len(group) > 1 and part != "idle":
+    """table.txt, results.json and a plot of each comparison."""
+    (directory / "table.txt").write_text(table(about_run, rows))
+    results = {"about": about_run, "rows": list(rows.summaries()), "ratios": list(ratios(rows))}
+    (directory / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    for (part, what), group in rows.groups():
+        if len(group) > 1 and part in PLOTTED:
             name = "".join(c if c.isalnum() else "-" for c in f"{part} {what}".lower()).strip("-")
             plot(directory / f"{name}.svg", what, group[0]["unit"], group)
-    return text

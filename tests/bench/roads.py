@@ -141,4 +141,5 @@ class Direct(Ours):
     lines = ("TRANSPORT=direct",)
 
 
-ALL = (Local, Stock, Direct, Tunnel, StockThroughSsh)
+REMOTE = (Stock, Direct, Tunnel, StockThroughSsh)
+ALL = (Local, *REMOTE)

@@ -25,8 +25,8 @@ LAST_WORDS = {
 }
 
 
-# Of which Debian a guest is where --pi-suite, --vm-suite say so.
-SUITE_OF = {"pi": None, "vm": None}
+# What a guest is where --pi-suite, --pi-arch, --vm-suite, --vm-arch say so.
+KIND_OF = {"pi": {}, "vm": {}}
 
 # Stories about the lab itself: told with --thorough (tests/run --thorough).
 THOROUGH = {"test_lab.py"}
@@ -34,8 +34,9 @@ THOROUGH = {"test_lab.py"}
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="also " + ", ".join(sorted(THOROUGH)))
-    for name in SUITE_OF:
+    for name in KIND_OF:
         parser.addoption(f"--{name}-suite", choices=list(image.SUITES), help=f"the Debian of {name}; its package must be one for that")
+        parser.addoption(f"--{name}-arch", choices=list(image.ARCHS), help=f"the processor of {name}; its package must be one for that")
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -46,8 +47,10 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: measures time; nothing else runs meanwhile")
-    config.addinivalue_line("markers", "spine: plug, unplug, reboot and cut, which each Debian has to pass (-m spine --pi-suite trixie)")
-    SUITE_OF.update({name: config.getoption(f"--{name}-suite") for name in SUITE_OF})
+    config.addinivalue_line("markers", "spine: plug, unplug, reboot and cut, which each Debian and each processor has to pass (-m spine --pi-suite trixie --pi-arch arm64)")
+    for name, kind in KIND_OF.items():
+        said = {what: config.getoption(f"--{name}-{what}") for what in ("suite", "arch")}
+        kind.update({what: value for what, value in said.items() if value})
     if turns.is_side_by_side():
         os.environ["USBPUSH_LAB_DIR"] = turns.lab_dir()
 
@@ -75,7 +78,7 @@ def lab():
     if is_set("USBPUSH_LAB_REUSE") and a_lab.is_up():
         a_lab.up()
     else:
-        a_lab.up(fresh=True, suites={name: suite for name, suite in SUITE_OF.items() if suite})
+        a_lab.up(fresh=True, kinds=KIND_OF)
         install_packages(a_lab)
     yield a_lab
     if not is_set("USBPUSH_LAB_KEEP"):

@@ -7,9 +7,9 @@ from usbpush_lab import wait_until
 class Pair:
     """The two commands, each in its terminal."""
 
-    def __init__(self, product):
+    def __init__(self, product, command="usbpush-vm pair"):
         self.product, self.pi, self.vm = product, product.pi, product.vm
-        self.asked = self.vm.spawn("exec usbpush-vm pair")
+        self.asked = self.vm.spawn(f"exec {command}")
         wait_until(lambda: self.digits() or not self.asked.is_running(), 60, "six digits on the VM", lab=product.lab)
         assert self.digits(), self.words(self.asked)
 
@@ -17,9 +17,9 @@ class Pair:
         found = re.search(r"\b(\d{3})[ -]?(\d{3})\b", self.asked.out.decode())
         return found and found[1] + found[2]
 
-    def type_on_the_pi(self, digits):
+    def type_on_the_pi(self, digits, command="usbpush pair"):
         """How `usbpush pair` ended, and what both said."""
-        result = self.pi.sh("usbpush pair", check=False, stdin=digits + "\n", timeout=150)
+        result = self.pi.sh(command, check=False, stdin=digits + "\n", timeout=150)
         code = self.asked.wait(150)
         return result.code, code, f"{result}\n{result.err}", self.words(self.asked)
 

@@ -4,7 +4,7 @@ import pathlib
 import time
 
 from tty_user import TtyUser
-from usbpush_lab import image, wait_until
+from usbpush_lab import wait_until
 
 UNBIND = "/sys/bus/usb/drivers/usbip-host/unbind"
 WATCHDOG = 30  # seconds, WatchdogSec of usbpush-exporter.service
@@ -117,7 +117,7 @@ def test_a_stop_does_not_wait_for_a_kernel_that_does_not_return(product):
 def the_lock_of(product, device):
     """A program on the Pi has it."""
     pi = product.pi
-    pi.put(image.compiled(pathlib.Path(__file__).parent / "hold_lock.c", "-static"), "/run/hold_lock", 0o755)
+    pi.put_program(pathlib.Path(__file__).parent / "hold_lock.c", "/run/hold_lock")
     node = pi.sh(f"printf /dev/bus/usb/%03d/%03d $(cat {device.sysfs}/busnum {device.sysfs}/devnum)")
     holder = pi.spawn(f"exec /run/hold_lock {node}")
     wait_until(lambda: "userfault" in pi.sh("cat /proc/$(pgrep -x hold_lock)/wchan", check=False), 30, "the lock to be held", lab=product.lab)

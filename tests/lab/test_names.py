@@ -48,6 +48,11 @@ def test_a_name_comes_with_the_node_and_outlasts_sockets_and_reboots(owner):
     event = product.vm.events.wait(since=left.t, kind="udev", action="add", subsystem="tty", name="ttyUSB*", timeout=60)
     assert "/dev/usbpush/board" in event["devlinks"].split()
 
+    # Who searches the journal finds it by that name.
+    wait_link(product, "board", left)
+    assert " -> ATTACHED: " in product.pi.sh("journalctl -b -u usbpush-exporter -o cat USBPUSH_NAME=board USBPUSH_STATE=ATTACHED")
+    assert ", attached as " in product.vm.sh("journalctl -b -u usbpush-handler -o cat USBPUSH_NAME=board USBPUSH_STATE=attached")
+
     # Both change places.
     left.unplug(), right.unplug()
     product.wait_nothing_attached()

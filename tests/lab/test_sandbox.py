@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from usbpush_lab import image
-
 PROBE = "/usr/libexec/usbpush/sandbox-probe"
 UNIT = "usbpush-sandbox-probe"
 OUTPUT = f"/run/{UNIT}.txt"
@@ -62,9 +60,8 @@ MAY = {
 
 @pytest.fixture(scope="module")
 def probes(paired_lab):
-    program = image.compiled(pathlib.Path(__file__).parent / "sandbox_probe.c", "-static")
     for guest in (paired_lab.pi, paired_lab.vm):
-        guest.put(program, PROBE, 0o755)
+        guest.put_program(pathlib.Path(__file__).parent / "sandbox_probe.c", PROBE)
         guest.sh("mkdir -p /etc/cron.d")  # a Debian 13 without cron has none
     yield
     for guest in (paired_lab.pi, paired_lab.vm):

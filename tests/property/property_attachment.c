@@ -340,6 +340,7 @@ int candidate_authorize(void *arg)
 	/* This is what it is all about. A holder that let go meanwhile (the job was abandoned) does not matter: the device is being detached. */
 	PROPERTY(port->class == CLASS_SERIAL && !port->is_strangers);
 	PROPERTY(!holder || port->is_dying || attachment_get_info(holder)->offer.identity.vid == port->vid);
+	PROPERTY(!holder || !attachment_get_info(holder)->offer.is_partial);
 	port->is_authorized = true;
 	property_tell("    port %u: authorized", seen->port);
 	if (world.is_calm || chance(3))
@@ -390,7 +391,7 @@ static bool is_allowed(enum attachment_state from, enum attachment_state to)
 {
 	static const char letters[] = "waevusAdfg";
 	static const char *const allowed[] = {
-		[ATTACHMENT_STATE_WAITING] = "afg",  [ATTACHMENT_STATE_ATTACHING] = "aedfg", [ATTACHMENT_STATE_ENUMERATING] = "vd",
+		[ATTACHMENT_STATE_WAITING] = "afg",  [ATTACHMENT_STATE_ATTACHING] = "aedfg", [ATTACHMENT_STATE_ENUMERATING] = "evd",
 		[ATTACHMENT_STATE_VERIFYING] = "ud", [ATTACHMENT_STATE_AUTHORIZING] = "Asd", [ATTACHMENT_STATE_SETTLING] = "Ad",
 		[ATTACHMENT_STATE_ATTACHED] = "Ad",  [ATTACHMENT_STATE_DETACHING] = "fg",    [ATTACHMENT_STATE_FAILED] = "g",
 		[ATTACHMENT_STATE_GONE] = "",
@@ -442,7 +443,7 @@ static void check_world(void)
 
 static struct attachment *make_offer(void)
 {
-	struct offer offer = { .speed = 12, .identity.vid = (uint16_t)(1 + chance(50)) };
+	struct offer offer = { .speed = 12, .identity.vid = (uint16_t)(1 + chance(50)), .is_partial = happens(3) };
 	struct attachment *attachment;
 
 	if (world.n_attachments == MAX_ATTACHMENTS)
@@ -451,9 +452,23 @@ static struct attachment *make_offer(void)
 	snprintf(offer.busid.text, sizeof(offer.busid.text), "1-%llu", (unsigned long long)(world.n_offers % 200 + 1));
 	attachment = attachment_new(&world.services, &world, "pi", &offer, 1);
 	PROPERTY(attachment != NULL);
-	property_tell("    offer %s, vid %u", offer.id, offer.identity.vid);
+	property_tell("    offer %s, vid %u%s", offer.id, offer.identity.vid, offer.is_partial ? ", partial" : "");
 	world.attachments[world.n_attachments++] = attachment;
 	return attachment;
+}
+
+/* It is whole now, and may have another name. */
+static void tell_the_rest(struct attachment *attachment)
+{
+	struct offer offer = attachment_get_info(attachment)->offer;
+
+	if (!offer.is_partial) {
+		attachment_rename(attachment, chance(2) ? "name" : "");
+	} else if (attachment_is_live(attachment)) {
+		property_tell("    the rest of %s", offer.id);
+		offer.is_partial = false;
+		attachment_complete(attachment, &offer);
+	}
 }
 
 /* The Pi's end may be gone already. */
@@ -584,7 +599,7 @@ static void step(uint32_t choice)
 		else if (chance(3) == 0)
 			change_rules();
 		else if (attachment)
-			attachment_rename(attachment, chance(2) ? "name" : "");
+			tell_the_rest(attachment);
 		break;
 	}
 }

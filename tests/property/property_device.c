@@ -36,6 +36,7 @@ enum driver { DRIVER_NONE, DRIVER_USB, DRIVER_USBIP };
 struct socket {
 	struct busid busid;
 	bool is_plugged, is_serial;
+	bool is_probing; /* `add` was told; the kernel holds its lock until a driver has it */
 	uint32_t devnum;
 	enum driver driver;
 	bool has_entry;         /* in match_busid */
@@ -57,6 +58,8 @@ struct vm_offer {
 	char id[MESSAGE_ID_SIZE];
 	struct busid busid;
 	bool is_live, is_accepted, is_attached; /* accepted: it said OK */
+	bool is_partial;                        /* the rest of it is to come */
+	uint32_t devid;
 };
 
 struct kernel_event {
@@ -88,6 +91,7 @@ static struct world {
 	enum rule_backend backend;                       /* the owner's rule */
 	unsigned n_names;                                /* how often the owner named something */
 	bool is_serial_kept, is_other_shared, has_names; /* the owner's rules */
+	bool is_vm_old;                                  /* it takes no partial offers */
 	bool is_calm;                                    /* nobody disturbs any more */
 	uint32_t chance;                                 /* of this step: what else it may decide */
 } world;
@@ -151,13 +155,23 @@ static void plug(struct socket *socket)
 	property_tell("    %s: plugged in, number %u, %s", socket->busid.text, socket->devnum,
 		      socket->is_serial ? "serial" : "none of ours");
 	tell((unsigned)(socket - world.sockets), UEVENT_ADD, "");
+	socket->is_probing = true;
+}
+
+/* What needs the device's lock waits for that. */
+static bool finish_probe(struct socket *socket)
+{
+	if (!socket->is_probing)
+		return false;
+	socket->is_probing = false;
 	give_to_usb(socket);
+	return true;
 }
 
 static void unplug(struct socket *socket)
 {
 	property_tell("    %s: unplugged", socket->busid.text);
-	socket->is_plugged = false;
+	socket->is_plugged = socket->is_probing = false;
 	socket->driver = DRIVER_NONE;
 	socket->status = USBIP_HOST_AVAILABLE;
 	socket->claim = NULL; /* whoever has it has one of a device that is gone */
@@ -395,9 +409,9 @@ void device_job_free(void *arg)
 	free(job);
 }
 
-int device_job_look(void *arg)
+int device_job_glance(void *arg)
 {
-	static const int errors[] = { -EBADMSG, -EIO, -EBUSY, -E2BIG };
+	static const int errors[] = { -EBADMSG, -EIO, -EAGAIN, -E2BIG };
 	struct device_job *job = arg;
 	const struct socket *socket = find_socket(&job->busid);
 
@@ -415,6 +429,17 @@ int device_job_look(void *arg)
 	return 0;
 }
 
+int device_job_look(void *arg)
+{
+	struct device_job *job = arg;
+	int r;
+
+	(void)finish_probe(find_socket(&job->busid));
+	r = device_job_glance(job);
+	snprintf(job->identity.serial, sizeof(job->identity.serial), "%s", r == 0 ? "S" : "");
+	return r;
+}
+
 static int bind_socket(struct socket *socket, struct device_job *job)
 {
 	static const enum failure_code codes[] = { FAILURE_TABLE_FULL, FAILURE_KERNEL, FAILURE_NO_PERMISSION, FAILURE_BUSY };
@@ -424,6 +449,7 @@ static int bind_socket(struct socket *socket, struct device_job *job)
 	if (socket->driver == DRIVER_USBIP && socket->status == USBIP_HOST_USED)
 		return failure_set(&job->failure, FAILURE_BUSY, NULL, "another session is on it");
 	PROPERTY(job->hold.device_fd < 0);
+	PROPERTY(!socket->is_probing);                     /* the kernel would give it to a driver behind our back */
 	PROPERTY(socket->judged_devnum == socket->devnum); /* what no rule ever shared is never given to usbip-host */
 	if (happens(10)) {
 		if (chance(2))
@@ -545,7 +571,7 @@ int device_job_reset_and_bind(void *arg)
 int device_job_reset(void *arg)
 {
 	struct device_job *job = arg;
-	const struct socket *socket = find_socket(&job->busid);
+	struct socket *socket = find_socket(&job->busid);
 
 	if (!socket->is_plugged || socket->devnum != job->devnum)
 		return failure_set(&job->failure, FAILURE_GONE, NULL, "unplugged meanwhile");
@@ -555,6 +581,7 @@ int device_job_reset(void *arg)
 		job->hold.claim->is_used = false;
 		return 0;
 	}
+	(void)finish_probe(socket);
 	return happens(4) ? failure_set(&job->failure, FAILURE_KERNEL, NULL, "it does not answer") : 0;
 }
 
@@ -592,6 +619,14 @@ void policy_decide(struct policy *policy, const struct policy_device *device, st
 	snprintf(ret_decision->name, sizeof(ret_decision->name), "%s", world.has_names ? "name" : "");
 	if (ret_decision->is_shared)
 		find_socket(device->busid)->judged_devnum = device->descriptors->bcd_device;
+}
+
+/* Now and then it is wrong. */
+bool policy_foresees_sharing(struct policy *policy, const struct policy_device *device)
+{
+	(void)policy;
+	PROPERTY(!device->identity->serial[0]);
+	return is_shared_kind(device->descriptors->pid == 1) != happens(10);
 }
 
 void policy_note_place(struct policy *policy, const struct busid *busid, const char *name)
@@ -719,11 +754,13 @@ static void vm_on_connect(const struct offer *offer)
 {
 	struct vm_offer *known = vm_find(offer->id);
 
-	/* Told again it has another name, and nothing else; one that the VM has just ended begins anew, as its handler does. */
+	/* Told again it has another name, or the strings that it had not, and nothing else; one that the VM has just ended begins anew, as its handler does. */
 	if (known) {
-		PROPERTY(world.n_names > 0 && busid_equal(&known->busid, &offer->busid));
+		PROPERTY((known->is_partial || world.n_names > 0) && !offer->is_partial && busid_equal(&known->busid, &offer->busid));
+		PROPERTY(known->devid == offer->devid);
+		known->is_partial = false;
 		if (!known->is_live)
-			*known = (struct vm_offer){ .busid = offer->busid, .is_live = true };
+			*known = (struct vm_offer){ .busid = offer->busid, .is_live = true, .devid = offer->devid };
 		snprintf(known->id, sizeof(known->id), "%s", offer->id);
 		return;
 	}
@@ -734,7 +771,9 @@ static void vm_on_connect(const struct offer *offer)
 		PROPERTY(!world.offers[i].is_live || !busid_equal(&world.offers[i].busid, &offer->busid));
 	}
 	PROPERTY(world.n_offers < MAX_OFFERS);
-	world.offers[world.n_offers] = (struct vm_offer){ .busid = offer->busid, .is_live = true };
+	PROPERTY(offer->is_partial ? !world.is_vm_old && !offer->identity.serial[0] : offer->identity.serial[0]);
+	world.offers[world.n_offers] =
+		(struct vm_offer){ .busid = offer->busid, .is_live = true, .is_partial = offer->is_partial, .devid = offer->devid };
 	snprintf(world.offers[world.n_offers++].id, MESSAGE_ID_SIZE, "%s", offer->id);
 }
 
@@ -846,10 +885,22 @@ int direct_session_get_address(const struct direct_session *session, struct sock
 	return -ENOTCONN;
 }
 
+const char *link_get_host(const struct link *link)
+{
+	(void)link;
+	return "vm";
+}
+
 enum link_state link_get_state(const struct link *link)
 {
 	(void)link;
 	return world.link;
+}
+
+bool link_can_partial(const struct link *link)
+{
+	(void)link;
+	return !world.is_vm_old;
 }
 
 struct transport *link_get_transport(struct link *link)
@@ -885,7 +936,7 @@ static bool vm_accept(struct vm_offer *offer)
 
 static bool vm_finish(struct vm_offer *offer)
 {
-	if (!offer->is_live || !offer->is_accepted || offer->is_attached || world.link != LINK_UP)
+	if (!offer->is_live || offer->is_partial || !offer->is_accepted || offer->is_attached || world.link != LINK_UP)
 		return false;
 	if (!stream_of(offer) || find_socket(&offer->busid)->session != stream_of(offer))
 		return false; /* its kernel has nothing to enumerate */
@@ -948,6 +999,7 @@ static void link_up(void)
 	if (world.link != LINK_DOWN)
 		return;
 	property_tell("    the link comes up");
+	world.is_vm_old = happens(4);
 	world.link = LINK_SYNCING;
 	offers_prepare(world.offers_made);
 	offers_sync(world.offers_made);
@@ -1014,7 +1066,9 @@ static void check_device(struct device *device)
 
 	if (state == DEVICE_ATTACHED || state == DEVICE_OFFERED)
 		PROPERTY(has_offer && world.link == LINK_UP);
-	if (state == DEVICE_IGNORED || state == DEVICE_SEEN || state == DEVICE_GONE || state == DEVICE_FAILED || state == DEVICE_READY)
+	if (state == DEVICE_SEEN)
+		PROPERTY(!has_offer || (world.link == LINK_UP && !world.is_vm_old));
+	if (state == DEVICE_IGNORED || state == DEVICE_GONE || state == DEVICE_FAILED || state == DEVICE_READY)
 		PROPERTY(!has_offer);
 }
 
@@ -1154,6 +1208,9 @@ static void step(uint32_t choice)
 			plug(socket);
 		break;
 	case 2:
+		if (finish_probe(socket))
+			break;
+		/* fall through */
 	case 3:
 	case 4:
 		deliver_event();
@@ -1201,7 +1258,8 @@ static void step(uint32_t choice)
 		else if (chance(4) == 0 && world.link == LINK_UP)
 			offers_sync(world.offers_made);
 		else if (socket->is_plugged)
-			tell((unsigned)(socket - world.sockets), chance(2) ? UEVENT_BIND : UEVENT_ADD, "usb"); /* told twice */
+			tell((unsigned)(socket - world.sockets), !socket->is_probing && chance(2) ? UEVENT_BIND : UEVENT_ADD,
+			     "usb"); /* told twice */
 		break;
 	}
 }
@@ -1214,7 +1272,7 @@ static void calm_down(void)
 	for (unsigned i = 0; i < 20000 && is_busy; i++) {
 		is_busy = deliver_event() || virtual_jobs_step(0) || end_dying_stream() || deliver_message();
 		for (unsigned j = 0; j < N_SOCKETS; j++)
-			is_busy = finish_teardown(&world.sockets[j]) || is_busy;
+			is_busy = finish_probe(&world.sockets[j]) || finish_teardown(&world.sockets[j]) || is_busy;
 		for (size_t j = 0; j < world.n_offers; j++)
 			is_busy = vm_accept(&world.offers[j]) || vm_finish(&world.offers[j]) || is_busy;
 		if (!is_busy)

@@ -21,6 +21,21 @@ void log_write(enum log_level level, const char *format, ...)
 	property_tell("        %s", text);
 }
 
+void log_write_about(enum log_level level, const struct log_about *about, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	(void)level;
+	(void)about;
+	if (!property_is_told())
+		return;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	property_tell("        %s", text);
+}
+
 uint64_t backoff_next(struct backoff *backoff)
 {
 	backoff->step_usec = backoff->step_usec ? 2 * backoff->step_usec : backoff->min_usec;

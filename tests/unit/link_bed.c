@@ -37,6 +37,8 @@ static void bed_on_lost(void *userdata)
 
 	ck_assert_ptr_nonnull(link_get_transport(bed->link)); /* what streams stand on is still there */
 	bed->n_lost++;
+	if (bed->end_streams)
+		bed->end_streams();
 }
 
 void link_bed_setup(struct link_bed *bed)

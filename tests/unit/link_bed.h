@@ -12,7 +12,8 @@ struct link_bed {
 	char states[4096];   /* "CONNECTING AUTHENTICATING ..." */
 	char messages[4096]; /* their types, as numbers */
 	unsigned n_syncs, n_lost;
-	unsigned n_fds; /* before all this */
+	void (*end_streams)(void); /* what stands on the link ends before it; NULL: nothing does */
+	unsigned n_fds;            /* before all this */
 };
 
 void link_bed_setup(struct link_bed *bed);

@@ -25,7 +25,7 @@
 
 static const char HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
-	"\"patience_ms\":8000,\"ports\":16,\"direct\":true}";
+	"\"patience_ms\":8000,\"ports\":16,\"direct\":true,\"partial\":true}";
 
 static const char OLD_HELLO[] =
 	"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"vm\",\"id\":\"0123456789abcdef0123456789abcdef\",\"name\":\"bench-vm\",\"boot_id\":\"beef\","
@@ -210,6 +210,23 @@ static void play_answer_unpair(void)
 		play_say(line);
 }
 
+/* What the test wants said now, once. */
+static void play_interject(void)
+{
+	char path[256], taken[264], line[8192];
+	FILE *words;
+
+	snprintf(path, sizeof(path), "%s/control.now", play_dir);
+	snprintf(taken, sizeof(taken), "%s.said", path);
+	if (rename(path, taken) < 0)
+		return;
+	words = fopen(taken, "r");
+	while (words && fgets(line, sizeof(line), words))
+		play_write(line, strlen(line));
+	if (words)
+		fclose(words);
+}
+
 /* A VM as it should be. line was heard already. */
 static void play_serve(const char *line)
 {
@@ -226,6 +243,7 @@ static void play_serve(const char *line)
 			play_answer_unpair();
 		else if (play_is(line, "ping"))
 			play_say_json(json_pack("{s:s, s:O}", "type", "pong", "seq", json_object_get(object, "seq")));
+		play_interject();
 	}
 }
 
@@ -252,6 +270,24 @@ static void play_fill(size_t size, bool is_endless)
 
 		play_write(chunk, part);
 		size -= is_endless ? 0 : part;
+	}
+}
+
+/* "N LINE": writes that line N times, in large pieces. */
+static void play_repeat(const char *argument)
+{
+	static char chunk[65536];
+	char *line;
+	size_t n = strtoul(argument, &line, 10), length = strlen(++line), used = 0;
+
+	while (n-- > 0) {
+		memcpy(chunk + used, line, length);
+		chunk[used + length] = '\n';
+		used += length + 1;
+		if (n == 0 || used + length + 1 > sizeof(chunk)) {
+			play_write(chunk, used);
+			used = 0;
+		}
 	}
 }
 
@@ -312,6 +348,8 @@ static void play_line(const char *command, const char *argument, const char *fir
 		play_raw(argument);
 	else if (strcmp(command, "fill") == 0)
 		play_fill(strtoul(argument, NULL, 10), false);
+	else if (strcmp(command, "repeat") == 0)
+		play_repeat(argument);
 	else if (strcmp(command, "flood") == 0)
 		play_fill(0, true);
 	else if (strcmp(command, "complain") == 0)
@@ -379,6 +417,12 @@ void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script)
 	temp_tree_put(&vm->tree, path, script);
 }
 
+void ssh_vm_say_now(struct ssh_vm *vm, const char *text)
+{
+	temp_tree_put(&vm->tree, "control.soon", text);
+	ck_assert_int_eq(renameat(vm->tree.fd, "control.soon", vm->tree.fd, "control.now"), 0);
+}
+
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
 {
 	char path[32];
@@ -401,6 +445,31 @@ unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text)
 
 	for (const char *at = ssh_vm_heard(vm, "control"); (at = strstr(at, text)); at++)
 		n++;
+	return n;
+}
+
+/* Where the offer's id begins in the next `connect` behind at; NULL without one. */
+static const char *find_connect(const char *at)
+{
+	static const char start[] = "\"offer\":{\"id\":\"";
+
+	at = strstr(at, start);
+	return at ? at + strlen(start) : NULL;
+}
+
+unsigned ssh_vm_count_offers(const struct ssh_vm *vm)
+{
+	const char *heard = ssh_vm_heard(vm, "control");
+	unsigned n = 0;
+
+	for (const char *id = heard; (id = find_connect(id));) {
+		const char *first = heard;
+
+		do
+			first = find_connect(first);
+		while (strncmp(first, id, strcspn(id, "\"") + 1) != 0);
+		n += first == id;
+	}
 	return n;
 }
 
@@ -505,14 +574,34 @@ static pid_t start_sshd(struct ssh_vm *vm, int fd)
 	pid_t pid = fork();
 
 	/* No check's macro in the child: it takes memory, and a job's thread may have held the allocator's lock at the fork. */
-	if (pid != 0)
+	if (pid != 0) {
+		(void)setpgid(pid, pid); /* or the child was first, below */
 		return pid;
+	}
+	(void)setpgid(0, 0);
 	if (vm->has_people && !ssh_people_enter(vm))
 		_exit(126);
 	dup2(fd, STDIN_FILENO);
 	dup2(fd, STDOUT_FILENO);
 	/* -E: what it says is a file's, the test's own stderr stays readable */
 	execl(SSHD, SSHD, "-i", "-f", config, "-E", log, NULL);
+	_exit(127);
+}
+
+/* An sshd that does what none does. */
+static pid_t start_rogue(const struct ssh_vm *vm, int fd)
+{
+	const char *directory = getenv("USBPUSH_SOURCE_DIR"), *log = temp_tree_path(&vm->tree, "rogue.log");
+	char program[512], host_key[512];
+	pid_t pid;
+
+	snprintf(program, sizeof(program), "%s/tests/unit/rogue_sshd.py", directory ? directory : ".");
+	snprintf(host_key, sizeof(host_key), "%s/host", vm->tree.path);
+	pid = fork();
+	if (pid != 0)
+		return pid;
+	dup2(fd, STDIN_FILENO);
+	execl("/usr/bin/python3", "python3", program, host_key, vm->rogue_acts, log, NULL);
 	_exit(127);
 }
 
@@ -528,6 +617,10 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t events
 	switch (vm->wire) {
 	case WIRE_SSHD:
 		vm->sshds[vm->n_connections % 256] = start_sshd(vm, fd);
+		ck_assert_int_gt(vm->sshds[vm->n_connections % 256], 0);
+		break;
+	case WIRE_ROGUE:
+		vm->sshds[vm->n_connections % 256] = start_rogue(vm, fd);
 		ck_assert_int_gt(vm->sshds[vm->n_connections % 256], 0);
 		break;
 	case WIRE_SILENT:
@@ -619,7 +712,7 @@ void ssh_vm_kill(struct ssh_vm *vm)
 	for (size_t i = 0; i < ARRAY_SIZE(vm->sshds); i++) {
 		if (!vm->sshds[i])
 			continue;
-		kill(vm->sshds[i], SIGKILL);
+		kill(-vm->sshds[i], SIGKILL); /* its group: Debian 13's has a child with the connection in it for root, too */
 		waitpid(vm->sshds[i], NULL, 0);
 		vm->sshds[i] = 0;
 	}

@@ -17,6 +17,7 @@ enum ssh_vm_wire {
 	WIRE_SILENT, /* accepted, and never a byte */
 	WIRE_HTTP,   /* something else answers there */
 	WIRE_CLOSED, /* accepted and closed */
+	WIRE_ROGUE,  /* each connection gets a rogue_sshd.py, which does rogue_acts */
 };
 
 struct ssh_vm {
@@ -25,6 +26,7 @@ struct ssh_vm {
 	sd_event_source *source;
 	int listen_fd;
 	enum ssh_vm_wire wire;
+	const char *rogue_acts; /* borrowed: of rogue_sshd.py; what it did stands in rogue.log */
 	unsigned n_connections;
 	bool has_people;       /* ssh_people.h */
 	unsigned max_sessions; /* of one connection */
@@ -46,12 +48,13 @@ void ssh_vm_free(struct ssh_vm *vm);
  *   say TEXT      write a line
  *   raw TEXT      write bytes; \n, \0 and \\ stand for themselves
  *   fill N        write N bytes without a newline
+ *   repeat N TEXT write that line so many times, and read nothing meanwhile
  *   flood         write without end and without a newline
  *   complain TEXT write a line to stderr
  *   echo          send back every byte
  *   serve         answer hello, sync (keeping all that stream), ping, and connect as ssh_vm_answer_connect() says
  *   forget        from here on serve keeps nothing at a sync
- *   old           from here on serve is a VM that knows no direct road
+ *   old           from here on serve is a VM that knows no direct road and no partial offers
  *   session       OK, then be the VM's kernel: a URB, its answer, and reading to the end
  *   wait          read on, answer nothing, until the channel ends
  *   sleep         read nothing
@@ -67,6 +70,9 @@ void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer);
 
 #define SSH_VM_ATTACHED "{\"type\":\"attached\",\"port\":0,\"busid\":\"1-1\",\"nodes\":[\"/dev/ttyUSB0\"],\"links\":[],\"steps_ms\":{}}"
 
+/* `serve` says this, too, behind its answer to the next line that it hears (a beat, at the latest). */
+void ssh_vm_say_now(struct ssh_vm *vm, const char *text);
+
 /* All lines that came on channels of that kind, so far. */
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind);
 
@@ -75,6 +81,9 @@ void ssh_vm_note_session(struct ssh_vm *vm, const char *offer_id);
 
 /* How often text stands in what came on control channels. */
 unsigned ssh_vm_count_heard(const struct ssh_vm *vm, const char *text);
+
+/* How many offers came, each of them in one `connect` or more. */
+unsigned ssh_vm_count_offers(const struct ssh_vm *vm);
 
 /* How many channels of that kind were begun. */
 unsigned ssh_vm_count(const struct ssh_vm *vm, const char *kind);

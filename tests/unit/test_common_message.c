@@ -47,7 +47,8 @@ START_TEST(hello_tells_who_speaks)
 			   .boot_id = "fedcba9876543210fedcba9876543210",
 			   .patience_ms = 8000,
 			   .ports = 240,
-			   .can_direct = true },
+			   .can_direct = true,
+			   .can_partial = true },
 	};
 	_cleanup_(message_freep) struct message *arrived = travel(&hello);
 
@@ -95,6 +96,8 @@ START_TEST(a_hello_without_the_direct_road_does_not_speak_of_it)
 
 	ck_assert_ptr_null(strstr(line, "direct"));
 	ck_assert(!arrived->hello.can_direct);
+	ck_assert_ptr_null(strstr(line, "partial"));
+	ck_assert(!arrived->hello.can_partial);
 }
 END_TEST
 
@@ -167,6 +170,19 @@ START_TEST(an_offer_on_the_direct_road_has_its_port)
 	ck_assert_ptr_nonnull(strstr(direct, "\"direct_port\":3240"));
 	arrived = travel(&connect);
 	ck_assert_uint_eq(arrived->offer.direct_port, 3240);
+}
+END_TEST
+
+START_TEST(an_offer_says_that_the_rest_of_it_is_to_come)
+{
+	struct message connect = { .type = MESSAGE_CONNECT, .offer = OFFER };
+	_cleanup_free_ char *whole = message_format(&connect);
+	_cleanup_(message_freep) struct message *arrived = NULL;
+
+	ck_assert_ptr_null(strstr(whole, "partial"));
+	connect.offer.is_partial = true;
+	arrived = travel(&connect);
+	ck_assert(arrived->offer.is_partial);
 }
 END_TEST
 
@@ -635,6 +651,7 @@ int main(void)
 	tcase_add_test(travelling, sync_lists_offers_and_which_of_them_stream);
 	tcase_add_test(travelling, the_largest_sync_fits_a_line);
 	tcase_add_test(travelling, synced_lists_what_is_kept);
+	tcase_add_test(travelling, an_offer_says_that_the_rest_of_it_is_to_come);
 	tcase_add_test(travelling, connect_carries_the_whole_offer);
 	tcase_add_test(travelling, an_offer_without_a_name_needs_none);
 	tcase_add_test(travelling, disconnect_and_detached_carry_their_reason);

@@ -143,13 +143,13 @@ static unsigned n_connects;
 
 static bool has_more_connects(struct pi_bed *own)
 {
-	return ssh_vm_count_heard(&own->vm, "\"type\":\"connect\"") > n_connects;
+	return ssh_vm_count_offers(&own->vm) > n_connects;
 }
 
 static void wait_connect(void)
 {
 	pi_bed_until(&bed, has_more_connects, "another connect");
-	n_connects = ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\"");
+	n_connects = ssh_vm_count_offers(&bed.vm);
 }
 
 /* Plugs an FT232R in, which the VM at 127.0.0.1 then imports. */
@@ -157,7 +157,7 @@ static int attach(const char *busid)
 {
 	int fd;
 
-	n_connects = ssh_vm_count_heard(&bed.vm, "\"type\":\"connect\"");
+	n_connects = ssh_vm_count_offers(&bed.vm);
 	plug(busid, &FT232R);
 	expect_device(busid, "OFFERED");
 	wait_connect();

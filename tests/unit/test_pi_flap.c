@@ -120,6 +120,28 @@ START_TEST(a_thousand_devices_need_no_more_memory_and_the_last_ones_are_known)
 }
 END_TEST
 
+START_TEST(one_that_was_not_read_yet_may_be_any_of_its_kind)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert(!flap_list_may_hold(list, &SOCKET, BOARD.vid, BOARD.pid, now));
+		live(&BOARD, SEC / 10, false);
+	}
+	ck_assert(flap_list_may_hold(list, &SOCKET, BOARD.vid, BOARD.pid, now));
+	ck_assert(flap_list_may_hold(list, &OTHER_SOCKET, BOARD.vid, BOARD.pid, now)); /* it may have been moved */
+	ck_assert(!flap_list_may_hold(list, &SOCKET, BOARD.vid, BOARD.pid + 1, now));
+	ck_assert(!flap_list_may_hold(list, &SOCKET, BOARD.vid, BOARD.pid, now + 60 * SEC));
+}
+END_TEST
+
+START_TEST(one_that_was_never_read_counts_for_what_comes_there)
+{
+	for (unsigned i = 0; i < 4; i++)
+		live(i % 2 ? &UNREAD : &BOARD, SEC / 10, false);
+	ck_assert(flap_list_may_hold(list, &SOCKET, BOARD.vid, BOARD.pid, now));
+	ck_assert(!flap_list_may_hold(list, &OTHER_SOCKET, BOARD.vid, BOARD.pid, now));
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("flap");
@@ -132,5 +154,7 @@ int main(void)
 	tcase_add_test(tests, the_device_flaps_and_not_its_socket);
 	tcase_add_test(tests, one_that_could_not_be_read_in_time_is_known_by_its_socket);
 	tcase_add_test(tests, a_thousand_devices_need_no_more_memory_and_the_last_ones_are_known);
+	tcase_add_test(tests, one_that_was_not_read_yet_may_be_any_of_its_kind);
+	tcase_add_test(tests, one_that_was_never_read_counts_for_what_comes_there);
 	return check_program_run("pi_flap", tests, NULL);
 }

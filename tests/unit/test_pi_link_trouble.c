@@ -10,6 +10,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "link_bed.h"
+#include "link_internal.h"
 
 #define PROTOCOL_HELLO \
 	"say {\"type\":\"hello\",\"protocol\":1,\"software\":\"t\",\"role\":\"vm\",\"id\":\"f\",\"name\":\"v\",\"boot_id\":\"b\",\"patience_ms\":8000}\n"
@@ -207,22 +208,68 @@ END_TEST
 
 /* ---- down ---- */
 
-START_TEST(a_closed_port_is_told_and_tried_again)
+/* Bound but not listening: nobody else can have it, and it refuses. The socket is the caller's. */
+static int closed_port(struct vm_config *config)
 {
-	struct vm_config config = bed.vm.config;
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(address);
 
-	/* bound but not listening: nobody else can have it, and it refuses */
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-	config.port = ntohs(address.sin_port);
+	config->port = ntohs(address.sin_port);
+	return fd;
+}
+
+START_TEST(a_closed_port_is_told_and_tried_again)
+{
+	struct vm_config config = bed.vm.config;
+	_cleanup_close_ int fd = closed_port(&config);
+
 	link_configure(bed.link, &config);
 	link_bed_wait(&bed, LINK_DOWN);
 	link_bed_expect_failure(&bed, FAILURE_UNREACHABLE);
 	ck_assert_ptr_nonnull(strstr(link_bed_failure(&bed).cure, "sshd"));
 	link_bed_wait(&bed, LINK_CONNECTING);
+}
+END_TEST
+
+static long long next_try_msec(void)
+{
+	_cleanup_json_ json_t *object = link_to_json(bed.link);
+
+	return json_integer_value(json_object_get(object, "next_try_ms"));
+}
+
+/* The fifth wait of a backoff would be between two and four seconds. */
+START_TEST(a_vm_that_boots_is_asked_again_and_again)
+{
+	struct vm_config config = bed.vm.config;
+	_cleanup_close_ int fd = closed_port(&config);
+
+	link_configure(bed.link, &config);
+	for (unsigned i = 0; i < 6; i++) {
+		link_bed_wait(&bed, LINK_DOWN);
+		ck_assert_int_le(next_try_msec(), 250);
+		link_bed_wait(&bed, LINK_CONNECTING);
+	}
+}
+END_TEST
+
+START_TEST(a_vm_without_sshd_is_asked_more_and_more_seldom)
+{
+	struct vm_config config = bed.vm.config;
+	_cleanup_close_ int fd = closed_port(&config);
+
+	link_configure(bed.link, &config);
+	bed.link->lost_usec = clock_now_usec() - 200 * UINT64_C(1000000); /* longer ago than any boot takes */
+	for (unsigned i = 0; i < 5; i++) {
+		link_bed_wait(&bed, LINK_DOWN);
+		if (next_try_msec() > 500)
+			return;
+		link_bed_wait(&bed, LINK_CONNECTING);
+	}
+	ck_abort_msg("asked as often as one that boots");
 }
 END_TEST
 
@@ -425,6 +472,8 @@ int main(int argc, char **argv)
 	tcase_add_test(refusals, a_key_that_is_not_accepted_is_a_refusal_with_the_cure);
 	tcase_add_test(refusals, a_pis_key_that_can_not_be_read_is_told);
 	tcase_add_test(down, a_closed_port_is_told_and_tried_again);
+	tcase_add_test(down, a_vm_that_boots_is_asked_again_and_again);
+	tcase_add_test(down, a_vm_without_sshd_is_asked_more_and_more_seldom);
 	tcase_add_test(down, a_name_that_nobody_knows_is_told);
 	tcase_add_loop_test(down, something_else_than_sshd_is_told, 0, 2);
 	tcase_add_test(down, a_vm_that_comes_back_is_found_again);

@@ -281,6 +281,61 @@ START_TEST(default_in_a_rule_means_what_it_is)
 }
 END_TEST
 
+static bool foresees(const struct usb_sample *sample, const char *syspath)
+{
+	const struct policy_device device = device_of(sample, syspath);
+
+	return policy_foresees_sharing(policy, &device);
+}
+
+/* Whatever its serial number is, and whatever its drivers make of it. */
+static const struct {
+	const char *rules;
+	bool is_foreseen;
+} FORESEEN[] = {
+	{ "", true },
+	{ "share 0403:*\n", true },
+	{ "default *:* name=all\n", true },
+	{ "share serial=A* name=mine\nignore 10c4:*\n", true },
+	{ "share 0403:6001 backend=usbfs\n", true },
+	{ "share 0403:6001\nignore *:*\n", true },
+	{ "share *:* transport=tunnel\n", true },
+	{ "share serial=A50285BI name=mine\nignore *:*\n", false },
+	{ "ignore serial=A*\nshare *:*\n", false },
+	{ "ignore *:*\n", false },
+	{ "ask driver=ftdi_sio\n", false },
+	{ "share serial=A* transport=direct\n", false },
+	{ "share serial=A* reset-before-share\n", false },
+	{ "ignore 10c4:ea60 name=board also=0403:6001\n", false },
+};
+
+START_TEST(what_will_be_shared_is_foreseen_where_no_serial_number_changes_it)
+{
+	rules(FORESEEN[_i].rules);
+	ck_assert_int_eq(foresees(&FT232R, ON_THE_PI), FORESEEN[_i].is_foreseen);
+	ck_assert(!FORESEEN[_i].is_foreseen || decide(&FT232R, ON_THE_PI).is_shared);
+}
+END_TEST
+
+START_TEST(what_its_drivers_may_make_of_it_is_not_foreseen)
+{
+	rules("share *:*\n");
+	ck_assert(foresees(&CP2102, ON_THE_PI) && foresees(&ESP32_S3, ON_THE_PI));
+	ck_assert(!foresees(&DISK, ON_THE_PI) && !foresees(&KEYBOARD_DEVICE, ON_THE_PI) && !foresees(&RTL8153, ON_THE_PI));
+	ck_assert(!foresees(&ECM_MODEM, ON_THE_PI) && !foresees(&HUB, ON_THE_PI));
+	ck_assert(!foresees(&FT232R, "/sys/devices/platform/vhci_hcd.0/usb3/3-1"));
+}
+END_TEST
+
+START_TEST(the_direct_road_is_not_foreseen_unless_a_rule_takes_the_tunnel)
+{
+	policy_set_direct(policy, true);
+	ck_assert(!foresees(&FT232R, ON_THE_PI));
+	rules("share 0403:* transport=tunnel\n");
+	ck_assert(foresees(&FT232R, ON_THE_PI));
+}
+END_TEST
+
 /* What no rule shares, even one about all. */
 static const struct {
 	const struct usb_sample *device;
@@ -592,6 +647,9 @@ int main(void)
 	tcase_add_test(tests, a_module_index_that_is_there_later_is_found_later);
 	tcase_add_test(tests, the_owners_rule_comes_before_the_default);
 	tcase_add_test(tests, default_in_a_rule_means_what_it_is);
+	tcase_add_loop_test(tests, what_will_be_shared_is_foreseen_where_no_serial_number_changes_it, 0, ARRAY_SIZE(FORESEEN));
+	tcase_add_test(tests, what_its_drivers_may_make_of_it_is_not_foreseen);
+	tcase_add_test(tests, the_direct_road_is_not_foreseen_unless_a_rule_takes_the_tunnel);
 	tcase_add_loop_test(tests, no_rule_shares_what_the_pi_stands_on, 0, ARRAY_SIZE(NEVER));
 	tcase_add_test(tests, a_disk_that_is_not_in_use_can_be_shared);
 	tcase_add_loop_test(tests, the_disk_that_the_pi_uses_is_never_shared, 0, ARRAY_SIZE(USES));

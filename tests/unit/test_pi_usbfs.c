@@ -772,11 +772,40 @@ START_TEST(a_request_that_makes_no_sense_ends_the_session)
 		{ 1, DEVID, 1, 1, 8, 1025 },
 		{ 1, DEVID, 1, 1, 8, UINT32_MAX - 1 },
 		{ 2, DEVID + 1, 0, 0, 0, 0 },
+		{ 4, DEVID, 0, 0, 0, 0 },                 /* the answer to a cancellation */
+		{ UINT32_C(1) << 24, DEVID, 1, 1, 8, 0 }, /* the other order of bytes */
+		{ 1, 0, 1, 1, 8, 0 },
+		{ 1, UINT32_MAX, 1, 1, 8, 0 },
+		{ 1, DEVID, UINT32_MAX, 1, 8, 0 },
+		{ 1, DEVID, 0, UINT32_MAX, 8, 0 },
+		{ 1, DEVID, 1, 1, (UINT32_C(16) << 20) + 1, 0 },
+		{ 1, DEVID, 0, 0, UINT32_C(1) << 31, 0 },
+		{ 2, 0, 0, 0, 0, 0 },
+		{ 0x80030111, 0, 0, 0, 0, 0 },          /* a request to import */
+		{ 0x7b227479, 0x7065223a, 0, 0, 0, 0 }, /* {"type": */
 	};
 
 	say_words(bad[_i].command, bad[_i].devid, bad[_i].direction, bad[_i].endpoint, bad[_i].length, bad[_i].n_packets);
 	expect_end();
 	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+}
+END_TEST
+
+START_TEST(a_number_that_is_used_twice_is_answered_twice)
+{
+	ask_in(1, 1, 8);
+	ask_in(1, 1, 8);
+	wait_transfers(2);
+	complete(0x81, 0, "x", 1);
+	expect_answer(1, 0, 1);
+	expect_bytes("x", 1);
+	ask_unlink(1, 1); /* and once more, for what cancels it */
+	expect_unlinked(1, -ECONNRESET);
+	wait_transfers(0);
+	ask_in(2, 1, 8);
+	complete(0x81, 0, "y", 1);
+	expect_answer(2, 0, 1);
+	expect_bytes("y", 1);
 }
 END_TEST
 
@@ -1342,7 +1371,8 @@ int main(void)
 	tcase_add_test(special, an_unplug_while_the_device_is_changed_ends_the_stream);
 	tcase_add_test(special, a_change_waits_for_what_was_asked_before_it);
 	tcase_add_test(special, a_change_that_waits_can_be_cancelled);
-	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 11);
+	tcase_add_test(limits, a_number_that_is_used_twice_is_answered_twice);
+	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 22);
 	tcase_add_test(limits, a_transfer_of_no_bytes_and_one_of_no_packets_are_none_of_those);
 	tcase_add_test(limits, requests_beyond_all_memory_wait_for_their_turn);
 	tcase_add_test(limits, one_that_waits_for_memory_can_be_cancelled);

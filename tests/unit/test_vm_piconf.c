@@ -170,6 +170,34 @@ START_TEST(removing_an_entry_leaves_ids_that_only_begin_like_it)
 }
 END_TEST
 
+#define ANOTHER_ID "0123456789abcdef0123456789abcdef"
+
+START_TEST(no_pi_is_called_by_what_is_anothers_id)
+{
+	const struct piconf_entry other = { ANOTHER_ID, "attic", "" };
+	char name[MESSAGE_NAME_SIZE];
+
+	put("PI=0a " ANOTHER_ID "\nPI=0b added\n");
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 1); /* such a line is told */
+	ck_assert_ptr_null(piconf_find(&piconf, ANOTHER_ID));
+	ck_assert_int_eq(piconf_write_entry(path, &other), 0);
+	read_conf();
+	ck_assert_str_eq(piconf_find(&piconf, ANOTHER_ID)->name, "attic");
+	ck_assert_int_eq(piconf_choose_name(&piconf, ANOTHER_ID, NULL, "0c", name), 0); /* what a Pi in foreign hands calls itself */
+	ck_assert_str_eq(name, "pi-" ANOTHER_ID);
+}
+END_TEST
+
+START_TEST(an_id_that_is_anothers_name_is_an_id)
+{
+	put("PI=0a ff\nPI=ff attic\n");
+	read_conf();
+	ck_assert_uint_eq(piconf.n, 2);
+	ck_assert_str_eq(piconf_find(&piconf, "ff")->name, "attic");
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("piconf");
@@ -185,5 +213,7 @@ int main(void)
 	tcase_add_loop_test(tests, an_entry_is_replaced_however_it_was_typed, 0, ARRAY_SIZE(ODD_LINES));
 	tcase_add_test(tests, the_first_default_host_stays);
 	tcase_add_test(tests, removing_an_entry_leaves_ids_that_only_begin_like_it);
+	tcase_add_test(tests, no_pi_is_called_by_what_is_anothers_id);
+	tcase_add_test(tests, an_id_that_is_anothers_name_is_an_id);
 	return check_program_run("vm_piconf", tests, NULL);
 }

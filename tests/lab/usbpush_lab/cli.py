@@ -7,7 +7,7 @@ import sys
 import time
 
 from .connection import Connection, LabError
-from .image import SUITES, ImageError
+from .image import ARCHS, SUITES, ImageError
 from .devices import KINDS
 from .lab import Lab
 from .terminal import run_interactive, run_piped, talk_on_wire
@@ -18,6 +18,7 @@ Two real machines under QEMU: `pi` has USB sockets, `vm` has none; a cable betwe
 
   lab up                        image (once, a minute), both machines, until they can be used
   lab up --pi trixie            the Pi as Debian 13; machines are Debian 12 unless told otherwise
+  lab up --pi-arch arm64        the Pi with a processor as a Raspberry Pi has; machines are amd64
   lab sh pi                     a root shell; `lab sh vm uname -r` runs a command
   lab install PI_DEB VM_DEB     dpkg -i of our two packages, each in its machine
   lab plug ft232 A1 --serial X  a serial adapter in socket A1 of the Pi
@@ -51,6 +52,8 @@ def make_parser():
     verb("up", "start the lab, or join the one that runs, and wait until it can be used",
          (["--fresh"], {"action": "store_true", "help": "end the one that runs first; new disks"}),
          *[([f"--{g.name}"], {"choices": list(SUITES), "metavar": "SUITE", "help": f"the Debian of {g.name}: {', '.join(SUITES)}"})
+           for g in DEFAULT_GUESTS],
+         *[([f"--{g.name}-arch"], {"choices": list(ARCHS), "metavar": "ARCH", "help": f"the processor of {g.name}: {', '.join(ARCHS)}"})
            for g in DEFAULT_GUESTS])
     verb("down", "end the lab and remove its disks")
     verb("status", "the machines, the cable, and what is plugged in", (["--json"], {"action": "store_true"}))
@@ -92,8 +95,8 @@ def guests_of(lab, word):
 
 def run_up(lab, a):
     began = time.monotonic()
-    named = {g.name: getattr(a, g.name) for g in DEFAULT_GUESTS}
-    lab.up(fresh=a.fresh, suites={name: suite for name, suite in named.items() if suite})
+    said = {g.name: {"suite": getattr(a, g.name), "arch": getattr(a, f"{g.name}_arch")} for g in DEFAULT_GUESTS}
+    lab.up(fresh=a.fresh, kinds={name: {what: value for what, value in kind.items() if value} for name, kind in said.items()})
     print(f"lab: up in {time.monotonic() - began:.1f} s ({lab.dir})")
 
 
@@ -111,7 +114,7 @@ def run_status(lab, a):
         cable = "whole" if w["from"] and w["to"] else "cut" if not w["from"] and not w["to"] else "half cut"
         extra = f", {w['delay'] / 1000:g} ms" * bool(w["delay"]) + f", {w['loss'] / 10000:g} % lost" * bool(w["loss"])
         since = f" for {g['for_s']:.0f} s" if g["state"] != "off" else ""
-        print(f"{g['name']:4} {g['address']:11} {g['suite']:9} {g['state'] + since:20} cable {cable}{extra}")
+        print(f"{g['name']:4} {g['address']:11} {g['suite']:9} {g['arch']:6} {g['state'] + since:20} cable {cable}{extra}")
     for d in status["devices"]:
         print(f"{d['socket']:4} {d['kind']:9} {d['options'].get('serial') or '':20} {d['wire'] or ''}")
 

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import statistics
 
-from . import image
 from .lab import HERE
 
 IMPORTER = "/var/tmp/lab-importer"
@@ -75,12 +74,12 @@ def measure_plug(lab, n, socket="A1"):
     return lists
 
 
-def measure_attach(lab, n, socket="A1"):
+def measure_attach(lab, n, socket="A1", kind="ft232"):
     """Seconds from `attach` written on the VM to the tty there, with stock usbipd: a list of n."""
-    lab.vm.put(image.compiled(HERE / "importer.c", "-static"), IMPORTER, 0o755)
+    lab.vm.put_program(HERE / "importer.c", IMPORTER)
     daemon = lab.pi.spawn("exec usbipd -4")
     lab.wait_until(lambda: lab.pi.sh("ss -Htln sport = :3240"), 20, "usbipd to listen")
-    device = lab.plug("ft232", socket)
+    device = lab.plug(kind, socket)
     device.wait_event("bind")
     times = []
     try:
@@ -102,7 +101,7 @@ def attach_once(lab, device):
     lab.wait_until(lambda: lab.pi.sh(f"cat {device.sysfs}/usbip_status") == "1", 20, "the device to be exportable")
     since = lab.status()["now"]
     port, attached = lab.vm.sh([IMPORTER, lab.pi.address, device.busid]).split()
-    tty = lab.vm.events.wait(since=since, subsystem="tty", action="add", name="ttyUSB*")
+    tty = lab.vm.events.wait(since=since, subsystem="tty", action="add", name="tty[UA]*")
     lab.vm.sh("udevadm settle")
     t = lab.status()["now"]
     lab.vm.sh(f"echo {port} > {VHCI}/detach")

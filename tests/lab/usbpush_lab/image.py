@@ -22,8 +22,8 @@ SUITES = {
     "bookworm": "libmicrohttpd12 libcurl4".split(),
     "trixie": "libmicrohttpd12t64 libcurl4t64".split(),
 }
-KERNEL_PACKAGE = {"amd64": "linux-image-amd64", "arm64": "linux-image-arm64"}
-ARCH = "amd64"
+# The processors that a guest may have, and the compiler for each.
+ARCHS = {"amd64": "gcc", "arm64": "aarch64-linux-gnu-gcc"}
 SIZE_MB = 2048
 
 PACKAGES = """
@@ -44,7 +44,7 @@ KEPT_MODULES = ("scsi_mod", "sd_mod", "sg", "scsi_common", "mc")
 MASKED_UNITS = """
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
     e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer getty@tty1.service
-    serial-getty@ttyS0.service console-getty.service systemd-update-utmp.service
+    serial-getty@ttyS0.service serial-getty@ttyAMA0.service console-getty.service systemd-update-utmp.service
     systemd-update-utmp-runlevel.service systemd-networkd-wait-online.service
     systemd-timesyncd.service systemd-pstore.service systemd-random-seed.service
     systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-repart.service systemd-sysusers.service
@@ -83,8 +83,8 @@ def packages_of(suite):
     return [*PACKAGES, *SUITES[suite]]
 
 
-def image_hash(suite):
-    parts = [suite, ARCH, str(SIZE_MB), *packages_of(suite), "/", *INITRD_MODULES, "/", *MASKED_UNITS]
+def image_hash(suite, arch):
+    parts = [suite, arch, str(SIZE_MB), *packages_of(suite), "/", *INITRD_MODULES, "/", *MASKED_UNITS]
     digest = hashlib.sha256("\n".join(parts).encode())
     sources = [pathlib.Path(__file__), *sorted(p for p in GUEST_DIR.rglob("*") if p.is_file())]
     for source in sources:
@@ -92,19 +92,19 @@ def image_hash(suite):
     return digest.hexdigest()[:16]
 
 
-def find_image(suite):
+def find_image(suite, arch="amd64"):
     """The image for this source tree if the cache has it, else None."""
-    path = CACHE / image_hash(suite)
+    path = CACHE / image_hash(suite, arch)
     return Image(path) if path.is_dir() else None
 
 
-def ensure_image(suite, log=lambda text: print(text, file=sys.stderr)):
+def ensure_image(suite, arch="amd64", log=lambda text: print(text, file=sys.stderr)):
     """The image, made first if need be (about a minute)."""
     with locked_cache():
-        image = find_image(suite)
+        image = find_image(suite, arch)
         if image is None:
-            log(f"lab: making the guests' image of Debian {suite} (once; about a minute)")
-            image = build_image(suite, log)
+            log(f"lab: making the guests' image of Debian {suite} for {arch} (once; a minute, or some where that is emulated)")
+            image = build_image(suite, arch, log)
             prune_images(keep=image.path.name)
         return image
 
@@ -135,35 +135,35 @@ def run(*argv, **kwargs):
     return done.stdout
 
 
-def build_image(suite, log):
+def build_image(suite, arch, log):
     if os.geteuid() != 0:
         raise ImageError("lab: making the guests' image needs root. Say `sudo tests/lab/lab up`.")
     work = pathlib.Path(tempfile.mkdtemp(prefix="building.", dir=CACHE))
     try:
         root, done = work / "root", work / "image"
         done.mkdir()
-        make_root(suite, root, work / "kernel", log)
-        install_guest_files(root)
-        make_kernel(root, work / "kernel", done)
-        make_initrd(root, work / "initrd", done)
+        make_root(suite, arch, root, work / "packages", log)
+        install_guest_files(root, arch)
+        make_kernel(root, work / "packages", done)
+        make_initrd(root, work / "packages", work / "initrd", done)
         log("lab: image: file system")
         run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "lab-root", "-m", "0",
             "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-d", root, done / "root.ext4", f"{SIZE_MB}M")
-        final = CACHE / image_hash(suite)
+        final = CACHE / image_hash(suite, arch)
         os.rename(done, final)
         return Image(final)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def make_root(suite, root, kernel, log):
+def make_root(suite, arch, root, packages, log):
     log("lab: image: packages")
-    kernel.mkdir()
+    packages.mkdir()
     fetch_kernel = (
-        f'cd "{kernel}" && '
-        f'p=$(apt-cache depends {KERNEL_PACKAGE[ARCH]} | sed -n "s/^ *Depends: *//p" | head -n1) && '
-        'apt-get -o APT::Sandbox::User=root download "$p"')
-    run("mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={ARCH}",
+        f'cd "{packages}" && '
+        f'p=$(apt-cache depends linux-image-{arch} | sed -n "s/^ *Depends: *//p" | head -n1) && '
+        'apt-get -o APT::Sandbox::User=root download "$p" busybox-static')
+    run("mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={arch}",
         f"--include={','.join(packages_of(suite))}",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -172,7 +172,7 @@ def make_root(suite, root, kernel, log):
         suite, root)
 
 
-def install_guest_files(root):
+def install_guest_files(root, arch):
     for pattern in ("etc/ssh/ssh_host_*", "etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname",
                     "var/lib/apt/lists/*_Packages", "var/cache/apt/*.bin"):
         for path in root.glob(pattern):
@@ -192,7 +192,7 @@ def install_guest_files(root):
     default = units / "default.target"
     default.unlink(missing_ok=True)
     default.symlink_to("/lib/systemd/system/multi-user.target")
-    compile_guest("lab-agent", ["agent.c", "frame.c", "stream.c", "port.c", "events.c"], root)
+    compile_guest("lab-agent", ["agent.c", "frame.c", "stream.c", "port.c", "events.c"], root, arch)
     run("chroot", root, "usermod", "-p", "", "root")
 
 
@@ -202,31 +202,31 @@ def mask(link):
     link.symlink_to("/dev/null")
 
 
-def compile_guest(name, sources, root):
-    run("gcc", "-static", "-O2", "-Wall", "-o", root / "usr/local/sbin" / name, *[GUEST_DIR / s for s in sources])
+def compile_guest(name, sources, root, arch):
+    run(ARCHS[arch], "-static", "-O2", "-Wall", "-o", root / "usr/local/sbin" / name, *[GUEST_DIR / s for s in sources])
 
 
-def compiled(source, *flags):
+def compiled(source, *flags, arch="amd64"):
     """A program of one C file, compiled once and kept in the cache."""
     source = pathlib.Path(source)
-    program = CACHE / f"{source.stem}.{file_hash(source)}"
+    program = CACHE / f"{source.stem}.{arch}.{file_hash(source)}"
     with locked_cache():
         if not program.exists():
             work = program.with_suffix(".building")
-            run("gcc", "-O2", "-Wall", *flags, "-o", work, source)
+            run(ARCHS[arch], "-O2", "-Wall", *flags, "-o", work, source)
             work.rename(program)
     return program
 
 
-def make_kernel(root, kernel, done):
-    package, = kernel.glob("*.deb")
-    run("dpkg-deb", "-x", package, kernel / "tree")
-    image, = (kernel / "tree/boot").glob("vmlinuz-*")
+def make_kernel(root, packages, done):
+    tree = packages / "tree"
+    for package in packages.glob("*.deb"):
+        run("dpkg-deb", "-x", package, tree)
+    image, = (tree / "boot").glob("vmlinuz-*")
     shutil.copy(image, done / "vmlinuz")
     version = image.name.removeprefix("vmlinuz-")
     modules = root / "usr/lib/modules" / version
     modules.parent.mkdir(parents=True, exist_ok=True)
-    tree = kernel / "tree"
     lib = tree / "lib/modules" if (tree / "lib/modules").is_dir() else tree / "usr/lib/modules"
     source = lib / version
     for unwanted in ("drivers/gpu", "drivers/net/ethernet", "drivers/net/wireless", "drivers/media",
@@ -264,11 +264,11 @@ def keep_only(path, names):
             module.unlink()
 
 
-def make_initrd(root, tree, done):
+def make_initrd(root, packages, tree, done):
     modules, = (root / "usr/lib/modules").iterdir()
     for name in ("bin", "proc", "sys", "dev", "root", "modules"):
         (tree / name).mkdir(parents=True)
-    shutil.copy("/bin/busybox", tree / "bin/busybox")
+    shutil.copy(next((packages / "tree").glob("**/bin/busybox")), tree / "bin/busybox")
     shutil.copy(GUEST_DIR / "init", tree / "init")
     (tree / "init").chmod(0o755)
     order = []

@@ -1,4 +1,5 @@
 """The lab as a test sees it: lab.pi, lab.vm, lab.wire, lab.plug(...)."""
+import json
 import pathlib
 import shlex
 import subprocess
@@ -94,6 +95,11 @@ class Guest:
         if mode is not None:
             self.sh(["chmod", f"{mode:o}", str(path)])
 
+    def put_program(self, source, path):
+        """A program of one C file, compiled for its kind of processor, with all it needs in it."""
+        from . import image
+        self.put(image.compiled(source, "-static", arch=self._status()["arch"]), path, 0o755)
+
     def get(self, path, local):
         pathlib.Path(local).write_bytes(self.read(path))
 
@@ -178,6 +184,10 @@ class Guest:
 
     def boot_id(self):
         return self._status()["boot_id"]
+
+    def qemu_pid(self):
+        """Of the process that is this machine; None while it is off."""
+        return self._status()["pid"]
 
     def _status(self):
         return next(g for g in self.lab.status()["guests"] if g["name"] == self.name)
@@ -368,32 +378,34 @@ class Lab:
     def status(self):
         return self.request("status")
 
-    def up(self, fresh=False, wait=True, timeout=1500, suites=None):
-        """Starts the lab, or joins the one that runs; fresh: never an old one. suites: of
-        which Debian a guest is ({"pi": "trixie"}); who is not named is of bookworm, or as it runs."""
+    def up(self, fresh=False, wait=True, timeout=1500, kinds=None):
+        """Starts the lab, or joins the one that runs; fresh: never an old one. kinds: what
+        a guest is ({"pi": {"suite": "trixie", "arch": "arm64"}}); what is not said is bookworm and amd64, or as it runs."""
         if fresh and self.dir.exists():
             self.down()
         if not self.is_up():
-            self._start(timeout, suites or {})
+            self._start(timeout, kinds or {})
         for guest in self.status()["guests"]:
-            if suites and suites.get(guest["name"], guest["suite"]) != guest["suite"]:
-                raise LabError(f"the lab in {self.dir} runs with {guest['name']} as Debian {guest['suite']}. `lab up --fresh` starts another.")
+            wanted = (kinds or {}).get(guest["name"], {})
+            if any(guest[what] != value for what, value in wanted.items()):
+                raise LabError(f"the lab in {self.dir} runs with {guest['name']} as Debian {guest['suite']} on {guest['arch']}. "
+                               "`lab up --fresh` starts another.")
         if wait:
             self.request("wait_ready", timeout=timeout)
         return self
 
-    def _start(self, timeout, suites):
+    def _start(self, timeout, kinds):
         from . import image
         from .supervisor import disk_dir_of
-        subprocess.run([HERE / "setup"], check=True)
-        for spec in topology.guests_of(suites):
-            image.ensure_image(spec.suite)
+        guests = topology.guests_of(kinds)
+        subprocess.run([HERE / "setup", *sorted({g.arch for g in guests})], check=True)
+        for spec in guests:
+            image.ensure_image(spec.suite, spec.arch)
         self.down()  # what a lab that was killed has left
         disk_dir_of(self.dir).mkdir(parents=True, exist_ok=True)
         self.dir.mkdir(parents=True, mode=0o700)
-        words = [f"{name}={suite}" for name, suite in suites.items()]
         with open(self.dir / "supervisor.log", "ab") as log:
-            child = self._supervisor = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir, *words], cwd=HERE,
+            child = self._supervisor = subprocess.Popen(["/usr/bin/python3", "-m", "usbpush_lab.supervisor", self.dir, json.dumps(kinds)], cwd=HERE,
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         limit = time.monotonic() + timeout
         shown = 0

@@ -1,31 +1,17 @@
 """One guest: its QEMU, its power, its agent."""
 import asyncio
-import functools
 import os
-import pathlib
 import subprocess
 import time
 
-from . import image, process, topology
+from . import board, image, process, topology
 from .agent_link import AgentLink
 from .event_log import EventReader
 from .qmp import Qmp, QmpError
 
-# Five-level page tables, SMAP, and string moves by single bytes (ERMS) are what TCG is slowest at.
-CPU = "max,la57=off,erms=off,fsrm=off,smap=off,smep=off,pku=off,svm=off"
-KERNEL_LINE = ("console=ttyS0 net.ifnames=0 mitigations=off tsc=reliable rcupdate.rcu_expedited=1 "
-               "random.trust_cpu=on 8250.nr_uarts=1 audit=0 systemd.show_status=auto loglevel=5 root=/dev/vda rw")
-
 
 class MachineError(Exception):
     pass
-
-
-@functools.cache
-def tsc_khz():
-    """The guests' clock, told and not left for them to measure: on a busy host that is wrong at times, and all their time with it."""
-    program = image.compiled(pathlib.Path(__file__).parent.parent / "tsc_khz.c")
-    return int(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
 
 
 class Machine:
@@ -39,7 +25,8 @@ class Machine:
         self.qmp = self._child = None
         self.started_at = None
         self.n_boots = 0
-        self.image = image.ensure_image(spec.suite)
+        self.image = image.ensure_image(spec.suite, spec.arch)
+        self.board = board.board_of(spec.arch)
         self.disk = lab.disk_dir / f"{spec.name}.qcow2"
 
     def _new_links(self):
@@ -62,10 +49,10 @@ class Machine:
         """QEMU's command line; a snapshot fits only a machine with the same."""
         spec, net = self.spec, self._lab.network
         hosts = ",".join(f"{g.address}={g.name}" for g in self._lab.guests)
-        kernel_line = (f"{KERNEL_LINE} tsc_early_khz={tsc_khz()} lab.name={spec.name} lab.role={spec.role} "
+        kernel_line = (f"{self.board.kernel_line} lab.name={spec.name} lab.role={spec.role} "
                        f"lab.address={spec.address}/24 lab.hosts={hosts}")
-        argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", CPU,
-                "-machine", "q35,usb=off", "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
+        argv = ["-name", f"usbpush-lab-{spec.name}", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", self.board.cpu,
+                "-machine", self.board.machine, "-m", str(spec.memory_mb), "-smp", str(spec.cpus),
                 "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
                 "-kernel", self.image.kernel, "-initrd", self.image.initrd, "-append", kernel_line,
                 "-blockdev", f"driver=qcow2,node-name=disk,file.driver=file,file.filename={self.disk},discard=unmap",
@@ -94,7 +81,7 @@ class Machine:
             self.path(kind).unlink(missing_ok=True)
         with open(self.path("qemu"), "ab") as log:
             self._child = await process.start_process(
-                self._lab.dir, "qemu-system-x86_64", *self.arguments(), "-S",
+                self._lab.dir, self.board.qemu, *self.arguments(), "-S",
                 *(["-incoming", "defer"] if snapshot else []),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log)
         self.qmp = Qmp(self._take_event)

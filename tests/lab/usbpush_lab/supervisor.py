@@ -175,7 +175,7 @@ class Supervisor:
         guests = []
         for m in self.machines.values():
             state = "off" if not m.is_on else "ready" if m.agent.is_ready.is_set() else "booting"
-            guests.append({"name": m.name, "role": m.spec.role, "suite": m.spec.suite, "image": str(m.image.path), "address": m.spec.address, "state": state,
+            guests.append({"name": m.name, "role": m.spec.role, "suite": m.spec.suite, "arch": m.spec.arch, "image": str(m.image.path), "address": m.spec.address, "state": state,
                            "pid": m._child.pid if m.is_on else None, "boots": m.n_boots, "has_slept": m.has_slept,
                            "boot_id": m.agent.boot_id, "for_s": time.monotonic() - (m.started_at or 0)})
         return {"pid": os.getpid(), "now": time.monotonic(), "guests": guests, "wire": self.network.state,
@@ -274,8 +274,8 @@ class Supervisor:
         return await self.log.wait(match, since, timeout)
 
 
-async def keep_lab(state_dir, suites):
-    supervisor = Supervisor(state_dir, topology.guests_of(suites))
+async def keep_lab(state_dir, kinds):
+    supervisor = Supervisor(state_dir, topology.guests_of(kinds))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.over.set)
@@ -291,7 +291,7 @@ def main():
         sys.exit(f"lab: {state_dir}: a lab runs here already")
     process.note_process(state_dir, os.getpid())
     try:
-        asyncio.run(keep_lab(state_dir, dict(word.split("=") for word in sys.argv[2:])))
+        asyncio.run(keep_lab(state_dir, json.loads(sys.argv[2])))
     except (*EXPECTED, image.ImageError) as e:
         sys.exit(f"lab: {e}")  # the log that says so stays
     finally:

@@ -18,6 +18,7 @@ class GuestSpec:
     role: str  # "pi" has USB controllers, "vm" has none
     number: int
     suite: str = "bookworm"
+    arch: str = "amd64"
     memory_mb: int = 512
     cpus: int = 1
 
@@ -33,9 +34,9 @@ class GuestSpec:
 DEFAULT_GUESTS = (GuestSpec("pi", "pi", 1), GuestSpec("vm", "vm", 2))
 
 
-def guests_of(suites):
-    """The two, each of the Debian that suites ({"pi": "trixie"}) says."""
-    return tuple(dataclasses.replace(g, suite=suites.get(g.name, g.suite)) for g in DEFAULT_GUESTS)
+def guests_of(kinds):
+    """The two, each as kinds ({"pi": {"suite": "trixie", "arch": "arm64"}}) says."""
+    return tuple(dataclasses.replace(g, **kinds.get(g.name, {})) for g in DEFAULT_GUESTS)
 
 
 class SocketError(ValueError):
