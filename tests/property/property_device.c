@@ -1208,9 +1208,9 @@ static void step(uint32_t choice)
 			plug(socket);
 		break;
 	case 2:
-		if (finish_probe(socket))
-			break;
-		/* fall through */
+		if (!finish_probe(socket))
+			deliver_event();
+		break;
 	case 3:
 	case 4:
 		deliver_event();

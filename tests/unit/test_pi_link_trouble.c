@@ -224,7 +224,7 @@ static int closed_port(struct vm_config *config)
 START_TEST(a_closed_port_is_told_and_tried_again)
 {
 	struct vm_config config = bed.vm.config;
-	_cleanup_close_ int fd = closed_port(&config);
+	_cleanup_close_ __attribute__((unused)) int fd = closed_port(&config);
 
 	link_configure(bed.link, &config);
 	link_bed_wait(&bed, LINK_DOWN);
@@ -245,7 +245,7 @@ static long long next_try_msec(void)
 START_TEST(a_vm_that_boots_is_asked_again_and_again)
 {
 	struct vm_config config = bed.vm.config;
-	_cleanup_close_ int fd = closed_port(&config);
+	_cleanup_close_ __attribute__((unused)) int fd = closed_port(&config);
 
 	link_configure(bed.link, &config);
 	for (unsigned i = 0; i < 6; i++) {
@@ -259,7 +259,7 @@ END_TEST
 START_TEST(a_vm_without_sshd_is_asked_more_and_more_seldom)
 {
 	struct vm_config config = bed.vm.config;
-	_cleanup_close_ int fd = closed_port(&config);
+	_cleanup_close_ __attribute__((unused)) int fd = closed_port(&config);
 
 	link_configure(bed.link, &config);
 	bed.link->lost_usec = clock_now_usec() - 200 * UINT64_C(1000000); /* longer ago than any boot takes */

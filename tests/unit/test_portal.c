@@ -89,11 +89,17 @@ START_TEST(the_right_password_logs_in_and_no_other)
 }
 END_TEST
 
+static int guess(void)
+{
+	return portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}");
+}
+
 START_TEST(guessing_is_slowed_and_the_right_password_waits_too)
 {
 	for (unsigned i = 0; i < 5; i++)
-		expect_status(401, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"wrong horse\"}"),
-			      "wrong-password");
+		expect_status(401, guess(), "wrong-password");
+	for (unsigned i = 0; i < 6 && test_slowness() > 1; i++)
+		(void)guess(); /* where one guess takes longer than the first wait: that doubles with each */
 	expect_status(429, portal_bed_ask(&bed, "POST", "/api/v1/login", HOST JSON, "{\"password\":\"correct horse\"}"), "too-many-tries");
 	expect_answer("Retry-After: ");
 	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/status"), 200);
@@ -383,7 +389,7 @@ START_TEST(many_questions_are_one_for_the_exporter)
 	before = bed.n_status_asked;
 	for (unsigned i = 0; i < 50; i++)
 		ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/devices"), 200);
-	ck_assert_uint_le(bed.n_status_asked - before, 2);
+	ck_assert_uint_le(bed.n_status_asked - before, 2 * test_slowness()); /* one holds for a moment */
 	ck_assert_int_eq(portal_bed_get(&bed, "/api/v1/vms"), 200);
 	ck_assert_str_eq(portal_bed_body(), "{\"vms\":[{\"name\":\"bench-vm\"}]}");
 }
