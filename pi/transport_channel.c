@@ -6,9 +6,10 @@
 #include "cleanup.h"
 #include "transport_internal.h"
 
-#define CHANNEL_READ_SIZE ((size_t)64 * 1024)
-#define CHANNEL_READS     16                        /* at most in one turn of the loop: others wait, too */
-#define CHANNEL_UNREAD    ((size_t)3 * 1024 * 1024) /* libssh gives windows of 1.3 (0.10) or 2 MB (0.11), and takes what comes beyond them */
+#define CHANNEL_READ_SIZE \
+	((size_t)1280000) /* libssh's window (WINDOW_DEFAULT in 0.10's channels.c): a read of more would open it further */
+#define CHANNEL_READS  16 /* at most in one turn of the loop: others wait, too */
+#define CHANNEL_UNREAD ((size_t)3 * 1024 * 1024) /* libssh gives windows of 1.3 (0.10) or 2 MB (0.11), and takes what comes beyond them */
 
 static void channel_note_complaint(struct transport_channel *channel, const char *text, size_t size)
 {
@@ -227,26 +228,34 @@ static bool channel_deliver(struct transport_channel *channel, const char *data,
 	if (taken == size)
 		return true;
 	channel->is_paused = true;
+	if (channel->staged) {
+		channel->staged_taken += taken; /* it is that which was offered */
+		return false;
+	}
 	channel->staged = malloc(size - taken);
 	if (!channel->staged) {
 		channel_tell_closed(channel, FAILURE_INTERNAL, "out of memory");
 		return false;
 	}
 	channel->staged_size = size - taken;
+	channel->staged_taken = 0;
 	memcpy(channel->staged, data + taken, size - taken);
 	return false;
 }
 
 static bool channel_deliver_staged(struct transport_channel *channel)
 {
-	_cleanup_free_ char *staged = TAKE_PTR(channel->staged);
-
-	return channel_deliver(channel, staged, channel->staged_size);
+	if (!channel_deliver(channel, channel->staged + channel->staged_taken, channel->staged_size - channel->staged_taken))
+		return false;
+	free(TAKE_PTR(channel->staged));
+	return true;
 }
 
+/* All that is unread at once, and nothing while some of that waits here: with each read libssh 0.10 opens the window anew, whatever is still unread. So the VM has
+ * a window's bytes there and one here at most. */
 static void channel_step_data(struct transport_channel *channel)
 {
-	static char buffer[CHANNEL_READ_SIZE]; /* one loop, one thread: used within this call only */
+	static char buffer[CHANNEL_READ_SIZE]; /* one loop, one thread: used within this call only. What is never touched takes no memory */
 
 	if (channel->is_paused || (channel->staged && !channel_deliver_staged(channel)))
 		return;

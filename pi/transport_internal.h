@@ -29,7 +29,7 @@ struct transport_channel {
 	bool is_told;        /* on_closed was called */
 	char complaint[160]; /* what the command wrote to stderr: the reason why it ends */
 	char *staged;        /* owned: bytes read from libssh that on_data did not take */
-	size_t staged_size;
+	size_t staged_size, staged_taken;
 };
 
 TAILQ_HEAD(channel_list, transport_channel);
