@@ -115,7 +115,8 @@ static void exporter_on_link_state(enum link_state state, void *userdata)
 		offers_prepare(exporter->offers);
 	if (state == LINK_UP)
 		spare_fill(exporter->spare, link_get_transport(exporter->link));
-	event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
+	if (!link_is_repeating(exporter->link))
+		event_log_add(exporter->events, "link", NULL, link_state_to_string(state), why ? why : "");
 	exporter_count_attached(exporter);
 	pairing_handle_link_state(exporter->pairing, state, link);
 	follow_handle_link_state(exporter->follow, state);

@@ -9,10 +9,11 @@
 #include "daemon.h"
 #include "log.h"
 
-#define USEC_PER_SEC      UINT64_C(1000000)
-#define USEC_PER_MSEC     UINT64_C(1000)
-#define BEATS_PER_PING    5
-#define QUICK_RETRY_USEC  (USEC_PER_SEC / 4)   /* a cut cable hears no knocking: each moment may be the one it is plugged in again */
+#define USEC_PER_SEC   UINT64_C(1000000)
+#define USEC_PER_MSEC  UINT64_C(1000)
+#define BEATS_PER_PING 5
+#define QUICK_RETRY_USEC \
+	(USEC_PER_SEC / 4) /* a cut cable hears no knocking, and a VM without sshd is one that boots: each moment may be the one */
 #define LINK_BOOT_USEC    (180 * USEC_PER_SEC) /* for that long a VM without sshd is one that boots */
 #define LINK_ATTEMPT_USEC (20 * USEC_PER_SEC)  /* for a whole try, until UP */
 #define LINK_REFUSED_USEC (30 * USEC_PER_SEC)  /* between tries after a refusal that the VM's side can mend */
@@ -75,7 +76,7 @@ static void link_enter_up(struct link *link)
 /* Whether nobody is bothered by another try in a moment, and that may well be the one. */
 static bool link_is_quick(const struct link *link)
 {
-	return link->is_silent || (link->is_refused && clock_now_usec() - link->lost_usec < LINK_BOOT_USEC);
+	return link->is_silent || (link->is_refused && clock_now_usec() - link->refused_usec < LINK_BOOT_USEC);
 }
 
 /* The one writer of link->state. */
@@ -85,8 +86,6 @@ static void link_enter_state(struct link *link, enum link_state state)
 
 	link->state = state;
 	link->state_since_usec = clock_now_usec();
-	if (old == LINK_UP || old == LINK_UNPAIRED)
-		link->lost_usec = link->state_since_usec;
 	link_log_state(link, old);
 	switch (state) {
 	case LINK_UNPAIRED:
@@ -411,11 +410,14 @@ static void link_on_connected(int fd, const char *address, const struct failure 
 						   .key_path = link->key_path,
 						   .host_key = link->config.host_key,
 						   .silence_msec = patience_to_limit(link->config.patience_ms) };
+	bool was_refused = link->is_refused;
 	int r;
 
 	snprintf(link->address, sizeof(link->address), "%s", address);
 	link->is_silent = fd < 0 && connector_was_silence(link->connector);
 	link->is_refused = fd < 0 && connector_was_refused(link->connector);
+	if (link->is_refused && !was_refused)
+		link->refused_usec = clock_now_usec();
 	if (fd < 0) {
 		link_fail(link, failure);
 		return;
@@ -534,6 +536,8 @@ void link_configure(struct link *link, const struct vm_config *config)
 	link->config = *config;
 	link->failure = (struct failure){ 0 };
 	link->vm = (struct hello){ 0 };
+	link->told = (struct failure){ 0 };
+	link->is_refused = false;
 	link->n_attempts = 0;
 	backoff_reset(&link->backoff);
 	link_enter_state(link, LINK_UNPAIRED);

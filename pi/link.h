@@ -48,6 +48,9 @@ void link_kick(struct link *link, bool is_person);
 /* Sends a control message; drops it when no control channel is up (the next sync says it all). */
 void link_send(struct link *link, const struct message *message);
 
+/* Whether the state it is in is only another try, or the end of one, of many that fail alike: told before. */
+bool link_is_repeating(const struct link *link);
+
 /* The state. */
 enum link_state link_get_state(const struct link *link);
 

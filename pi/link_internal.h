@@ -27,7 +27,8 @@ struct link {
 	uint64_t rtt_usec;
 	bool is_silent;         /* the last try got no answer at all */
 	bool is_refused;        /* it found the VM, and no sshd there */
-	uint64_t lost_usec;     /* since when it is not UP any more; or the first try */
+	uint64_t refused_usec;  /* since when that is so */
+	bool is_repeating;      /* what it is in now has been told: another try of many */
 	struct failure told;    /* what was logged last of a try that failed */
 	bool is_carrying;       /* there is something to lose with the connection */
 	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */

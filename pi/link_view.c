@@ -6,6 +6,11 @@
 #include "link_internal.h"
 #include "log.h"
 
+bool link_is_repeating(const struct link *link)
+{
+	return link->is_repeating;
+}
+
 bool link_is_in_trouble(const struct link *link)
 {
 	return link->state != LINK_UP && link->state != LINK_UNPAIRED && link->failure.code != FAILURE_NONE;
@@ -36,6 +41,7 @@ void link_log_state(struct link *link, enum link_state old)
 	const struct log_about about = { .vm = link->config.host, .state = link_state_to_string(link->state) };
 	enum log_level level = link_log_level(link);
 
+	link->is_repeating = level == LOG_LEVEL_DEBUG;
 	if (link_is_in_trouble(link) && link_is_state_bad(link)) {
 		log_write_about(level, &about, "link to %s: %s -> %s: %s %s", about.vm, link_state_to_string(old), about.state,
 				link->failure.text, link->failure.cure);

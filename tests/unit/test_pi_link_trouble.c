@@ -251,6 +251,7 @@ START_TEST(a_vm_that_boots_is_asked_again_and_again)
 	for (unsigned i = 0; i < 6; i++) {
 		link_bed_wait(&bed, LINK_DOWN);
 		ck_assert_int_le(next_try_msec(), 250);
+		ck_assert_int_eq(link_is_repeating(bed.link), i > 0);
 		link_bed_wait(&bed, LINK_CONNECTING);
 	}
 }
@@ -262,9 +263,9 @@ START_TEST(a_vm_without_sshd_is_asked_more_and_more_seldom)
 	_cleanup_close_ __attribute__((unused)) int fd = closed_port(&config);
 
 	link_configure(bed.link, &config);
-	bed.link->lost_usec = clock_now_usec() - 200 * UINT64_C(1000000); /* longer ago than any boot takes */
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		link_bed_wait(&bed, LINK_DOWN);
+		bed.link->refused_usec = clock_now_usec() - 200 * UINT64_C(1000000); /* longer ago than any boot takes */
 		if (next_try_msec() > 500)
 			return;
 		link_bed_wait(&bed, LINK_CONNECTING);
