@@ -36,6 +36,12 @@ static bool device_will_be_taken(const struct device *device, const struct devic
 	       !flap_list_may_hold(device->context->flaps, &device->busid, job->identity.vid, job->identity.pid, clock_now_usec());
 }
 
+void device_limit_early(struct device *device)
+{
+	if (device->is_early)
+		device_arm_timer(device, EARLY_LIMIT_USEC);
+}
+
 static void device_offer_early(struct device *device, const struct device_job *job)
 {
 	device->busnum = job->busnum;
@@ -46,7 +52,7 @@ static void device_offer_early(struct device *device, const struct device_job *j
 	if (device_make_offer(device, &(struct failure){ 0 }) < 0)
 		device->is_early = false; /* it is made with the bind */
 	else
-		device_arm_timer(device, EARLY_LIMIT_USEC);
+		device_limit_early(device);
 }
 
 static void device_on_glanced(int result, void *arg, void *userdata)

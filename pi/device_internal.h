@@ -128,6 +128,9 @@ void device_offer_ahead(struct device *device);
 /* It is not to be taken after all, or not by what was offered early: tells the VM, if there is such an offer. */
 void device_withdraw_early(struct device *device, const char *reason);
 
+/* From now on it has a while to be completed, or is withdrawn. Nothing without an early offer. */
+void device_limit_early(struct device *device);
+
 /* It has been looked at: an early offer of anything else is withdrawn. */
 void device_check_early(struct device *device, const struct device_job *job);
 

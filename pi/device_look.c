@@ -119,6 +119,8 @@ void device_start_look(struct device *device)
 	device->decision = (struct policy_decision){ 0 };
 	device->has_looked = false;
 	device_start_job(device, device_job_look, device_on_looked);
+	if (device->state == DEVICE_SEEN)
+		device_limit_early(device); /* the look waits for whatever holds the device's lock */
 }
 
 void device_look(struct device *device)

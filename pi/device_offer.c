@@ -254,7 +254,6 @@ static void device_handle_early_message(struct device *device, const struct mess
 		device->refusal = message->failure;
 		device->is_refused_early = device->is_early;
 	} else {
-
 		device_send_disconnect(device, "the VM let go of it"); /* a new name for it may have crossed that, and be an offer there */
 	}
 	device_drop_stream(device);
@@ -264,6 +263,10 @@ void device_handle_message(struct device *device, const struct message *message)
 {
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
 
+	if (message->type == MESSAGE_DETACHED && strcmp(message->reason, DETACHED_BY_HAND) == 0) {
+		device_release(device, "detached on the VM by hand; usbpush attach brings it back");
+		return;
+	}
 	if ((device->state == DEVICE_BINDING || device->is_early) && device->is_announced) {
 		device_handle_early_message(device, message);
 		return;
@@ -278,9 +281,7 @@ void device_handle_message(struct device *device, const struct message *message)
 			device_handle_failed(device, &message->failure);
 		break;
 	case MESSAGE_DETACHED:
-		if (strcmp(message->reason, DETACHED_BY_HAND) == 0)
-			device_release(device, "detached on the VM by hand; usbpush attach brings it back");
-		else if (is_offered)
+		if (is_offered)
 			device_handle_detached(device, message->reason);
 		break;
 	default:

@@ -434,8 +434,10 @@ void attachment_complete(struct attachment *attachment, const struct offer *offe
 	attachment->info.offer = *offer;
 	if (attachment->info.has_port)
 		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata); /* to be recorded */
-	if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING)
+	if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING) {
+		attachment_limit(attachment, ENUMERATION_LIMIT_USEC);
 		attachment_check(attachment); /* it may have been read already */
+	}
 }
 
 /* Nodes that are there already get their new links by udev. */

@@ -199,7 +199,7 @@ static void peer_on_stream_ready(const char *offer_id, int fd, void *userdata)
 static bool offer_equal(const struct offer *a, const struct offer *b)
 {
 	return busid_equal(&a->busid, &b->busid) && a->devid == b->devid && a->speed == b->speed && a->is_partial == b->is_partial &&
-	       identity_equal(&a->identity, &b->identity, NULL, 0);
+	       a->direct_port == b->direct_port && identity_equal(&a->identity, &b->identity, NULL, 0);
 }
 
 /* Whether it is the same offer, with the strings that were still missing. */
