@@ -63,7 +63,7 @@ static void log_write_text(enum log_level level, const struct log_about *about, 
 {
 	unsigned n_left_out = 0;
 
-	if (!log_is_debug && !log_limit_take(text, log_now_usec(), &n_left_out))
+	if (!log_is_debug && !log_limit_take(text, level <= LOG_LEVEL_WARNING, log_now_usec(), &n_left_out))
 		return;
 	if (n_left_out)
 		log_tell_left_out(text, n_left_out);

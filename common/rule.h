@@ -80,8 +80,10 @@ int rule_parse(const struct rule_syntax *syntax, char *line, struct rule *ret_ru
 /* Whether the device fits all matches; or it fits one of also=, and is in the socket of, or has the serial of, the board that the rule is about. */
 bool rule_fits(const struct rule *rule, const struct rule_subject *subject);
 
-/* What is known of that before the serial number can be read; the subject's is passed over. MAYBE: that decides. */
+/* What is known of that before the serial number can be read. MAYBE: the serial number decides. */
 enum rule_fit { RULE_FIT_NO, RULE_FIT_MAYBE, RULE_FIT_YES };
+
+/* The same as rule_fits(), of a device whose serial number can't be read yet: the subject's is passed over. */
 enum rule_fit rule_fits_unread(const struct rule *rule, const struct rule_subject *subject);
 
 /* Writes the rule as a line, without newline and comment. 0, or -ENOSPC. */

@@ -50,34 +50,50 @@ START_TEST(a_subject_that_storms_is_held_up_and_no_other)
 	unsigned n_left_out = 0, n_written = 0;
 
 	for (unsigned i = 0; i < 5000; i++)
-		n_written += log_limit_take("pi1: offers 1 device", now, &n_left_out);
+		n_written += log_limit_take("pi1: offers 1 device", false, now, &n_left_out);
 	ck_assert_uint_eq(n_written, LOG_LIMIT_BURST);
-	ck_assert(log_limit_take("pi2: offers 1 device", now, &n_left_out));
-	ck_assert(log_limit_take("without a subject", now, &n_left_out));
+	ck_assert(log_limit_take("pi2: offers 1 device", false, now, &n_left_out));
+	ck_assert(log_limit_take("without a subject", false, now, &n_left_out));
 	ck_assert_uint_eq(n_left_out, 0);
-	ck_assert(!log_limit_take("pi1: gone", now + 99999, &n_left_out));
-	ck_assert(log_limit_take("pi1: gone", now + 200000, &n_left_out));
+	ck_assert(!log_limit_take("pi1: gone", false, now + 99999, &n_left_out));
+	ck_assert(log_limit_take("pi1: gone", false, now + 200000, &n_left_out));
 	ck_assert_uint_eq(n_left_out, 5000 - LOG_LIMIT_BURST + 1);
-	ck_assert(log_limit_take("pi1: gone", now + 400000, &n_left_out));
+	ck_assert(log_limit_take("pi1: gone", false, now + 400000, &n_left_out));
 	ck_assert_uint_eq(n_left_out, 0);
+}
+END_TEST
+
+START_TEST(a_device_is_a_subject_of_its_own_and_so_is_trouble)
+{
+	unsigned n_left_out = 0;
+
+	for (unsigned i = 0; i < LOG_LIMIT_BURST; i++)
+		ck_assert(log_limit_take("pi1: 1-1.4: attached", false, 7000000, &n_left_out));
+	ck_assert(!log_limit_take("pi1: 1-1.4: gone", false, 7000000, &n_left_out));
+	ck_assert(log_limit_take("pi1: 1-1.3: gone", false, 7000000, &n_left_out));
+	ck_assert(log_limit_take("pi1: offers: 1", false, 7000000, &n_left_out));
+	ck_assert(log_limit_take("pi1: 1-1.4: it is not what was offered", true, 7000000, &n_left_out));
+	ck_assert_int_eq(log_limit_subject("pi1: 1-1.4: gone"), 10);
+	ck_assert_int_eq(log_limit_subject("1-1.4: 0403:6001: gone"), 5);
 }
 END_TEST
 
 START_TEST(a_new_subject_takes_the_place_of_the_one_that_is_silent_for_longest)
 {
 	unsigned n_left_out = 0;
-	char line[120];
+	char line[40], endless[120] = "";
 
 	for (unsigned i = 0; i < LOG_LIMIT_BURST; i++)
-		ck_assert(log_limit_take("pi1: x", 5000000, &n_left_out));
-	ck_assert(!log_limit_take("pi1: x", 5000000, &n_left_out));
+		ck_assert(log_limit_take("pi1: x", false, 5000000, &n_left_out));
+	ck_assert(!log_limit_take("pi1: x", false, 5000000, &n_left_out));
 	for (unsigned i = 0; i < LOG_LIMIT_SUBJECTS - 1; i++) {
-		snprintf(line, sizeof(line), "%099u: x", i);
-		ck_assert(log_limit_take(line + 15, 5000001 + i, &n_left_out));
+		snprintf(line, sizeof(line), "subject %u: x", i);
+		ck_assert(log_limit_take(line, false, 5000001 + i, &n_left_out));
 	}
-	ck_assert(!log_limit_take("pi1: x", 5000100, &n_left_out));
-	ck_assert(log_limit_take("one more: x", 5000101, &n_left_out));
-	ck_assert(!log_limit_take("pi1: x", 5000102, &n_left_out)); /* it was not silent */
+	ck_assert(!log_limit_take("pi1: x", false, 5000300, &n_left_out));
+	ck_assert(log_limit_take("one more: x", false, 5000301, &n_left_out));
+	ck_assert(!log_limit_take("pi1: x", false, 5000302, &n_left_out)); /* it was not silent */
+	ck_assert(log_limit_take(strcat(memset(endless, 'e', 99), ": x"), false, 5000303, &n_left_out)); /* only its beginning counts */
 }
 END_TEST
 
@@ -168,6 +184,7 @@ int main(void)
 
 	tcase_add_test(tests, a_log_line_is_one_line_whatever_is_in_it);
 	tcase_add_test(tests, a_subject_that_storms_is_held_up_and_no_other);
+	tcase_add_test(tests, a_device_is_a_subject_of_its_own_and_so_is_trouble);
 	tcase_add_test(tests, a_new_subject_takes_the_place_of_the_one_that_is_silent_for_longest);
 	tcase_add_test(tests, what_was_left_out_is_told_with_the_next_line);
 	tcase_add_test(tests, what_is_about_a_device_is_a_line_like_others_where_there_is_no_journal);
