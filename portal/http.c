@@ -90,7 +90,7 @@ static void http_on_connection(void *userdata, struct MHD_Connection *mhd, void 
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		*context = connection_add(server->connections, fd ? fd->connect_fd : -EBADF, address ? address->client_addr : NULL);
-		if (connection_table_count(server->connections) == 1)
+		if (connection_table_count(server->connections) == 1 && server->io)
 			(void)timer_arm(server->event, &server->expire_timer, HTTP_EXPIRE_USEC, http_on_expire, server);
 	} else if (*context) {
 		connection_remove(*context);
@@ -246,10 +246,10 @@ struct http_server *http_server_free(struct http_server *server)
 {
 	if (!server)
 		return NULL;
-	sd_event_source_disable_unref(server->io);
-	sd_event_source_disable_unref(server->timer);
+	server->io = sd_event_source_disable_unref(server->io); /* without it nobody new is looked after */
+	server->timer = sd_event_source_disable_unref(server->timer);
 	server->runner = sd_event_source_disable_unref(server->runner);
-	sd_event_source_disable_unref(server->expire_timer);
+	server->expire_timer = sd_event_source_disable_unref(server->expire_timer);
 	if (server->mhd) {
 		http_server_resume_all(server);
 		MHD_stop_daemon(server->mhd);
