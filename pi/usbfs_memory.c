@@ -20,15 +20,16 @@ struct usbfs_waiter {
 	LIST_ENTRY(usbfs_waiter) entry;
 	struct usbfs_memory *memory; /* borrowed: outlives us */
 	bool is_waiting;
+	unsigned n_seen; /* of the gives, when it ceased to wait: what it tries afterwards knows of those only */
 	void (*on_given)(void *userdata);
 	void *userdata; /* borrowed */
 };
 
 struct usbfs_memory {
 	size_t limits[USBFS_N_POOLS];
-	pthread_mutex_t lock; /* guards the next three */
+	pthread_mutex_t lock; /* guards the next two lines */
 	size_t n_taken[USBFS_N_POOLS];
-	unsigned n_references, n_waiting;
+	unsigned n_references, n_waiting, n_gives;
 	int bell;                /* owned: an eventfd that who gives back rings while somebody waits */
 	sd_event_source *ringer; /* owned: the loop's end of it; NULL when the owner has left */
 	LIST_HEAD(usbfs_waiters, usbfs_waiter) waiters;
@@ -60,16 +61,30 @@ struct usbfs_waiter *usbfs_waiter_new(struct usbfs_memory *memory, void (*on_giv
 	waiter->memory = memory;
 	waiter->on_given = on_given;
 	waiter->userdata = userdata;
+	usbfs_waiter_set(waiter, false);
 	LIST_INSERT_HEAD(&memory->waiters, waiter, entry);
 	return waiter;
 }
 
+/* With the lock held. */
+static void memory_ring(struct usbfs_memory *memory)
+{
+	const uint64_t once = 1;
+
+	(void)!write(memory->bell, &once, sizeof(once)); /* it can't be full: its loop empties it */
+}
+
+/* A job's thread may give between a take that fails and this: nobody waits yet then, and nothing else would tell. */
 void usbfs_waiter_set(struct usbfs_waiter *waiter, bool is_waiting)
 {
 	struct usbfs_memory *memory = waiter->memory;
 
 	pthread_mutex_lock(&memory->lock);
 	memory->n_waiting = memory->n_waiting + is_waiting - waiter->is_waiting;
+	if (is_waiting && !waiter->is_waiting && waiter->n_seen != memory->n_gives)
+		memory_ring(memory);
+	if (!is_waiting)
+		waiter->n_seen = memory->n_gives;
 	pthread_mutex_unlock(&memory->lock);
 	waiter->is_waiting = is_waiting;
 }
@@ -202,13 +217,12 @@ bool usbfs_memory_is_whole(struct usbfs_memory *memory)
 
 void usbfs_memory_give(struct usbfs_memory *memory, enum usbfs_pool pool, size_t size)
 {
-	const uint64_t once = 1;
-
 	if (size == 0)
 		return;
 	pthread_mutex_lock(&memory->lock);
 	memory->n_taken[pool] -= size;
+	memory->n_gives++;
 	if (memory->n_waiting > 0)
-		(void)!write(memory->bell, &once, sizeof(once)); /* it can't be full: its loop empties it */
+		memory_ring(memory);
 	pthread_mutex_unlock(&memory->lock);
 }

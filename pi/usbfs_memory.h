@@ -44,10 +44,10 @@ bool usbfs_memory_is_whole(struct usbfs_memory *memory);
 /* Gives them back: whoever waits is told, from the loop. */
 void usbfs_memory_give(struct usbfs_memory *memory, enum usbfs_pool pool, size_t size);
 
-/* on_given is called after each time that something was given back while the waiter waits; it frees no waiter. The object is the caller's. NULL without memory. */
+/* on_given is called after each time that something was given back while the waiter waits, or between its ceasing to wait and its waiting again; it frees no waiter. The object is the caller's. NULL without memory. */
 struct usbfs_waiter *usbfs_waiter_new(struct usbfs_memory *memory, void (*on_given)(void *userdata), void *userdata);
 
-/* Whether it waits. */
+/* Whether it waits. Who tries ceases to wait, takes what there is, and waits again if that was not enough: what is given back meanwhile is not missed. */
 void usbfs_waiter_set(struct usbfs_waiter *waiter, bool is_waiting);
 
 /* Takes NULL, returns NULL. */

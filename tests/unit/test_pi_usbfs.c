@@ -1210,6 +1210,56 @@ START_TEST(what_an_ended_session_left_under_way_keeps_its_memory)
 }
 END_TEST
 
+START_TEST(what_is_given_back_while_somebody_tries_is_told)
+{
+	unsigned n_told = 0;
+	struct usbfs_waiter *waiter = usbfs_waiter_new(context.memory, count, &n_told);
+
+	ck_assert(usbfs_memory_take(context.memory, USBFS_POOL_LARGE, 0, N_LIMIT));
+	usbfs_waiter_set(waiter, false);
+	ck_assert(!usbfs_memory_take(context.memory, USBFS_POOL_LARGE, 0, 1));
+	usbfs_memory_give(context.memory, USBFS_POOL_LARGE, N_LIMIT); /* by another thread, say */
+	usbfs_waiter_set(waiter, true);
+	loop_for(context.event, 20000);
+	ck_assert_uint_eq(n_told, 1);
+	usbfs_waiter_set(waiter, false);
+	usbfs_waiter_set(waiter, true);
+	loop_for(context.event, 20000);
+	ck_assert_uint_eq(n_told, 1); /* of nothing nobody is told */
+	usbfs_waiter_free(waiter);
+}
+END_TEST
+
+/* As a job that settles another device: all that it has, piece by piece. */
+static void *give_all(void *size)
+{
+	for (size_t i = 0; i < 64; i++)
+		usbfs_memory_give(context.memory, USBFS_POOL_LARGE, *(const size_t *)size / 64);
+	return NULL;
+}
+
+START_TEST(a_session_that_retries_misses_no_memory)
+{
+	size_t limit = 16384;
+	pthread_t thread;
+
+	teardown();
+	setup_claim();
+	start_session(limit);
+	for (uint32_t i = 1; i < 200; i += 3) {
+		ck_assert(usbfs_memory_take(context.memory, USBFS_POOL_LARGE, 0, limit));
+		ask_in(i, 1, 8192);
+		ck_assert_int_eq(pthread_create(&thread, NULL, give_all, &limit), 0);
+		ask_unlink(i + 1, 77); /* it tries again */
+		expect_unlinked(i + 1, 0);
+		wait_transfer(0x81); /* no event of its own follows */
+		ck_assert_int_eq(pthread_join(thread, NULL), 0);
+		complete(0x81, 0, NULL, 0);
+		expect_answer(i, 0, 0);
+	}
+}
+END_TEST
+
 START_TEST(a_device_is_settled_after_what_a_session_left_under_way)
 {
 	pthread_t thread;
@@ -1393,6 +1443,8 @@ int main(void)
 	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
 	tcase_add_test(ends, after_a_session_nothing_is_under_way_and_the_device_is_reset);
 	tcase_add_test(ends, what_an_ended_session_left_under_way_keeps_its_memory);
+	tcase_add_test(ends, what_is_given_back_while_somebody_tries_is_told);
+	tcase_add_test(ends, a_session_that_retries_misses_no_memory);
 	tcase_add_test(ends, a_device_is_settled_after_what_a_session_left_under_way);
 	tcase_add_test(ends, a_device_that_could_not_be_claimed_again_is_not_settled);
 	tcase_add_test(ends, the_next_session_is_as_good_as_the_first);
