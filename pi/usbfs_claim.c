@@ -55,6 +55,24 @@ int usbfs_claim_get_configuration(const struct usbfs_claim *claim)
 	return configuration < 0 ? claim->configuration : configuration;
 }
 
+static bool is_halt_under(const struct usbfs_claim *claim, const struct usbfs_urb *urb)
+{
+	const struct usbfs_urb *other;
+
+	TAILQ_FOREACH(other, &claim->flying, entry)
+		if (usbfs_urb_clears_halt_under(urb, other))
+			return true;
+	return false;
+}
+
+bool usbfs_claim_allows(const struct usbfs_claim *claim, const struct usbfs_urb *urb)
+{
+	if (usbfs_urb_get_kind(urb) == USBFS_URB_CLEAR_HALT && is_halt_under(claim, urb))
+		return false;
+	return usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(claim->specials)) &&
+	       usbfs_urb_is_known(urb, claim->layout, usbfs_claim_get_configuration(claim));
+}
+
 /* usbfs is done with all of them. */
 static void claim_free_transfers(struct usbfs_claim *claim)
 {

@@ -27,6 +27,9 @@ void usbfs_claim_use_memory(struct usbfs_claim *claim, struct usbfs_memory *memo
 /* The configuration that it is in now (bConfigurationValue); negative: not known. */
 int usbfs_claim_get_configuration(const struct usbfs_claim *claim);
 
+/* Whether the device and the kernel can make sense of it now. Else the kernel would say so, in its log, each time: the VM could fill that. */
+bool usbfs_claim_allows(const struct usbfs_claim *claim, const struct usbfs_urb *urb);
+
 /* Claims what was released, on that node of it. 0 or negative errno. May block. */
 int usbfs_claim_again(int fd, struct usbfs_specials *specials);
 

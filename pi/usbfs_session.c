@@ -15,10 +15,11 @@
 #include "usbfs_share.h"
 #include "usbfs_special.h"
 
-#define MAX_FLYING      1024 /* transfers with usbfs at once */
-#define MAX_WAITING     256  /* requests that wait for memory, or for one of those */
-#define SKIPPED_AT_ONCE 4096 /* bytes of requests that are refused */
-#define REQUESTS_A_TURN 64   /* before the loop's other sources have theirs */
+#define MAX_FLYING      1024            /* transfers with usbfs at once */
+#define MAX_WAITING     256             /* requests that wait for memory, or for one of those */
+#define SKIPPED_AT_ONCE 4096            /* bytes of requests that are refused */
+#define REQUESTS_A_TURN 64              /* before the loop's other sources have theirs */
+#define RETRY_USEC      UINT64_C(50000) /* of what usbfs has no memory for: others have it, and nobody tells when they give it back */
 
 struct usbfs_session {
 	const struct usbfs_context *context; /* borrowed: outlives us */
@@ -30,6 +31,7 @@ struct usbfs_session {
 	sd_event_source *usb_io;     /* owned: the claim's node */
 	struct usbfs_waiter *waiter; /* owned */
 	sd_event_source *holdup;     /* owned: armed while the stream is held up for want of memory or of number */
+	sd_event_source *retry;      /* owned: armed while something waits of whose turn nothing else tells */
 	bool is_holding;             /* it is armed */
 	bool is_refusing;            /* that took too long: what there is no place for is refused until there is some */
 	bool is_ended;
@@ -45,6 +47,7 @@ struct usbfs_session {
 };
 
 static int session_on_holdup(sd_event_source *source, uint64_t usec, void *userdata);
+static int session_on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 static void session_accept_whole(struct usbfs_session *session);
 static void session_reap(struct usbfs_session *session);
 
@@ -107,6 +110,7 @@ static void session_end(struct usbfs_session *session)
 	sd_event_source_set_enabled(session->usb_io, SD_EVENT_OFF);
 	usbfs_waiter_set(session->waiter, false);
 	timer_disarm(session->holdup);
+	timer_disarm(session->retry);
 	(void)shutdown(session->fd, SHUT_RDWR);
 }
 
@@ -173,6 +177,12 @@ static void session_answer_status(struct usbfs_session *session, struct usbfs_ur
 
 /* ---- transfers ---- */
 
+/* One bit for each pipe. */
+static uint32_t find_pipe(const struct usbfs_urb *urb)
+{
+	return UINT32_C(1) << (urb->request.endpoint + (urb->request.endpoint && urb->request.is_in ? 16 : 0));
+}
+
 static void session_wait(struct usbfs_session *session, struct usbfs_urb *urb)
 {
 	TAILQ_INSERT_TAIL(&session->waiting, urb, entry);
@@ -186,6 +196,27 @@ static void session_unwait(struct usbfs_session *session, struct usbfs_urb *urb)
 		session->is_refusing = false;
 }
 
+static void session_retry_after(struct usbfs_session *session, uint64_t usec)
+{
+	timer_arm(session->context->event, &session->retry, usec, session_on_retry, session);
+}
+
+/* usbfs has no memory for this one. Whether that may still change; who waits behind it for the same pipe does not begin to hope anew. */
+static bool session_starve(struct usbfs_session *session, struct usbfs_urb *urb)
+{
+	uint64_t now = clock_now_usec();
+	struct usbfs_urb *other;
+
+	if (urb->starved_usec == 0)
+		TAILQ_FOREACH(other, &session->waiting, entry)
+			if (find_pipe(other) == find_pipe(urb) && other->starved_usec == 0)
+				other->starved_usec = now;
+	if (now - urb->starved_usec >= session->context->max_held_usec)
+		return false;
+	session_retry_after(session, RETRY_USEC);
+	return true;
+}
+
 /* False: not now, for want of memory that will be given back. */
 static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 {
@@ -196,7 +227,7 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 	r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
 	if (r == 0)
 		r = usbfs_submit(session->claim->fd, &urb->kernel);
-	if (r == -ENOMEM && session->n_flying > 0)
+	if (r == -ENOMEM && session_starve(session, urb))
 		return false;
 	session_unwait(session, urb);
 	if (r < 0) {
@@ -210,31 +241,10 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 
 static void session_start_special(struct usbfs_session *session, struct usbfs_urb *urb);
 
-static bool is_halt_under(const struct usbfs_claim *claim, const struct usbfs_urb *urb)
-{
-	const struct usbfs_urb *other;
-
-	TAILQ_FOREACH(other, &claim->flying, entry)
-		if (usbfs_urb_clears_halt_under(urb, other))
-			return true;
-	return false;
-}
-
-/* Whether the device and the kernel can make sense of it. Else the kernel would say so, in its log, each time: the VM could fill that. */
-static bool session_allows(const struct usbfs_session *session, const struct usbfs_urb *urb)
-{
-	const struct usbfs_claim *claim = session->claim;
-
-	if (usbfs_urb_get_kind(urb) == USBFS_URB_CLEAR_HALT && is_halt_under(claim, urb))
-		return false;
-	return usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(claim->specials)) &&
-	       usbfs_urb_is_known(urb, claim->layout, usbfs_claim_get_configuration(claim));
-}
-
 /* False: not now. */
 static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 {
-	if (!session_allows(session, urb)) {
+	if (!usbfs_claim_allows(session->claim, urb)) {
 		session_unwait(session, urb);
 		session_answer_status(session, urb, -EPIPE); /* as the device would say */
 		return true;
@@ -255,12 +265,6 @@ static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 	session_unwait(session, urb);
 	session_start_special(session, urb);
 	return true;
-}
-
-/* One bit for each pipe. */
-static uint32_t find_pipe(const struct usbfs_urb *urb)
-{
-	return UINT32_C(1) << (urb->request.endpoint + (urb->request.endpoint && urb->request.is_in ? 16 : 0));
 }
 
 /* On each pipe in the order in which they came: one that waits for memory holds up none of another. A special one overtakes none, and none overtakes it. */
@@ -498,6 +502,14 @@ static void session_on_memory(void *userdata)
 	session_update(session);
 }
 
+static int session_on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	session_on_memory(userdata);
+	return 0;
+}
+
 /* Nothing that is under way ends, and what is read next may be just what ends it. */
 static int session_on_holdup(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -528,6 +540,8 @@ static int session_init(struct usbfs_session *session, int fd)
 		return -errno;
 	session->waiter = usbfs_waiter_new(context->memory, session_on_memory, session);
 	r = session->waiter ? timer_new(context->event, &session->holdup, session_on_holdup, session) : -ENOMEM;
+	if (r >= 0)
+		r = timer_new(context->event, &session->retry, session_on_retry, session);
 	if (r >= 0)
 		r = sd_event_add_io(context->event, &session->wire_io, session->fd, EPOLLIN, session_on_wire, session);
 	if (r >= 0)
@@ -570,6 +584,7 @@ struct usbfs_session *usbfs_session_free(struct usbfs_session *session)
 	sd_event_source_disable_unref(session->wire_io);
 	sd_event_source_disable_unref(session->usb_io);
 	sd_event_source_disable_unref(session->holdup);
+	sd_event_source_disable_unref(session->retry);
 	usbfs_waiter_free(session->waiter);
 	if (session->fd >= 0)
 		(void)shutdown(session->fd, SHUT_RDWR);

@@ -10,7 +10,8 @@
 /* A USB/IP session on a claimed device: what usbip-host does in the kernel (stub_rx.c, stub_tx.c), done here by usbfs. Requests come on a connected stream socket,
  * transfers are started as they come, and each is answered when it is over. What the VM says is bounded: one request that makes no sense ends the session. One
  * that there is no memory for waits, and the stream is read on meanwhile: what waits can be cancelled. Where there is no memory left to wait in, the stream is held
- * up, for a moment, and then such requests are refused: a cancellation is heard in any case. */
+ * up, for a moment, and then such requests are refused: a cancellation is heard in any case. What usbfs itself has no memory for, because other programs have it, is
+ * tried again for such a moment, and then refused. */
 struct usbfs_session;
 
 /* What sessions stand on; all borrowed and outliving them. */
@@ -18,7 +19,7 @@ struct usbfs_context {
 	sd_event *event;
 	struct job_runner *jobs;
 	struct usbfs_memory *memory;
-	uint64_t max_held_usec; /* so long a stream may be held up */
+	uint64_t max_held_usec; /* so long a stream may be held up, and usbfs be without memory */
 };
 
 /* What the exporter's are. No process of the VM shall sleep for 10 s for our sake. */

@@ -20,6 +20,7 @@ struct usbfs_urb {
 	struct usbfs_urb *unlinked; /* owned: the answer to the request to end this one; NULL while there is none */
 	enum usbfs_pool pool;       /* where it has its part of the memory */
 	size_t n_taken;             /* that part; 0: none */
+	uint64_t starved_usec;      /* since when usbfs has had no memory for it, or for one before it; 0: it was not tried */
 	int32_t refusal;            /* other than 0: it is not for usbfs, and this is the answer's status; its bytes are skipped */
 	int32_t status;             /* the answer's */
 	uint32_t actual_length;     /* the answer's */

@@ -1093,13 +1093,52 @@ START_TEST(what_usbfs_has_no_memory_for_now_is_tried_again)
 }
 END_TEST
 
+/* Another program has all but that. */
+static void leave_usbfs(unsigned n)
+{
+	static struct usbdevfs_urb other = { .endpoint = 0x8f };
+
+	usbfs.max_transfers = 1 + n;
+	usbfs.transfers[usbfs.n_transfers++] = calloc(1, sizeof(struct fake_transfer));
+	usbfs.transfers[0]->urb = &other;
+}
+
 START_TEST(what_usbfs_never_has_memory_for_is_refused)
 {
-	usbfs.max_transfers = 1;
-	usbfs.transfers[usbfs.n_transfers++] = calloc(1, sizeof(struct fake_transfer)); /* somebody else has it all */
-	usbfs.transfers[0]->urb = &(struct usbdevfs_urb){ .endpoint = 0x8f };
+	leave_usbfs(0);
+	context.max_held_usec = 100000;
 	ask_in(1, 1, 64);
+	ask_in(2, 1, 64);
 	expect_answer(1, -ENOMEM, 0);
+	expect_answer(2, -ENOMEM, 0);
+	ck_assert_uint_gt(usbfs.n_refused, 2);
+}
+END_TEST
+
+START_TEST(beside_one_that_never_ends_it_is_refused_too)
+{
+	leave_usbfs(1);
+	context.max_held_usec = 100000;
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	ask_out(2, 2, "lost", 4);
+	expect_answer(2, -ENOMEM, 0);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 2);
+}
+END_TEST
+
+/* With one under way, or none: no event tells it. */
+START_TEST(memory_that_another_program_gives_back_is_found)
+{
+	leave_usbfs((unsigned)_i);
+	if (_i > 0)
+		ask_in(1, 1, 64);
+	ask_out(2, 2, "late", 4);
+	expect_silence();
+	ck_assert_ptr_null(fake_usbfs_find(&usbfs, 0x02));
+	usbfs.max_transfers++;
+	complete(0x02, 0, NULL, 4);
+	expect_answer(2, 0, 4);
 }
 END_TEST
 
@@ -1438,6 +1477,8 @@ int main(void)
 	tcase_add_test(limits, packets_of_what_waits_are_counted);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
 	tcase_add_test(limits, what_usbfs_never_has_memory_for_is_refused);
+	tcase_add_test(limits, beside_one_that_never_ends_it_is_refused_too);
+	tcase_add_loop_test(limits, memory_that_another_program_gives_back_is_found, 0, 2);
 	tcase_add_test(limits, a_vm_that_asks_without_end_is_held_up);
 	tcase_add_test(limits, answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost);
 	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
