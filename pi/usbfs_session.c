@@ -33,7 +33,7 @@ struct usbfs_session {
 	sd_event_source *holdup;     /* owned: armed while the stream is held up for want of memory or of number */
 	sd_event_source *retry;      /* owned: armed while something waits of whose turn nothing else tells */
 	bool is_holding;             /* it is armed */
-	bool is_refusing;            /* that took too long: what there is no place for is refused until there is some */
+	bool is_refusing;            /* that took too long, for want of number: requests are refused until one waits less */
 	bool is_ended;
 	uint8_t header[USBIP_URB_HEADER_SIZE]; /* of the request that is being read */
 	size_t n_header, n_body;
@@ -139,8 +139,6 @@ static bool session_make_place(struct usbfs_session *session, struct usbfs_urb *
 		usbfs_waiter_set(session->waiter, true);
 		return false;
 	}
-	if (urb->n_taken > 0)
-		session->is_refusing = false;
 	return urb->request.is_in || session_make_room(session, urb);
 }
 
@@ -426,7 +424,7 @@ static void session_place(struct usbfs_session *session, struct usbfs_urb *urb)
 	session->incoming = urb;
 	if (!urb->refusal && !fits)
 		urb->refusal = -ENOMEM;
-	if (!urb->refusal && !session_make_place(session, urb) && session->is_refusing)
+	if (!urb->refusal && !session_make_place(session, urb) && usbfs_share_is_refusing(&session->share, urb))
 		urb->refusal = -ENOMEM;
 	if (has_place(urb))
 		session_accept_whole(session);
@@ -519,8 +517,10 @@ static int session_on_holdup(sd_event_source *source, uint64_t usec, void *userd
 	(void)usec;
 	log_warning("%s: too much waits for usbfs: more is refused until something of it is over", session->name);
 	session->is_holding = false;
-	session->is_refusing = true;
-	if (session->incoming) {
+	if (!session->incoming) {
+		session->is_refusing = true;
+	} else {
+		usbfs_share_refuse(&session->share, session->incoming);
 		session->incoming->refusal = -ENOMEM;
 		session_accept_whole(session);
 	}

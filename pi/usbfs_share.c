@@ -28,9 +28,30 @@ bool usbfs_share_fits(const struct usbfs_share *share, const struct usbfs_urb *u
 
 bool usbfs_share_take_here(struct usbfs_share *share, struct usbfs_urb *urb)
 {
-	size_t cost = usbfs_urb_get_cost_here(urb);
+	size_t cost = usbfs_urb_get_cost_here(urb), *refused = &share->refused[find_pool_here(urb)];
 
-	return cost == 0 || urb->n_taken > 0 || share_move(share, urb, find_pool_here(urb), cost);
+	if (cost == 0 || urb->n_taken > 0)
+		return true;
+	if (!share_move(share, urb, find_pool_here(urb), cost))
+		return false;
+	if (cost >= *refused)
+		*refused = 0;
+	return true;
+}
+
+void usbfs_share_refuse(struct usbfs_share *share, const struct usbfs_urb *urb)
+{
+	size_t cost = usbfs_urb_get_cost_here(urb), *refused = &share->refused[find_pool_here(urb)];
+
+	if (*refused == 0 || cost < *refused)
+		*refused = cost;
+}
+
+bool usbfs_share_is_refusing(const struct usbfs_share *share, const struct usbfs_urb *urb)
+{
+	size_t refused = share->refused[find_pool_here(urb)];
+
+	return refused > 0 && usbfs_urb_get_cost_here(urb) >= refused;
 }
 
 bool usbfs_share_take(struct usbfs_share *share, struct usbfs_urb *urb)

@@ -10,6 +10,7 @@
 struct usbfs_share {
 	struct usbfs_memory *memory; /* borrowed: outlives us */
 	size_t n_taken[USBFS_N_POOLS];
+	size_t refused[USBFS_N_POOLS]; /* who wants that much there, or more, has waited long enough; 0: nobody has */
 };
 
 /* Whether this one can ever be with usbfs. */
@@ -17,6 +18,12 @@ bool usbfs_share_fits(const struct usbfs_share *share, const struct usbfs_urb *u
 
 /* Takes what this request has with it while it waits: its bytes and its packets. True also where that is nothing, or it has it. False while it is not to be had. */
 bool usbfs_share_take_here(struct usbfs_share *share, struct usbfs_urb *urb);
+
+/* There was no place here for this one for too long: until there is one for as much, such requests need not wait again. */
+void usbfs_share_refuse(struct usbfs_share *share, const struct usbfs_urb *urb);
+
+/* Whether it need not wait for a place here. */
+bool usbfs_share_is_refusing(const struct usbfs_share *share, const struct usbfs_urb *urb);
 
 /* Takes what it needs to be with usbfs, in the place of what it had. True also where it has it. False while it is not to be had; nothing is changed then. */
 bool usbfs_share_take(struct usbfs_share *share, struct usbfs_urb *urb);

@@ -1036,6 +1036,31 @@ START_TEST(a_stream_that_is_held_up_goes_on_after_a_moment)
 }
 END_TEST
 
+/* Small ones have their place meanwhile, and go: that says nothing of large ones. */
+START_TEST(a_stream_of_large_and_small_ones_is_held_up_once)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	fill_memory(bytes);
+	context.max_held_usec = 30000;
+	ask_out(3, 2, bytes, BULK_SIZE);
+	expect_answer(3, -ENOMEM, 0);
+	context.max_held_usec = 60000000;
+	for (uint32_t i = 4; i < 10; i += 2) {
+		ask_out(i, 2, "small", 5);
+		complete(0x02, 0, NULL, 5);
+		expect_answer(i, 0, 5);
+		ask_out(i + 1, 2, bytes, BULK_SIZE);
+		expect_answer(i + 1, -ENOMEM, 0);
+	}
+	ask_unlink(10, 2);
+	expect_unlinked(10, -ECONNRESET);
+	ask_out(11, 2, bytes, BULK_SIZE); /* it has its place */
+	ask(&(struct usbip_urb){ .seqnum = 12, .endpoint = 2, .length = BULK_SIZE });
+	expect_silence(); /* and the next waits again */
+}
+END_TEST
+
 START_TEST(one_more_than_may_wait_is_refused_after_a_moment)
 {
 	context.max_held_usec = 30000;
@@ -1473,6 +1498,7 @@ int main(void)
 	tcase_add_test(limits, behind_a_large_one_that_waits_the_stream_is_read_on);
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
 	tcase_add_test(limits, a_stream_that_is_held_up_goes_on_after_a_moment);
+	tcase_add_test(limits, a_stream_of_large_and_small_ones_is_held_up_once);
 	tcase_add_test(limits, one_more_than_may_wait_is_refused_after_a_moment);
 	tcase_add_test(limits, packets_of_what_waits_are_counted);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
