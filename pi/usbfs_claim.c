@@ -67,10 +67,12 @@ static bool is_halt_under(const struct usbfs_claim *claim, const struct usbfs_ur
 
 bool usbfs_claim_allows(const struct usbfs_claim *claim, const struct usbfs_urb *urb)
 {
+	int configuration = usbfs_claim_get_configuration(claim);
+
 	if (usbfs_urb_get_kind(urb) == USBFS_URB_CLEAR_HALT && is_halt_under(claim, urb))
 		return false;
-	return usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(claim->specials)) &&
-	       usbfs_urb_is_known(urb, claim->layout, usbfs_claim_get_configuration(claim));
+	return usbfs_urb_is_within(urb, usbfs_specials_get_interfaces(claim->specials), claim->layout, configuration) &&
+	       usbfs_urb_is_known(urb, claim->layout, configuration);
 }
 
 /* usbfs is done with all of them. */

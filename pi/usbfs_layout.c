@@ -94,12 +94,18 @@ bool usbfs_layout_has_endpoint(const struct usbfs_layout *layout, int configurat
 	return false;
 }
 
-bool usbfs_layout_has_setting(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting)
+int usbfs_layout_get_class(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting)
 {
 	struct place place = { .configuration = -1 };
+	const uint8_t *found;
 
-	while (layout_find(layout, &place, USB_DT_INTERFACE, USB_DT_INTERFACE_SIZE))
+	while ((found = layout_find(layout, &place, USB_DT_INTERFACE, USB_DT_INTERFACE_SIZE)))
 		if ((configuration < 0 || configuration == place.configuration) && place.interface == interface && place.setting == setting)
-			return true;
-	return false;
+			return found[5];
+	return -ENOENT;
+}
+
+bool usbfs_layout_has_setting(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting)
+{
+	return usbfs_layout_get_class(layout, configuration, interface, setting) >= 0;
 }

@@ -20,5 +20,8 @@ struct usbfs_layout *usbfs_layout_free(struct usbfs_layout *layout);
 /* Whether a configuration (bConfigurationValue; negative: any of them) has that endpoint (bEndpointAddress: with its direction) in some setting. Endpoint 0 is always there. */
 bool usbfs_layout_has_endpoint(const struct usbfs_layout *layout, int configuration, uint8_t address);
 
+/* The class of an alternate setting of an interface there (bInterfaceClass); -ENOENT without it. */
+int usbfs_layout_get_class(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting);
+
 /* Whether an interface of it has that alternate setting. */
 bool usbfs_layout_has_setting(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting);

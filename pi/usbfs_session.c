@@ -175,12 +175,6 @@ static void session_answer_status(struct usbfs_session *session, struct usbfs_ur
 
 /* ---- transfers ---- */
 
-/* One bit for each pipe. */
-static uint32_t find_pipe(const struct usbfs_urb *urb)
-{
-	return UINT32_C(1) << (urb->request.endpoint + (urb->request.endpoint && urb->request.is_in ? 16 : 0));
-}
-
 static void session_wait(struct usbfs_session *session, struct usbfs_urb *urb)
 {
 	TAILQ_INSERT_TAIL(&session->waiting, urb, entry);
@@ -207,7 +201,7 @@ static bool session_starve(struct usbfs_session *session, struct usbfs_urb *urb)
 
 	if (urb->starved_usec == 0)
 		TAILQ_FOREACH(other, &session->waiting, entry)
-			if (find_pipe(other) == find_pipe(urb) && other->starved_usec == 0)
+			if (usbfs_urb_get_pipe(other) == usbfs_urb_get_pipe(urb) && other->starved_usec == 0)
 				other->starved_usec = now;
 	if (now - urb->starved_usec >= session->context->max_held_usec)
 		return false;
@@ -276,8 +270,8 @@ static void session_run_waiting(struct usbfs_session *session)
 		next = TAILQ_NEXT(urb, entry);
 		if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER && urb != TAILQ_FIRST(&session->waiting))
 			break;
-		if (!(held_up & find_pipe(urb)) && !session_run(session, urb))
-			held_up |= find_pipe(urb);
+		if (!(held_up & usbfs_urb_get_pipe(urb)) && !session_run(session, urb))
+			held_up |= usbfs_urb_get_pipe(urb);
 	}
 	if (session->is_ended || session->special || !session->incoming || has_place(session->incoming))
 		return;
@@ -371,20 +365,10 @@ static int session_on_usb(sd_event_source *source, int fd, uint32_t events, void
 	return 0;
 }
 
-static struct usbfs_urb *find_request(const struct usbfs_urb_list *list, uint32_t seqnum)
-{
-	struct usbfs_urb *urb;
-
-	TAILQ_FOREACH(urb, list, entry)
-		if (urb->request.seqnum == seqnum)
-			return urb;
-	return NULL;
-}
-
 /* answer is used up. */
 static void session_unlink(struct usbfs_session *session, struct usbfs_urb *answer)
 {
-	struct usbfs_urb *urb = find_request(&session->claim->flying, answer->request.unlinked);
+	struct usbfs_urb *urb = usbfs_urb_list_find(&session->claim->flying, answer->request.unlinked);
 
 	if (urb && !urb->unlinked) {
 		urb->unlinked = answer;
@@ -392,7 +376,7 @@ static void session_unlink(struct usbfs_session *session, struct usbfs_urb *answ
 		session_reap(session);
 		return;
 	}
-	urb = find_request(&session->waiting, answer->request.unlinked);
+	urb = usbfs_urb_list_find(&session->waiting, answer->request.unlinked);
 	usbfs_urb_set_unlinked(answer, urb ? -ECONNRESET : 0); /* 0: its own answer is on the way already */
 	if (urb) {
 		session_unwait(session, urb);

@@ -54,7 +54,22 @@ void usbfs_urb_list_free(struct usbfs_urb_list *list)
 	}
 }
 
+struct usbfs_urb *usbfs_urb_list_find(const struct usbfs_urb_list *list, uint32_t seqnum)
+{
+	struct usbfs_urb *urb;
+
+	TAILQ_FOREACH(urb, list, entry)
+		if (urb->request.seqnum == seqnum)
+			return urb;
+	return NULL;
+}
+
 /* ---- what it is ---- */
+
+uint32_t usbfs_urb_get_pipe(const struct usbfs_urb *urb)
+{
+	return UINT32_C(1) << (urb->request.endpoint + (urb->request.endpoint && urb->request.is_in ? 16 : 0));
+}
 
 static uint16_t get_u16(const uint8_t *bytes)
 {
@@ -99,8 +114,6 @@ static bool is_setup_within(const struct usb_ctrlrequest *setup, uint32_t interf
 
 	if ((setup->bRequestType & USB_TYPE_MASK) == USB_TYPE_VENDOR)
 		return true;
-	if (setup->bRequestType == 0xa1 && setup->bRequest == 0 && has_bit(interfaces, index >> 8))
-		return true; /* a printer's GET_DEVICE_ID has the interface there */
 	switch (setup->bRequestType & USB_RECIP_MASK) {
 	case USB_RECIP_INTERFACE:
 		return has_bit(interfaces, index & 0xff);
@@ -111,12 +124,23 @@ static bool is_setup_within(const struct usb_ctrlrequest *setup, uint32_t interf
 	}
 }
 
-bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces)
+/* The same: a printer's GET_DEVICE_ID has interface and setting there. */
+static bool is_of_printer(const struct usb_ctrlrequest *setup, const struct usbfs_layout *layout, int configuration)
+{
+	uint16_t index = get_u16((const uint8_t *)&setup->wIndex);
+
+	return setup->bRequestType == (USB_DIR_IN | USB_TYPE_CLASS | USB_RECIP_INTERFACE) && setup->bRequest == 0 &&
+	       usbfs_layout_get_class(layout, configuration, (uint8_t)(index >> 8), (uint8_t)(index & 0xff)) == USB_CLASS_PRINTER;
+}
+
+bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces, const struct usbfs_layout *layout, int configuration)
 {
 	struct usb_ctrlrequest setup;
 
 	memcpy(&setup, urb->request.setup, sizeof(setup));
-	return is_control(&urb->request) ? is_setup_within(&setup, interfaces) : interfaces != 0;
+	if (!is_control(&urb->request))
+		return interfaces != 0;
+	return is_of_printer(&setup, layout, configuration) || is_setup_within(&setup, interfaces);
 }
 
 /* The endpoint that a control transfer is about, as findintfep() in devio.c looks for it. */

@@ -50,11 +50,18 @@ struct usbfs_urb *usbfs_urb_free(struct usbfs_urb *urb);
 /* Frees all of a list. */
 void usbfs_urb_list_free(struct usbfs_urb_list *list);
 
+/* The first in a list that has that number; NULL without one. */
+struct usbfs_urb *usbfs_urb_list_find(const struct usbfs_urb_list *list, uint32_t seqnum);
+
+/* Its pipe: one bit for each endpoint and direction. */
+uint32_t usbfs_urb_get_pipe(const struct usbfs_urb *urb);
+
 /* What it is about. */
 enum usbfs_urb_kind usbfs_urb_get_kind(const struct usbfs_urb *urb);
 
-/* Whether it asks for nothing of an interface that is not among those (one bit for each): usbfs would claim it, and say so in the kernel's log each time. */
-bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces);
+/* Whether it asks for nothing of an interface that is not among those (one bit for each): usbfs would claim it, and say so in the kernel's log each time. A printer's
+ * GET_DEVICE_ID names its interface in another way: configuration (negative: not known) says which that layout has. */
+bool usbfs_urb_is_within(const struct usbfs_urb *urb, uint32_t interfaces, const struct usbfs_layout *layout, int configuration);
 
 /* Whether what it is to change in the device is there, in that configuration of it (negative: not known): the kernel would write a line into its log each time,
  * for an endpoint in the wrong direction and for a setting that is none. */

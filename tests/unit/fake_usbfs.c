@@ -25,7 +25,7 @@ const uint8_t FAKE_USBFS_DESCRIPTORS[] = {
 	9, 4, 0, 2, 0, 255, 0, 0, 0,
 	9, 4, 1, 0, 2, 255, 0, 0, 0, 7, 5, 0x82, 2, 64, 0, 0, 7, 5, 0x02, 2, 64, 0, 0, /* interface 1 */
 	9, 4, 1, 1, 1, 255, 0, 0, 0, 7, 5, 0x83, 2, 64, 0, 0,
-	9, 4, 1, 2, 0, 255, 0, 0, 0,
+	9, 4, 1, 2, 0, 7, 1, 2, 0, /* as a printer */
 };
 /* clang-format on */
 const size_t FAKE_USBFS_DESCRIPTORS_SIZE = sizeof(FAKE_USBFS_DESCRIPTORS);
@@ -179,6 +179,17 @@ static bool has_endpoint(const struct fake_usbfs *usbfs, uint8_t endpoint)
 	return (endpoint & 15) == 0 || (mask >> (endpoint & 15) & 1);
 }
 
+static bool is_claimed(const struct fake_usbfs *usbfs, unsigned interface)
+{
+	return interface < usbfs->n_interfaces && usbfs->interfaces[interface].is_claimed;
+}
+
+/* GET_DEVICE_ID of the setting that is a printer's, above. */
+static bool is_of_printer(const uint8_t *setup)
+{
+	return setup[0] == 0xa1 && setup[1] == 0 && setup[4] == 2 && setup[5] == 1;
+}
+
 /* check_ctrlrecip() */
 static void check_recipient(struct fake_usbfs *usbfs, const struct usbdevfs_urb *urb)
 {
@@ -187,6 +198,9 @@ static void check_recipient(struct fake_usbfs *usbfs, const struct usbdevfs_urb 
 
 	if (is_of_endpoint && !has_endpoint(usbfs, setup[4]) && has_endpoint(usbfs, setup[4] ^ 0x80))
 		commit_crime(usbfs, "an endpoint is named in the wrong direction: the kernel's log has a line of it");
+	if (urb->type == USBDEVFS_URB_TYPE_CONTROL && (setup[0] & 0x60) != 0x40 && (setup[0] & 0x1f) == 1 && !is_of_printer(setup) &&
+	    !is_claimed(usbfs, setup[4]))
+		commit_crime(usbfs, "an interface is named that is not claimed: the kernel's log has a line of it");
 }
 
 /* proc_do_submiturb() */

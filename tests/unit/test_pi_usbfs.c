@@ -329,7 +329,8 @@ END_TEST
 START_TEST(an_interface_that_is_not_there_is_not_asked_for)
 {
 	static const char *const setups[] = { "\xa1\x21\x00\x00\x02\x00\x07\x00", "\xa1\x21\x00\x00\xff\x00\x07\x00",
-					      "\xa1\x00\x00\x00\x02\x02\x07\x00" };
+					      "\xa1\x00\x00\x00\x02\x02\x07\x00", "\xa1\x00\x00\x00\x05\x00\x07\x00",
+					      "\xa1\x00\x00\x00\x05\x01\x07\x00" }; /* no printer has that setting, or it is none's */
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(setups); i++) {
 		ask_control(i, setups[i], true, 7);
@@ -342,7 +343,7 @@ START_TEST(an_interface_that_is_not_there_is_not_asked_for)
 	complete(0, 0, "x", 1);
 	expect_answer(6, 0, 1);
 	expect_bytes("x", 1);
-	ask_control(7, "\xa1\x00\x00\x00\x05\x01\x07\x00", true, 7); /* a printer's */
+	ask_control(7, "\xa1\x00\x00\x00\x02\x01\x07\x00", true, 7); /* a printer's: the setting, then the interface */
 	complete(0, 0, "x", 1);
 	expect_answer(7, 0, 1);
 }

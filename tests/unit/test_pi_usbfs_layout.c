@@ -50,6 +50,9 @@ START_TEST(each_configuration_has_its_own)
 	ck_assert(!usbfs_layout_has_setting(layout, 2, 5, 0));
 	ck_assert(!usbfs_layout_has_setting(layout, 1, 5, 1));
 	ck_assert(usbfs_layout_has_setting(layout, 1, 1, 2));
+	ck_assert_int_eq(usbfs_layout_get_class(layout, 1, 1, 2), 7);
+	ck_assert_int_eq(usbfs_layout_get_class(layout, 2, 5, 1), 255);
+	ck_assert_int_eq(usbfs_layout_get_class(layout, 2, 1, 2), -ENOENT);
 	usbfs_layout_free(layout);
 }
 END_TEST
