@@ -94,6 +94,52 @@ bool usbfs_layout_has_endpoint(const struct usbfs_layout *layout, int configurat
 	return false;
 }
 
+static uint32_t get_u16(const uint8_t *bytes)
+{
+	return (uint32_t)(bytes[0] | bytes[1] << 8);
+}
+
+/* USB 2.0, table 9-13: of high speed it may be sent up to three times; other speeds have zeros there. */
+static uint32_t packet_size(const uint8_t *endpoint)
+{
+	uint32_t size = get_u16(endpoint + 4);
+
+	return (size & USB_ENDPOINT_MAXP_MASK) * (1 + (size >> USB_EP_MAXP_MULT_SHIFT & 3));
+}
+
+/* With its companions, the descriptors behind it. USB 3.2, sections 9.6.7 and 9.6.8. */
+static uint32_t layout_get_burst_size(const struct usbfs_layout *layout, size_t at, const uint8_t *endpoint)
+{
+	uint32_t size = packet_size(endpoint);
+
+	for (; at < layout->size; at += layout->bytes[at]) {
+		const uint8_t *bytes = layout->bytes + at;
+
+		if (bytes[1] == USB_DT_SS_ENDPOINT_COMP && bytes[0] >= USB_DT_SS_EP_COMP_SIZE)
+			size = get_u16(endpoint + 4) * (1U + bytes[2]) * (1U + (bytes[3] & 3));
+		else if (bytes[1] == USB_DT_SSP_ISOC_ENDPOINT_COMP && bytes[0] >= USB_DT_SSP_ISOC_EP_COMP_SIZE)
+			size = get_u16(bytes + 4) | get_u16(bytes + 6) << 16;
+		else if (bytes[1] == USB_DT_ENDPOINT || bytes[1] == USB_DT_INTERFACE || bytes[1] == USB_DT_CONFIG)
+			break;
+	}
+	return size;
+}
+
+uint32_t usbfs_layout_get_packet_size(const struct usbfs_layout *layout, int configuration, uint8_t address)
+{
+	struct place place = { .configuration = -1 };
+	const uint8_t *endpoint;
+	uint32_t largest = 0;
+
+	while ((endpoint = layout_find(layout, &place, USB_DT_ENDPOINT, USB_DT_ENDPOINT_SIZE))) {
+		uint32_t size = layout_get_burst_size(layout, place.at, endpoint);
+
+		if ((configuration < 0 || configuration == place.configuration) && endpoint[2] == address && size > largest)
+			largest = size;
+	}
+	return largest;
+}
+
 int usbfs_layout_get_class(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting)
 {
 	struct place place = { .configuration = -1 };

@@ -20,6 +20,10 @@ struct usbfs_layout *usbfs_layout_free(struct usbfs_layout *layout);
 /* Whether a configuration (bConfigurationValue; negative: any of them) has that endpoint (bEndpointAddress: with its direction) in some setting. Endpoint 0 is always there. */
 bool usbfs_layout_has_endpoint(const struct usbfs_layout *layout, int configuration, uint8_t address);
 
+/* The longest isochronous packet that an endpoint there takes in any setting (usb_submit_urb() in drivers/usb/core/urb.c): with what it may repeat in a microframe, and, of
+ * SuperSpeed, its bursts. 0 without that endpoint. */
+uint32_t usbfs_layout_get_packet_size(const struct usbfs_layout *layout, int configuration, uint8_t address);
+
 /* The class of an alternate setting of an interface there (bInterfaceClass); -ENOENT without it. */
 int usbfs_layout_get_class(const struct usbfs_layout *layout, int configuration, uint8_t interface, uint8_t setting);
 

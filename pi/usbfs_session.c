@@ -216,7 +216,7 @@ static bool session_submit(struct usbfs_session *session, struct usbfs_urb *urb)
 
 	if (session->n_flying >= MAX_FLYING || !session_lend(session, urb))
 		return false;
-	r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb);
+	r = urb->kernel.buffer ? 0 : usbfs_urb_prepare(urb, session->claim->layout, usbfs_claim_get_configuration(session->claim));
 	if (r == 0)
 		r = usbfs_submit(session->claim->fd, &urb->kernel);
 	if (r == -ENOMEM && session_starve(session, urb))

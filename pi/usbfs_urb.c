@@ -277,7 +277,7 @@ static int prepare_bulk(struct usbfs_urb *urb)
 }
 
 /* usbfs has the packets one behind the other. Those of a request lie where it says, in order; bytes that are to be written are moved together. */
-static int prepare_packets(struct usbfs_urb *urb)
+static int prepare_packets(struct usbfs_urb *urb, uint32_t max_size)
 {
 	const struct usbip_urb *request = &urb->request;
 	uint32_t total = 0;
@@ -289,6 +289,8 @@ static int prepare_packets(struct usbfs_urb *urb)
 		if (packet.length > USBFS_MAX_LENGTH || packet.offset > request->length ||
 		    packet.length > request->length - packet.offset || packet.offset < total)
 			return -EINVAL;
+		if (packet.length > max_size)
+			return -EMSGSIZE;
 		if (!request->is_in && packet.offset > total)
 			memmove(urb->data + total, urb->data + packet.offset, packet.length);
 		urb->kernel.iso_frame_desc[i].length = packet.length;
@@ -298,7 +300,7 @@ static int prepare_packets(struct usbfs_urb *urb)
 	return 0;
 }
 
-static int prepare_isochronous(struct usbfs_urb *urb)
+static int prepare_isochronous(struct usbfs_urb *urb, uint32_t max_size)
 {
 	const struct usbip_urb *request = &urb->request;
 
@@ -306,10 +308,10 @@ static int prepare_isochronous(struct usbfs_urb *urb)
 	urb->kernel.number_of_packets = (int)request->n_packets;
 	if (request->flags & USBIP_URB_ISO_ASAP)
 		urb->kernel.flags = USBDEVFS_URB_ISO_ASAP;
-	return prepare_packets(urb);
+	return prepare_packets(urb, max_size);
 }
 
-int usbfs_urb_prepare(struct usbfs_urb *urb)
+int usbfs_urb_prepare(struct usbfs_urb *urb, const struct usbfs_layout *layout, int configuration)
 {
 	const struct usbip_urb *request = &urb->request;
 
@@ -318,7 +320,9 @@ int usbfs_urb_prepare(struct usbfs_urb *urb)
 	urb->kernel.usercontext = urb;
 	if (is_control(request))
 		return request->n_packets ? -EINVAL : prepare_control(urb);
-	return request->n_packets ? prepare_isochronous(urb) : prepare_bulk(urb);
+	if (request->n_packets == 0)
+		return prepare_bulk(urb);
+	return prepare_isochronous(urb, usbfs_layout_get_packet_size(layout, configuration, urb->kernel.endpoint));
 }
 
 /* ---- back ---- */

@@ -86,8 +86,9 @@ int usbfs_urb_make_room(struct usbfs_urb *urb);
  * NULL: it may be anywhere, they are of no use. */
 size_t usbfs_urb_get_gap(struct usbfs_urb *urb, size_t n_read, uint8_t **ret_bytes);
 
-/* Fills in what usbfs is asked for; there must be room, and all bytes. A negative errno if that makes no sense: it is the answer's status. */
-int usbfs_urb_prepare(struct usbfs_urb *urb);
+/* Fills in what usbfs is asked for; there must be room, and all bytes. A negative errno if that makes no sense, or not for its endpoint in that configuration (negative: not
+ * known), of which the kernel would say so in its log each time: it is the answer's status. */
+int usbfs_urb_prepare(struct usbfs_urb *urb, const struct usbfs_layout *layout, int configuration);
 
 /* usbfs is done with it: what became of it is its answer. */
 void usbfs_urb_take_result(struct usbfs_urb *urb);

@@ -500,6 +500,19 @@ START_TEST(isochronous_packets_that_lie_outside_are_refused)
 }
 END_TEST
 
+START_TEST(isochronous_packets_longer_than_the_endpoints_are_refused)
+{
+	static const struct usbip_packet packets[2] = { { .offset = 0, .length = 64 }, { .offset = 64, .length = 65 } };
+
+	ask_packets(1, true, 129, packets, 2, NULL);
+	expect_answer(1, -EMSGSIZE, 0);
+	ck_assert_int_eq(hear_packet().status, -EMSGSIZE);
+	ck_assert_int_eq(hear_packet().status, -EMSGSIZE);
+	ask_packets(2, true, 129, packets, 1, NULL);
+	wait_transfer(0x82);
+}
+END_TEST
+
 START_TEST(more_packets_than_usbfs_takes_are_refused)
 {
 	static struct usbip_packet packets[129];
@@ -1467,6 +1480,7 @@ int main(void)
 	tcase_add_test(packets, isochronous_packets_come_back_without_the_gaps_between_them);
 	tcase_add_test(packets, isochronous_packets_go_out_from_where_they_lie);
 	tcase_add_test(packets, isochronous_packets_that_lie_outside_are_refused);
+	tcase_add_test(packets, isochronous_packets_longer_than_the_endpoints_are_refused);
 	tcase_add_test(packets, more_packets_than_usbfs_takes_are_refused);
 	tcase_add_test(cancelled, a_cancelled_transfer_has_one_answer);
 	tcase_add_test(cancelled, a_transfer_that_was_over_before_its_cancellation_is_told_first);

@@ -57,6 +57,32 @@ START_TEST(each_configuration_has_its_own)
 }
 END_TEST
 
+START_TEST(a_packet_is_as_long_as_an_endpoint_takes_at_once)
+{
+	static const uint8_t more[] = {
+		9, 2, 53,   0, 1,    2,    0, 0x80, 50,   9,    4,    0,    0,    4, 255,  0, 0, 0, /* configuration 2 */
+		7, 5, 0x81, 1, 0x00, 0x14, 1,                                                       /* of high speed: 3 * 1024 */
+		7, 5, 0x02, 1, 0x00, 0x04, 1, 6,    0x30, 2,    1,    0,    0,                      /* of SuperSpeed: 3 * 2 * 1024 */
+		7, 5, 0x83, 1, 0x00, 0x04, 1, 6,    0x30, 0,    0x80, 0,    0,    8, 0x31, 0, 0, 1, 2, 3, 0, /* as many as that says */
+		7, 5, 0x04, 1, 0x08, 0x00, 1, 7,    5,    0x04, 1,    0x20, 0x00, 1,                         /* the larger one */
+	};
+	uint8_t bytes[512];
+	struct usbfs_layout *layout;
+
+	memcpy(bytes, FAKE_USBFS_DESCRIPTORS, FAKE_USBFS_DESCRIPTORS_SIZE);
+	memcpy(bytes + FAKE_USBFS_DESCRIPTORS_SIZE, more, sizeof(more));
+	layout = make(bytes, FAKE_USBFS_DESCRIPTORS_SIZE + sizeof(more));
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, 1, 0x81), 64);
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, 2, 0x81), 3072);
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, -1, 0x81), 3072);
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, 2, 0x02), 6144);
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, 2, 0x83), 0x30201);
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, 2, 0x04), 32);
+	ck_assert_uint_eq(usbfs_layout_get_packet_size(layout, 2, 0x84), 0);
+	usbfs_layout_free(layout);
+}
+END_TEST
+
 START_TEST(what_is_cut_or_contradicts_itself_is_no_layout)
 {
 	uint8_t bytes[512];
@@ -105,6 +131,7 @@ int main(void)
 
 	tcase_add_test(layout, an_endpoint_is_there_in_its_own_direction);
 	tcase_add_test(layout, each_configuration_has_its_own);
+	tcase_add_test(layout, a_packet_is_as_long_as_an_endpoint_takes_at_once);
 	tcase_add_test(layout, what_is_cut_or_contradicts_itself_is_no_layout);
 	tcase_add_test(layout, descriptors_that_are_shorter_than_their_kind_say_nothing);
 	tcase_add_test(layout, a_boards_layout_is_what_its_descriptors_say);
