@@ -75,6 +75,18 @@ bool usbfs_claim_allows(const struct usbfs_claim *claim, const struct usbfs_urb 
 	       usbfs_urb_is_known(urb, claim->layout, configuration);
 }
 
+uint64_t usbfs_claim_pay_change(struct usbfs_claim *claim, uint64_t now_usec)
+{
+	const uint64_t most_owed = (USBFS_CHANGE_BURST - 1) * USBFS_CHANGE_USEC;
+
+	if (claim->changed_usec < now_usec)
+		claim->changed_usec = now_usec;
+	if (claim->changed_usec - now_usec > most_owed)
+		return claim->changed_usec - now_usec - most_owed;
+	claim->changed_usec += USBFS_CHANGE_USEC;
+	return 0;
+}
+
 /* usbfs is done with all of them. */
 static void claim_free_transfers(struct usbfs_claim *claim)
 {

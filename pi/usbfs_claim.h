@@ -5,12 +5,16 @@
 #include "usbfs_specials.h"
 #include "usbfs_urb.h"
 
+#define USBFS_CHANGE_BURST 10
+#define USBFS_CHANGE_USEC  UINT64_C(1000000)
+
 /* A device that this program has by usbfs, in the place of usbip-host: its interfaces are claimed, so that no driver takes them, until it is given back. Between
  * sessions it stays claimed. All of these may block, and belong in a job. */
 struct usbfs_claim {
-	int fd;                          /* owned: its node; one who waits for transfers there is its session */
-	bool is_used;                    /* a session was on it since the last usbfs_claim_settle() that did all it promises */
-	int configuration;               /* that it had (bConfigurationValue), and has when it is given back; negative: not known */
+	int fd;                /* owned: its node; one who waits for transfers there is its session */
+	uint64_t changed_usec; /* until when its changes are paid for: each costs a second, and some may be owed; its event loop's */
+	bool is_used;          /* a session was on it since the last usbfs_claim_settle() that did all it promises */
+	int configuration;     /* that it had (bConfigurationValue), and has when it is given back; negative: not known */
 	struct usbfs_specials *specials; /* owned reference */
 	struct usbfs_layout *layout;     /* owned: what is in it */
 	struct usbfs_urb_list flying;    /* owned: with usbfs */
@@ -29,6 +33,10 @@ int usbfs_claim_get_configuration(const struct usbfs_claim *claim);
 
 /* Whether the device and the kernel can make sense of it now. Else the kernel would say so, in its log, each time: the VM could fill that. */
 bool usbfs_claim_allows(const struct usbfs_claim *claim, const struct usbfs_urb *urb);
+
+/* A reset, a configuration or a setting is to be chosen now: 0, or how many µs that must wait. Of each the kernel's log has a line or more, and so the VM may not have it
+ * without end: USBFS_CHANGE_BURST at once, then one a second. */
+uint64_t usbfs_claim_pay_change(struct usbfs_claim *claim, uint64_t now_usec);
 
 /* Claims what was released, on that node of it. 0 or negative errno. May block. */
 int usbfs_claim_again(int fd, struct usbfs_specials *specials);

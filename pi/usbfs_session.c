@@ -236,6 +236,8 @@ static void session_start_special(struct usbfs_session *session, struct usbfs_ur
 /* False: not now. */
 static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 {
+	uint64_t usec = 0;
+
 	if (!usbfs_claim_allows(session->claim, urb)) {
 		session_unwait(session, urb);
 		session_answer_status(session, urb, -EPIPE); /* as the device would say */
@@ -250,9 +252,15 @@ static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 		return true;
 	case USBFS_URB_SET_INTERFACE:
 	case USBFS_URB_SET_CONFIGURATION:
-	case USBFS_URB_CLEAR_HALT:
 	case USBFS_URB_RESET:
+		usec = usbfs_claim_pay_change(session->claim, clock_now_usec());
 		break;
+	case USBFS_URB_CLEAR_HALT:
+		break;
+	}
+	if (usec > 0) {
+		session_retry_after(session, usec);
+		return false;
 	}
 	session_unwait(session, urb);
 	session_start_special(session, urb);
@@ -264,14 +272,19 @@ static void session_run_waiting(struct usbfs_session *session)
 {
 	struct usbfs_urb *urb, *next;
 	uint32_t held_up = 0;
+	bool is_special;
 
 	usbfs_waiter_set(session->waiter, false);
 	for (urb = TAILQ_FIRST(&session->waiting); urb && !session->is_ended && !session->special; urb = next) {
 		next = TAILQ_NEXT(urb, entry);
-		if (usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER && urb != TAILQ_FIRST(&session->waiting))
+		is_special = usbfs_urb_get_kind(urb) != USBFS_URB_TRANSFER;
+		if (is_special && urb != TAILQ_FIRST(&session->waiting))
 			break;
-		if (!(held_up & usbfs_urb_get_pipe(urb)) && !session_run(session, urb))
-			held_up |= usbfs_urb_get_pipe(urb);
+		if ((held_up & usbfs_urb_get_pipe(urb)) || session_run(session, urb))
+			continue;
+		if (is_special)
+			break;
+		held_up |= usbfs_urb_get_pipe(urb);
 	}
 	if (session->is_ended || session->special || !session->incoming || has_place(session->incoming))
 		return;

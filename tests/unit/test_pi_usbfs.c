@@ -743,6 +743,73 @@ START_TEST(a_change_waits_for_what_was_asked_before_it)
 }
 END_TEST
 
+static void ask_reset(uint32_t seqnum)
+{
+	ask_control(seqnum, "\x23\x03\x04\x00\x00\x00\x00\x00", false, 0);
+}
+
+static void expect_log(const char *log)
+{
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), log);
+}
+
+/* Of each the kernel's log has a line. */
+START_TEST(changes_without_end_wait)
+{
+	uint64_t start = clock_now_usec();
+	uint32_t i;
+
+	for (i = 1; i <= 10; i++) {
+		ask_reset(i);
+		expect_answer(i, 0, 0);
+	}
+	(void)fake_usbfs_log(&usbfs);
+	ask_control(11, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	ask_in(12, 1, 8); /* none overtakes it */
+	expect_answer(11, 0, 0);
+	ck_assert_uint_ge(clock_now_usec() - start, 1000000);
+	expect_log("interface 1; setting 2");
+	complete(0x81, 0, NULL, 0);
+	expect_answer(12, 0, 0);
+}
+END_TEST
+
+START_TEST(a_change_that_waits_for_its_turn_holds_up_who_came_later)
+{
+	claim->changed_usec = clock_now_usec() + UINT64_C(600000000); /* many were before */
+	ask_reset(1);
+	ask_in(2, 1, 8);
+	ask_control(3, "\x80\x06\x00\x01\x00\x00\x12\x00", true, 18);
+	expect_silence();
+	expect_log("");
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 0);
+	ask_unlink(4, 1);
+	expect_unlinked(4, -ECONNRESET);
+	wait_transfers(2);
+	ask_control(5, "\x02\x01\x00\x00\x02\x00\x00\x00", false, 0); /* of this the log has none */
+	expect_answer(5, 0, 0);
+	expect_log("clear 2");
+}
+END_TEST
+
+START_TEST(after_a_pause_as_many_changes_pass_as_before)
+{
+	const uint64_t second = 1000000, burst = USBFS_CHANGE_BURST;
+	uint64_t now = clock_now_usec();
+
+	for (unsigned i = 0; i < burst; i++)
+		ck_assert_uint_eq(usbfs_claim_pay_change(claim, now), 0);
+	ck_assert_uint_eq(usbfs_claim_pay_change(claim, now), second);
+	ck_assert_uint_eq(usbfs_claim_pay_change(claim, now + second / 4), second / 4 * 3);
+	ck_assert_uint_eq(usbfs_claim_pay_change(claim, now + second), 0);
+	ck_assert_uint_eq(usbfs_claim_pay_change(claim, now + second), second);
+	now += 60 * second;
+	for (unsigned i = 0; i < burst; i++)
+		ck_assert_uint_eq(usbfs_claim_pay_change(claim, now), 0);
+	ck_assert_uint_gt(usbfs_claim_pay_change(claim, now), 0);
+}
+END_TEST
+
 START_TEST(a_change_that_waits_can_be_cancelled)
 {
 	usbfs.max_transfers = 1;
@@ -1499,6 +1566,9 @@ int main(void)
 	tcase_add_test(special, while_the_device_is_changed_the_loop_asks_usbfs_for_nothing);
 	tcase_add_test(special, an_unplug_while_the_device_is_changed_ends_the_stream);
 	tcase_add_test(special, a_change_waits_for_what_was_asked_before_it);
+	tcase_add_test(special, changes_without_end_wait);
+	tcase_add_test(special, a_change_that_waits_for_its_turn_holds_up_who_came_later);
+	tcase_add_test(special, after_a_pause_as_many_changes_pass_as_before);
 	tcase_add_test(special, a_change_that_waits_can_be_cancelled);
 	tcase_add_test(limits, a_number_that_is_used_twice_is_answered_twice);
 	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 22);
