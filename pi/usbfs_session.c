@@ -53,17 +53,13 @@ static void session_reap(struct usbfs_session *session);
 
 /* ---- what the loop waits for ---- */
 
-/* What follows its header can be read, or nothing does. */
-static bool has_place(const struct usbfs_urb *urb)
-{
-	return urb->n_taken > 0 || urb->refusal || usbfs_urb_get_cost_here(urb) == 0;
-}
-
-/* For want of memory, or because too many wait. */
+/* For want of memory, or because too many wait. While the device is being changed that is not the reason: it may last. */
 static bool session_is_held_up(const struct usbfs_session *session)
 {
+	if (session->special)
+		return false;
 	if (session->incoming)
-		return !has_place(session->incoming);
+		return !usbfs_urb_has_place(session->incoming);
 	return session->n_waiting >= MAX_WAITING && !session->is_refusing;
 }
 
@@ -286,7 +282,7 @@ static void session_run_waiting(struct usbfs_session *session)
 			break;
 		held_up |= usbfs_urb_get_pipe(urb);
 	}
-	if (session->is_ended || session->special || !session->incoming || has_place(session->incoming))
+	if (session->is_ended || session->special || !session->incoming || usbfs_urb_has_place(session->incoming))
 		return;
 	if (session_make_place(session, session->incoming))
 		session_accept_whole(session);
@@ -320,7 +316,8 @@ static void session_accept_whole(struct usbfs_session *session)
 	struct usbfs_urb *urb;
 	uint8_t *bytes;
 
-	if (!session->incoming || !has_place(session->incoming) || usbfs_urb_get_gap(session->incoming, session->n_body, &bytes) > 0)
+	if (!session->incoming || !usbfs_urb_has_place(session->incoming) ||
+	    usbfs_urb_get_gap(session->incoming, session->n_body, &bytes) > 0)
 		return;
 	urb = TAKE_PTR(session->incoming);
 	if (urb->refusal) {
@@ -423,7 +420,7 @@ static void session_place(struct usbfs_session *session, struct usbfs_urb *urb)
 		urb->refusal = -ENOMEM;
 	if (!urb->refusal && !session_make_place(session, urb) && usbfs_share_is_refusing(&session->share, urb))
 		urb->refusal = -ENOMEM;
-	if (has_place(urb))
+	if (usbfs_urb_has_place(urb))
 		session_accept_whole(session);
 }
 

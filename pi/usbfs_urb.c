@@ -210,6 +210,11 @@ size_t usbfs_urb_get_cost_here(const struct usbfs_urb *urb)
 	return sizeof(*urb) + n_packets + data_size(request);
 }
 
+bool usbfs_urb_has_place(const struct usbfs_urb *urb)
+{
+	return urb->n_taken > 0 || urb->refusal || usbfs_urb_get_cost_here(urb) == 0;
+}
+
 bool usbfs_urb_is_small(const struct usbfs_urb *urb)
 {
 	return usbfs_urb_get_cost(urb) <= SMALL_COST || (is_control(&urb->request) && urb->request.length <= UINT16_MAX);

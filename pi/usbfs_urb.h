@@ -76,6 +76,9 @@ size_t usbfs_urb_get_cost(const struct usbfs_urb *urb);
 /* How much of that it takes while it waits here; 0 for one that brings nothing with it. */
 size_t usbfs_urb_get_cost_here(const struct usbfs_urb *urb);
 
+/* Whether what follows its header can be read, or nothing does. */
+bool usbfs_urb_has_place(const struct usbfs_urb *urb);
+
 /* Whether its bytes are few, or a control transfer's. */
 bool usbfs_urb_is_small(const struct usbfs_urb *urb);
 

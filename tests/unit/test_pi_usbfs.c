@@ -1142,6 +1142,39 @@ START_TEST(a_stream_of_large_and_small_ones_is_held_up_once)
 }
 END_TEST
 
+/* What waits for a place is not refused because the device takes its time. */
+START_TEST(a_stream_is_not_held_up_by_a_change_that_lasts)
+{
+	const size_t all = BULK_SIZE + 4096;
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	teardown();
+	setup_claim();
+	start_session(all);
+	ck_assert(usbfs_memory_take(context.memory, USBFS_POOL_LARGE_HERE, 0, all));
+	usbfs.max_transfers = 1;
+	ask_in(1, 1, 8);
+	ask_in(2, 1, 8);
+	ask_control(3, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	fake_usbfs_hold(&usbfs, true);
+	context.max_held_usec = 1000000 * test_slowness();
+	ask(&(struct usbip_urb){ .seqnum = 4, .endpoint = 2, .length = BULK_SIZE });
+	complete(0x81, 0, NULL, 0);
+	expect_answer(1, 0, 0);
+	wait_special();
+	loop_for(context.event, context.max_held_usec + 100000);
+	context.max_held_usec = 60000000;
+	fake_usbfs_hold(&usbfs, false);
+	expect_answer(3, 0, 0);
+	complete(0x81, 0, NULL, 0);
+	expect_answer(2, 0, 0);
+	usbfs_memory_give(context.memory, USBFS_POOL_LARGE_HERE, all);
+	say(bytes, BULK_SIZE);
+	complete(0x02, 0, NULL, BULK_SIZE);
+	expect_answer(4, 0, BULK_SIZE);
+}
+END_TEST
+
 START_TEST(one_more_than_may_wait_is_refused_after_a_moment)
 {
 	context.max_held_usec = 30000;
@@ -1584,6 +1617,7 @@ int main(void)
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
 	tcase_add_test(limits, a_stream_that_is_held_up_goes_on_after_a_moment);
 	tcase_add_test(limits, a_stream_of_large_and_small_ones_is_held_up_once);
+	tcase_add_test(limits, a_stream_is_not_held_up_by_a_change_that_lasts);
 	tcase_add_test(limits, one_more_than_may_wait_is_refused_after_a_moment);
 	tcase_add_test(limits, packets_of_what_waits_are_counted);
 	tcase_add_test(limits, what_usbfs_has_no_memory_for_now_is_tried_again);
