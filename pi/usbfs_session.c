@@ -49,6 +49,7 @@ struct usbfs_session {
 static int session_on_holdup(sd_event_source *source, uint64_t usec, void *userdata);
 static int session_on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 static void session_accept_whole(struct usbfs_session *session);
+static bool session_take_results(struct usbfs_session *session);
 static void session_reap(struct usbfs_session *session);
 
 /* ---- what the loop waits for ---- */
@@ -108,12 +109,6 @@ static void session_end(struct usbfs_session *session)
 	timer_disarm(session->holdup);
 	timer_disarm(session->retry);
 	(void)shutdown(session->fd, SHUT_RDWR);
-}
-
-static void session_refuse(struct usbfs_session *session, const char *why)
-{
-	log_warning("%s: its session is ended: the VM asked for what can't be: %s", session->name, why);
-	session_end(session);
 }
 
 /* ---- memory ---- */
@@ -234,6 +229,10 @@ static bool session_run(struct usbfs_session *session, struct usbfs_urb *urb)
 {
 	uint64_t usec = 0;
 
+	if (usbfs_urb_get_kind(urb) == USBFS_URB_CLEAR_HALT && !session_take_results(session)) {
+		session_retry_after(session, RETRY_USEC); /* what is over must not count as under way */
+		return false;
+	}
 	if (!usbfs_claim_allows(session->claim, urb)) {
 		session_unwait(session, urb);
 		session_answer_status(session, urb, -EPIPE); /* as the device would say */
@@ -350,13 +349,19 @@ static void session_take_result(struct usbfs_session *session, struct usbfs_urb 
 	}
 }
 
-/* Those that are over, as long as their answers can be sent. */
-static void session_reap(struct usbfs_session *session)
+/* Those that are over, as long as their answers can be sent. Whether that is all. */
+static bool session_take_results(struct usbfs_session *session)
 {
 	struct usbdevfs_urb *kernel;
 
 	while (!session->is_ended && TAILQ_EMPTY(&session->answers) && usbfs_reap(session->claim->fd, &kernel) == 0)
 		session_take_result(session, kernel->usercontext);
+	return !session->is_ended && TAILQ_EMPTY(&session->answers);
+}
+
+static void session_reap(struct usbfs_session *session)
+{
+	(void)session_take_results(session);
 	session_run_waiting(session);
 }
 
@@ -433,7 +438,9 @@ static void session_begin(struct usbfs_session *session)
 
 	session->n_header = session->n_body = 0;
 	if (usbip_urb_decode(session->header, &request, &problem) < 0 || request.devid != session->devid) {
-		session_refuse(session, problem ? problem : "another device than this");
+		log_warning("%s: its session is ended: the VM asked for what can't be: %s", session->name,
+			    problem ? problem : "another device than this");
+		session_end(session);
 		return;
 	}
 	urb = usbfs_urb_new(&request);

@@ -630,6 +630,23 @@ START_TEST(a_halt_is_not_ended_under_a_transfer)
 }
 END_TEST
 
+START_TEST(a_halt_is_ended_after_what_nobody_has_reaped_yet)
+{
+	uint8_t header[USBIP_URB_HEADER_SIZE];
+	struct usbip_urb request = { .command = USBIP_CMD_SUBMIT, .seqnum = 2, .devid = DEVID };
+
+	memcpy(request.setup, "\x02\x01\x00\x00\x81\x00\x00\x00", 8);
+	usbip_urb_encode(&request, header);
+	ask_in(1, 1, 64);
+	wait_transfer(0x81);
+	ck_assert_int_eq(send(wire, header, sizeof(header), MSG_NOSIGNAL), sizeof(header)); /* the loop sees it first */
+	ck_assert(fake_usbfs_complete(&usbfs, 0x81, -EPIPE, NULL, 0));
+	expect_answer(1, -EPIPE, 0);
+	expect_answer(2, 0, 0);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), "clear 129");
+}
+END_TEST
+
 START_TEST(after_a_new_configuration_its_own_endpoints_are_there)
 {
 	ask_control(1, "\x00\x09\x02\x00\x00\x00\x00\x00", false, 0);
@@ -1591,6 +1608,7 @@ int main(void)
 	tcase_add_test(special, an_endpoints_halt_is_ended_by_the_kernel);
 	tcase_add_test(special, a_setting_that_is_none_is_not_asked_for);
 	tcase_add_test(special, a_halt_is_not_ended_under_a_transfer);
+	tcase_add_test(special, a_halt_is_ended_after_what_nobody_has_reaped_yet);
 	tcase_add_test(special, after_a_new_configuration_its_own_endpoints_are_there);
 	tcase_add_test(special, a_reset_is_done_by_the_kernel);
 	tcase_add_test(special, what_the_kernel_refuses_is_told);
