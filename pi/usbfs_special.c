@@ -28,7 +28,8 @@ static void special_free(void *arg)
 	free(special);
 }
 
-/* No interface may be claimed meanwhile: it may not be there afterwards. */
+/* No interface may be claimed meanwhile: it may not be there afterwards. A failure leaves the device without a configuration (usb_set_configuration()), but where it has no
+ * such one, or nothing was tried. */
 static int special_set_configuration(const struct special *special)
 {
 	int r, s;
@@ -37,6 +38,8 @@ static int special_set_configuration(const struct special *special)
 	r = usbfs_set_configuration(special->fd, special->value);
 	if (r == 0)
 		usbfs_specials_set_configuration(special->specials, special->value);
+	else if (r != -EINVAL && r != -EBUSY)
+		usbfs_specials_set_configuration(special->specials, 0);
 	s = usbfs_claim_again(special->fd, special->specials);
 	return r < 0 ? r : s;
 }

@@ -32,7 +32,7 @@ void usbfs_specials_set_interfaces(struct usbfs_specials *specials, uint32_t int
 /* What was noted last. */
 uint32_t usbfs_specials_get_interfaces(struct usbfs_specials *specials);
 
-/* Notes the configuration that one has set. */
+/* Notes the configuration that one has set; 0: the device was left without. */
 void usbfs_specials_set_configuration(struct usbfs_specials *specials, int configuration);
 
 /* What was noted last; negative while it is the one that was found. */

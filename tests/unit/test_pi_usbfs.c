@@ -1550,6 +1550,28 @@ START_TEST(a_device_is_given_back_in_the_configuration_that_it_had)
 }
 END_TEST
 
+START_TEST(a_configuration_that_failed_is_mended_when_the_device_is_given_back)
+{
+	static const struct {
+		int result;
+		const char *log;
+	} cases[] = {
+		{ -EPIPE, "release 0; release 1; reset; configuration 1; connect 0; connect 1" }, /* the kernel leaves the device without */
+		{ -EINVAL, "release 0; release 1; reset; connect 0; connect 1" },                 /* it had not begun */
+		{ -EBUSY, "release 0; release 1; reset; connect 0; connect 1" },
+	};
+
+	usbfs.special_result = cases[_i].result;
+	ask_control(1, "\x00\x09\x01\x00\x00\x00\x00\x00", false, 0);
+	expect_answer(1, cases[_i].result, 0);
+	usbfs.special_result = 0;
+	session = usbfs_session_free(session);
+	(void)fake_usbfs_log(&usbfs);
+	usbfs_claim_release(claim);
+	ck_assert_str_eq(fake_usbfs_log(&usbfs), cases[_i].log);
+}
+END_TEST
+
 START_TEST(a_device_without_interfaces_is_not_claimed)
 {
 	struct usbfs_claim *second = NULL;
@@ -1656,6 +1678,7 @@ int main(void)
 	tcase_add_test(ends, a_session_that_ends_in_the_middle_of_anything_leaves_nothing);
 	tcase_add_test(ends, a_device_that_is_given_back_is_with_its_drivers);
 	tcase_add_test(ends, a_device_is_given_back_in_the_configuration_that_it_had);
+	tcase_add_loop_test(ends, a_configuration_that_failed_is_mended_when_the_device_is_given_back, 0, 3);
 	tcase_add_test(ends, a_device_without_interfaces_is_not_claimed);
 	tcase_add_test(ends, what_another_program_has_is_not_taken);
 	return check_program_run("pi_usbfs", transfers, packets, cancelled, special, limits, ends, NULL);
