@@ -1091,6 +1091,30 @@ START_TEST(behind_a_large_one_that_waits_the_stream_is_read_on)
 }
 END_TEST
 
+START_TEST(a_small_one_never_overtakes_a_large_one_that_waits)
+{
+	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
+
+	fill_memory(bytes);
+	ask_out(3, 1, "small", 5);
+	ask_out(4, 2, "other", 5); /* on another endpoint one does */
+	complete(0x02, 0, NULL, 5);
+	expect_answer(4, 0, 5);
+	ck_assert_uint_eq(fake_usbfs_count(&usbfs), 1);
+	complete(0x01, 0, NULL, BULK_SIZE);
+	expect_answer(1, 0, BULK_SIZE);
+	wait_transfers(2);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0x01)->buffer_length, BULK_SIZE);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x01)->buffer, bytes, BULK_SIZE) == 0);
+	complete(0x01, 0, NULL, BULK_SIZE);
+	expect_answer(2, 0, BULK_SIZE);
+	ck_assert_int_eq(fake_usbfs_find(&usbfs, 0x01)->buffer_length, 5);
+	ck_assert(memcmp(fake_usbfs_find(&usbfs, 0x01)->buffer, "small", 5) == 0);
+	complete(0x01, 0, NULL, 5);
+	expect_answer(3, 0, 5);
+}
+END_TEST
+
 START_TEST(bytes_that_there_is_no_room_for_stay_on_the_wire)
 {
 	_cleanup_free_ uint8_t *bytes = make_bytes(BULK_SIZE);
@@ -1654,6 +1678,7 @@ int main(void)
 	tcase_add_test(limits, what_is_more_than_all_memory_is_refused_at_once);
 	tcase_add_test(limits, who_waits_behind_a_cancelled_one_goes_on);
 	tcase_add_test(limits, behind_a_large_one_that_waits_the_stream_is_read_on);
+	tcase_add_test(limits, a_small_one_never_overtakes_a_large_one_that_waits);
 	tcase_add_test(limits, bytes_that_there_is_no_room_for_stay_on_the_wire);
 	tcase_add_test(limits, a_stream_that_is_held_up_goes_on_after_a_moment);
 	tcase_add_test(limits, a_stream_of_large_and_small_ones_is_held_up_once);
