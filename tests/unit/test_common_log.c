@@ -92,7 +92,7 @@ START_TEST(a_new_subject_takes_the_place_of_the_one_that_is_silent_for_longest)
 	}
 	ck_assert(!log_limit_take("pi1: x", false, 5000300, &n_left_out));
 	ck_assert(log_limit_take("one more: x", false, 5000301, &n_left_out));
-	ck_assert(!log_limit_take("pi1: x", false, 5000302, &n_left_out)); /* it was not silent */
+	ck_assert(!log_limit_take("pi1: x", false, 5000302, &n_left_out));                               /* it was not silent */
 	ck_assert(log_limit_take(strcat(memset(endless, 'e', 99), ": x"), false, 5000303, &n_left_out)); /* only its beginning counts */
 }
 END_TEST
