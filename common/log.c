@@ -71,30 +71,34 @@ static void log_write_text(enum log_level level, const struct log_about *about, 
 		log_write_line(level, text);
 }
 
-void log_write(enum log_level level, const char *format, ...)
+static void log_write_arguments(enum log_level level, const struct log_about *about, const char *format, va_list arguments)
+	__attribute__((format(printf, 3, 0)));
+
+static void log_write_arguments(enum log_level level, const struct log_about *about, const char *format, va_list arguments)
 {
 	char text[1024];
-	va_list arguments;
 
 	if (level == LOG_LEVEL_DEBUG && !log_is_debug)
 		return;
-	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
 	log_flatten(text);
-	log_write_text(level, NULL, text);
+	log_write_text(level, about, text);
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	log_write_arguments(level, NULL, format, arguments);
+	va_end(arguments);
 }
 
 void log_write_about(enum log_level level, const struct log_about *about, const char *format, ...)
 {
-	char text[1024];
 	va_list arguments;
 
-	if (level == LOG_LEVEL_DEBUG && !log_is_debug)
-		return;
 	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
+	log_write_arguments(level, about, format, arguments);
 	va_end(arguments);
-	log_flatten(text);
-	log_write_text(level, about, text);
 }
