@@ -220,10 +220,19 @@ static void device_take_attached(struct device *device, const struct attached *a
 	device_arm_timer(device, STEADY_USEC);
 }
 
+/* The stream's end, or the end of our patience, came first: what the VM says is why. What the Pi itself failed at is no news of the VM's, whose stream just
+ * ended under it. */
+static bool device_is_explained_by(const struct device *device, const struct failure *failure)
+{
+	return failure->code != FAILURE_STREAM && (device->failure.code == FAILURE_STREAM || device->failure.code == FAILURE_TIMEOUT);
+}
+
 static void device_handle_failed(struct device *device, const struct failure *failure)
 {
 	if (device->state == DEVICE_FAILED) {
-		device->failure = *failure; /* the stream's end came first; this says why */
+		if (!device_is_explained_by(device, failure))
+			return;
+		device->failure = *failure;
 		if (failure_is_final(failure->code)) {
 			device->next_try_usec = 0;
 			timer_disarm(device->timer);

@@ -116,6 +116,28 @@ START_TEST(a_failure_that_only_a_person_mends_is_not_tried_again)
 }
 END_TEST
 
+static bool says_its_own_reason_four_times(struct pi_bed *own)
+{
+	const char *reason = pi_bed_field(own, "1-1", "reason");
+
+	ck_assert_msg(!strstr(reason, "as the test wants"), "%s", reason);
+	return ssh_vm_count_offers(&own->vm) >= 4;
+}
+
+/* The offer was made while the bind was under way. Its end was the end of its stream, of which the VM complains. */
+START_TEST(what_the_pi_fails_at_is_not_hidden_by_what_the_vm_makes_of_it)
+{
+	fake_kernel_refuse(&bed.kernel, "usbip-host/bind", EIO, 5);
+	vm_fails(_i ? "no-free-port" : "stream");
+	plug("1-1", &FT232R);
+	expect_device("1-1", "FAILED");
+	expect_reason("1-1", "bind it to usbip-host");
+	pi_bed_until(&bed, says_its_own_reason_four_times, "offers");
+	vm_attaches();
+	expect_device("1-1", "ATTACHED");
+}
+END_TEST
+
 START_TEST(a_stream_that_the_vm_refuses_is_a_failure_with_its_reason)
 {
 	ssh_vm_script(&bed.vm, "stream", "say NO {\"code\":\"no-module\",\"text\":\"vhci_hcd is not loaded\",\"cure\":\"Load it.\"}\n");
@@ -371,6 +393,7 @@ int main(int argc, char **argv)
 	tcase_add_test(wrong, a_session_that_leaves_the_device_unusable_is_mended_by_binding_anew);
 	tcase_add_test(wrong, a_failure_that_time_may_mend_is_tried_again_with_patience);
 	tcase_add_loop_test(wrong, a_failure_that_only_a_person_mends_is_not_tried_again, 0, 2);
+	tcase_add_loop_test(wrong, what_the_pi_fails_at_is_not_hidden_by_what_the_vm_makes_of_it, 0, 2);
 	tcase_add_test(wrong, a_stream_that_the_vm_refuses_is_a_failure_with_its_reason);
 	tcase_add_test(wrong, a_stream_that_ends_at_once_is_not_opened_again_at_once);
 	tcase_add_test(wrong, a_full_table_is_told_and_does_not_make_the_device_flap);

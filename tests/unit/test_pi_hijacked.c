@@ -377,7 +377,7 @@ static const struct {
 	  "{\"type\":\"failed\",\"id\":\"%s\",\"code\":\"identity\",\"text\":\"\\u001b[2J\",\"cure\":\"\"}\n", "FAILED", FAILURE_IDENTITY },
 	{ "failed, twice",
 	  "{\"type\":\"failed\",\"id\":\"%1$s\",\"code\":\"identity\",\"text\":\"\",\"cure\":\"\"}\n{\"type\":\"failed\",\"id\":\"%1$s\",\"code\":\"not-accepted\",\"text\":\"\",\"cure\":\"\"}\n",
-	  "FAILED", FAILURE_NOT_ACCEPTED },
+	  "FAILED", FAILURE_IDENTITY },
 	{ "failed, with a code of the link", "{\"type\":\"failed\",\"id\":\"%s\",\"code\":\"host-key\",\"text\":\"\",\"cure\":\"\"}\n",
 	  "FAILED", FAILURE_HOST_KEY },
 	{ "detached by hand, twice",
