@@ -368,6 +368,14 @@ static void control_test(struct control *control, struct local_client *client, c
 	local_client_reply(client, json_pack("{s:o}", "link", link_to_json(link)));
 }
 
+/* A VM that has just booted says so to the portal; or anybody else does. */
+static void control_knock(struct control *control, struct local_client *client, const json_t *arguments)
+{
+	(void)arguments;
+	link_knock(exporter_link(control->exporter));
+	local_client_done(client);
+}
+
 static const struct {
 	const char *name;
 	bool is_change; /* for root and the portal */
@@ -389,6 +397,7 @@ static const struct {
 	{ "login-look", true, control_login_look },
 	{ "login-pair", true, control_login_pair },
 	{ "test", true, control_test },
+	{ "knock", true, control_knock },
 	{ "vm-found", false, control_vm_found },
 	{ "vm-lost", false, control_vm_lost },
 	{ "pairing", true, control_pairing },

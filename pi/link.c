@@ -46,7 +46,7 @@ static void link_drop_connection(struct link *link)
 static int link_on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void *userdata);
 
-static void link_schedule_retry(struct link *link, uint64_t delay_usec)
+void link_schedule_retry(struct link *link, uint64_t delay_usec)
 {
 	link->next_try_usec = clock_now_usec() + delay_usec;
 	timer_arm(link->event, &link->retry_timer, delay_usec, link_on_retry, link);
@@ -68,6 +68,7 @@ static void link_enter_up(struct link *link)
 	backoff_reset(&link->backoff);
 	backoff_reset(&link->control_backoff);
 	link->control_lost_usec = 0;
+	link->is_knocked = false;
 	timer_disarm(link->attempt_timer);
 	link->n_beats = 0;
 	link_ping(link);
@@ -95,6 +96,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 	case LINK_DOWN:
 		link_drop_connection(link);
 		link_schedule_retry(link, link_is_quick(link) ? QUICK_RETRY_USEC : backoff_next(&link->backoff));
+		link_recall_knock(link);
 		break;
 	case LINK_CONNECTING:
 		timer_disarm(link->retry_timer);

@@ -45,6 +45,11 @@ void link_configure(struct link *link, const struct vm_config *config);
 /* Tries now instead of at the end of the backoff. Does nothing in other states than DOWN; in REFUSED only when a person asks (is_person). */
 void link_kick(struct link *link, bool is_person);
 
+/* Somebody says that the VM is there, and nobody knows who: anybody on the network can. The next try of a link that is DOWN comes now, but not within a second of the last one's
+ * beginning; a knock during a try counts when that one has failed. All else stays as it is: how the backoff grows, how long a VM counts as one that boots, what is told. So who knocks
+ * without end gets a try a second at most, where a VM without sshd gets four. In REFUSED it does nothing. */
+void link_knock(struct link *link);
+
 /* Sends a control message; drops it when no control channel is up (the next sync says it all). */
 void link_send(struct link *link, const struct message *message);
 

@@ -1,6 +1,6 @@
 #pragma once
 
-/* Shared by link.c (the states), link_hello.c (who says what first) and link_view.c (what people see). */
+/* Shared by link.c (the states), link_hello.c (who says what first), link_knock.c (when somebody knocks) and link_view.c (what people see). */
 
 #include "backoff.h"
 #include "connector.h"
@@ -30,6 +30,7 @@ struct link {
 	uint64_t refused_usec;  /* since when that is so */
 	bool is_repeating;      /* what it is in now has been told: another try of many */
 	struct failure told;    /* what was logged last of a try that failed */
+	bool is_knocked;        /* during the try that is under way */
 	bool is_carrying;       /* there is something to lose with the connection */
 	struct failure failure; /* why it is DOWN or REFUSED, or SYNCING again */
 	char address[64];       /* of the VM, as connected */
@@ -39,6 +40,12 @@ struct link {
 	struct link_handlers handlers;
 	void *userdata; /* borrowed */
 };
+
+/* The next try is so far away, whatever was said of it before. */
+void link_schedule_retry(struct link *link, uint64_t delay_usec);
+
+/* It is DOWN: a knock that came while the try was under way counts now. */
+void link_recall_knock(struct link *link);
 
 /* What was wrong last is told until the link is up. */
 bool link_is_in_trouble(const struct link *link);
