@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "api_answer.h"
+#include "api_knock.h"
 #include "api_session.h"
 #include "api_state.h"
 #include "cleanup.h"
@@ -229,6 +230,8 @@ int portal_new(sd_event *event, const struct portal_options *options, struct por
 		(void)metrics_token_check(portal->config.metrics_token);
 	r = portal_init(portal, options);
 	if (r == 0)
+		r = api_knock_init(portal);
+	if (r == 0)
 		r = http_server_new(event, options->listen_fd, &LIMITS, portal_on_request, portal, &portal->http);
 	else
 		close_fd(options->listen_fd);
@@ -244,6 +247,7 @@ struct portal *portal_free(struct portal *portal)
 {
 	if (!portal)
 		return NULL;
+	sd_event_source_disable_unref(portal->knock_timer);
 	/* Those who would answer a request later first, then the requests. */
 	upstream_free(portal->upstream);
 	owner_free(portal->owner);

@@ -29,7 +29,9 @@ struct portal {
 	struct link_test *link_test;    /* owned */
 	struct http_server *http;       /* owned */
 	uint64_t n_requests;
-	unsigned n_pairing_steps; /* under way, of VMs: nobody has logged in for them */
+	sd_event_source *knock_timer; /* owned: armed when somebody has knocked */
+	uint64_t knocked_usec;        /* when the exporter was told last */
+	unsigned n_pairing_steps;     /* under way, of VMs: nobody has logged in for them */
 };
 
 /* What a handler gets besides the request: all borrowed, for the time of the call. */

@@ -5,6 +5,7 @@
 
 #include "api_action.h"
 #include "api_asset.h"
+#include "api_knock.h"
 #include "api_page.h"
 #include "api_pairing.h"
 #include "api_session.h"
@@ -40,6 +41,7 @@ static const struct route ROUTES[] = {
 	{ "POST", "/api/v1/pair/login", ROUTE_OWNER, api_login_pair },
 	{ "POST", "/api/v1/unpair", ROUTE_OWNER, api_unpair },
 	{ "POST", "/api/v1/pairing/{step}", ROUTE_OPEN, api_pairing_step },
+	{ "POST", "/api/v1/knock", ROUTE_OPEN, api_knock },
 	{ "GET", "/api/v1/pairings", ROUTE_OWNER, api_get_pairings },
 	{ "POST", "/api/v1/pairings/{session}/code", ROUTE_OWNER, api_pairing_code },
 	{ "POST", "/api/v1/pairings/{session}/cancel", ROUTE_OWNER, api_pairing_cancel },

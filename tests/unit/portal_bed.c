@@ -32,6 +32,7 @@ static void bed_change(struct portal_bed *bed, struct local_client *client, json
 	text = json_dumps(arguments, JSON_COMPACT | JSON_SORT_KEYS);
 	inject_resume();
 	snprintf(bed->last, sizeof(bed->last), "%s", text);
+	bed->n_changes++;
 	if (bed->is_silent)
 		return;
 	if (!bed->refusal) {
@@ -157,11 +158,13 @@ struct wait {
 	bool is_over;
 };
 
-/* Headers, and as many bytes of body as they say. */
+/* Headers, and as many bytes of body as they say; with 204 there is none. */
 static bool answer_is_whole(void)
 {
 	const char *end = strstr(answer, "\r\n\r\n"), *length = strcasestr(answer, "Content-Length: ");
 
+	if (end && strncmp(answer, "HTTP/1.1 204 ", 13) == 0)
+		return true;
 	return end && length && length < end && answer_size >= (size_t)(end + 4 - answer) + strtoul(length + 16, NULL, 10);
 }
 

@@ -20,6 +20,7 @@ struct portal_bed {
 	uint16_t port;
 	json_t *status;                  /* what the exporter says */
 	char last[512];                  /* its last request that was no question for status or events */
+	unsigned n_changes;              /* how many of those there were */
 	unsigned n_status_asked, n_gone; /* questions; connections to it that ended */
 	const char *refusal;             /* the code that changes are refused with; NULL: they are done */
 	bool is_silent;                  /* changes get no answer */
