@@ -13,9 +13,12 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "knock.h"
 #include "local_request.h"
+#include "pi_portal.h"
 #include "vm_cli.h"
 #include "vm_status_view.h"
+#include "whereabouts.h"
 
 #define HANDLER_LIMIT_MS  10000
 #define CONNECT_RETRY_MS  250 /* between bind(2), which inotify tells, and listen(2), which nothing tells */
@@ -126,49 +129,90 @@ static int tell_result(int result, const json_t *status)
 	return EXIT_FAILURE;
 }
 
-int boot_attach_run(const char *socket_path, unsigned timeout_s)
+/* The handler listens, and so does sshd, which this is ordered after: whoever hears it may come. What went wrong is not told: the Pis come by themselves. */
+static struct knock *knock_at_missing(const struct boot_attach_options *options, const json_t *status)
+{
+	_cleanup_json_ json_t *kept = whereabouts_read(options->addresses_path);
+	const char *addresses[PICONF_MAX_PIS];
+	struct knock *knock = NULL;
+	const json_t *pi;
+	size_t n = 0, i;
+
+	json_array_foreach(json_object_get(status, "pis"), i, pi) {
+		const char *id = json_string_value(json_object_get(pi, "id")), *state = json_string_value(json_object_get(pi, "state"));
+		const char *address = id ? json_string_value(json_object_get(kept, id)) : NULL;
+
+		if (address && state && strcmp(state, "away") == 0 && n < ARRAY_SIZE(addresses))
+			addresses[n++] = address;
+	}
+	if (n > 0)
+		(void)knock_start(addresses, n, options->pi_port, &knock);
+	return knock;
+}
+
+/* With both connections to the handler made. */
+static int attach_all(const struct boot_attach_options *options, int events_fd, int requests_fd, int64_t deadline)
 {
 	_cleanup_json_ json_t *first = NULL, *answer = NULL, *status = NULL;
-	_cleanup_close_ int events_fd = -EBADF, requests_fd = -EBADF;
-	int64_t deadline = now_ms() + (int64_t)timeout_s * 1000;
-	struct failure failure;
-	int result;
+	struct knock *knock;
+	int result = EXIT_FAILURE;
 
-	events_fd = connect_patiently(socket_path, &failure);
-	if (events_fd >= 0)
-		requests_fd = local_connect(socket_path, "usbpush-handler", &failure);
-	if (events_fd < 0 || requests_fd < 0) {
-		vm_cli_print_failure("boot-attach", &failure);
-		return EXIT_FAILURE;
-	}
 	if (ask(events_fd, "watch", &first) < 0)
 		return EXIT_FAILURE;
 	if (json_array_size(json_object_get(first, "pis")) == 0) {
 		puts("No Pi is paired: nothing to attach");
 		return EXIT_SUCCESS;
 	}
-	if (ask(requests_fd, "resync", &answer) < 0)
+	knock = knock_at_missing(options, first);
+	if (ask(requests_fd, "resync", &answer) == 0) {
+		result = wait_until_complete(events_fd, requests_fd, deadline, &status);
+		result = tell_result(result, status);
+	}
+	knock_free(knock);
+	return result;
+}
+
+int boot_attach_run(const struct boot_attach_options *options)
+{
+	_cleanup_close_ int events_fd = -EBADF, requests_fd = -EBADF;
+	int64_t deadline = now_ms() + (int64_t)options->timeout_s * 1000;
+	struct failure failure;
+
+	events_fd = connect_patiently(options->socket_path, &failure);
+	if (events_fd >= 0)
+		requests_fd = local_connect(options->socket_path, "usbpush-handler", &failure);
+	if (events_fd < 0 || requests_fd < 0) {
+		vm_cli_print_failure("boot-attach", &failure);
 		return EXIT_FAILURE;
-	result = wait_until_complete(events_fd, requests_fd, deadline, &status);
-	return tell_result(result, status);
+	}
+	return attach_all(options, events_fd, requests_fd, deadline);
 }
 
 static void print_help(void)
 {
 	puts("Usage: usbpush-boot-attach [--timeout SECONDS]\n"
-	     "Asks every paired Pi to push its devices now, and waits until all are attached (at most 90 s).\n"
+	     "Tells every paired Pi that this VM is there, asks it to push its devices now, and waits until all are attached (at most 90 s).\n"
 	     "Exit status: 0 all is attached or no Pi is paired, 1 something is missing (it is listed), 2 usage.\n"
 	     "See usbpush-boot-attach(8).");
 }
 
 int boot_attach_main(int argc, char **argv)
 {
+	/* Those with an argument but the first are for tests. */
 	static const struct option options[] = {
-		{ "timeout", required_argument, NULL, 't' }, { "socket", required_argument, NULL, 's' }, /* for tests */
-		{ "help", no_argument, NULL, 'h' },          { "version", no_argument, NULL, 'v' },      { NULL, 0, NULL, 0 },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "addresses", required_argument, NULL, 'a' },
+		{ "pi-port", required_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
 	};
-	const char *socket_path = VM_CLI_SOCKET_PATH;
-	unsigned long timeout_s = BOOT_ATTACH_TIMEOUT_S;
+	struct boot_attach_options given = { .socket_path = VM_CLI_SOCKET_PATH,
+					     .addresses_path = WHEREABOUTS_PATH,
+					     .pi_port = PI_PORTAL_PORT,
+					     .timeout_s = BOOT_ATTACH_TIMEOUT_S };
+	unsigned long number;
 	char *end;
 	int option;
 
@@ -176,12 +220,19 @@ int boot_attach_main(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (option) {
 		case 't':
-			timeout_s = strtoul(optarg, &end, 10);
-			if (*end || end == optarg || timeout_s > 86400)
+			number = strtoul(optarg, &end, 10);
+			if (*end || end == optarg || number > 86400)
 				return vm_cli_usage("--timeout takes seconds, from 0 to 86400");
+			given.timeout_s = (unsigned)number;
 			break;
 		case 's':
-			socket_path = optarg;
+			given.socket_path = optarg;
+			break;
+		case 'a':
+			given.addresses_path = optarg;
+			break;
+		case 'p':
+			given.pi_port = (uint16_t)strtoul(optarg, NULL, 10);
 			break;
 		case 'h':
 			print_help();
@@ -193,5 +244,5 @@ int boot_attach_main(int argc, char **argv)
 			return VM_CLI_EXIT_USAGE;
 		}
 	}
-	return optind == argc ? boot_attach_run(socket_path, (unsigned)timeout_s) : vm_cli_usage("boot-attach takes no arguments");
+	return optind == argc ? boot_attach_run(&given) : vm_cli_usage("boot-attach takes no arguments");
 }

@@ -28,6 +28,7 @@
 #include "usbip_record.h"
 #include "vhci.h"
 #include "vm_status.h"
+#include "whereabouts.h"
 
 #define HANDLER_MAX_JOBS    64
 #define HANDLER_MAX_CLIENTS 256
@@ -45,6 +46,7 @@ struct handler {
 	struct local_server *server; /* NULL before handler_listen() and once it stops */
 	struct attachment_services attachment_services;
 	struct peer_services peer_services;
+	struct whereabouts *whereabouts;
 	struct piconf piconf;
 	const char *runtime_dir; /* borrowed */
 	char *records_path;
@@ -260,6 +262,7 @@ static void handler_reload_pis(struct handler *handler)
 	for (size_t i = 0; i < handler->piconf.n; i++)
 		handler_add_peer(handler, &handler->piconf.entries[i]);
 	revocation_prune(handler->runtime_dir, &handler->piconf);
+	whereabouts_prune(handler->whereabouts, &handler->piconf);
 }
 
 void handler_reload(struct handler *handler)
@@ -290,6 +293,7 @@ void handler_accept_relay(struct handler *handler, const char *pi_id, const char
 		peer = roster_find_peer(&handler->roster, pi_id);
 	}
 	if (peer && !peer_is_ended(peer)) {
+		whereabouts_note(handler->whereabouts, pi_id, address);
 		peer_accept(peer, address, fd);
 		return;
 	}
@@ -429,6 +433,9 @@ static int handler_init(struct handler *handler)
 	if (err >= 0)
 		err = job_runner_new(handler->event, HANDLER_MAX_JOBS, &handler->jobs);
 	if (err >= 0)
+		err = whereabouts_new(handler->event, handler->jobs, options->addresses_path ? options->addresses_path : WHEREABOUTS_PATH,
+				      &handler->whereabouts);
+	if (err >= 0)
 		err = timer_new(handler->event, &handler->stop_limit, handler_on_stop_limit, handler);
 	if (err >= 0)
 		err = sd_event_add_defer(handler->event, &handler->reaper, handler_on_reap, handler);
@@ -507,6 +514,7 @@ struct handler *handler_free(struct handler *handler)
 	port_watch_free(handler->ports);
 	sd_event_source_disable_unref(handler->reaper);
 	sd_event_source_disable_unref(handler->stop_limit);
+	whereabouts_free(handler->whereabouts);
 	job_runner_free(handler->jobs);
 	acceptance_watch_free(handler->acceptance_watch);
 	name_book_free(handler->names);

@@ -12,13 +12,14 @@ struct handler;
 struct uevent;
 
 struct handler_options {
-	const char *sysfs_root;  /* NULL: /sys */
-	const char *modules_dir; /* NULL: /lib/modules/RELEASE */
-	const char *piconf_path; /* NULL: /etc/usbpush/pi.conf */
-	const char *accept_path; /* NULL: /etc/usbpush/accept.conf */
-	const char *runtime_dir; /* NULL: /run/usbpush */
-	const char *usbip_dir;   /* NULL: /run/vhci_hcd */
-	uid_t relay_uid;         /* who, besides root, may speak for a Pi */
+	const char *sysfs_root;     /* NULL: /sys */
+	const char *modules_dir;    /* NULL: /lib/modules/RELEASE */
+	const char *piconf_path;    /* NULL: /etc/usbpush/pi.conf */
+	const char *accept_path;    /* NULL: /etc/usbpush/accept.conf */
+	const char *runtime_dir;    /* NULL: /run/usbpush */
+	const char *usbip_dir;      /* NULL: /run/vhci_hcd */
+	const char *addresses_path; /* NULL: /var/lib/usbpush-handler/addresses */
+	uid_t relay_uid;            /* who, besides root, may speak for a Pi */
 };
 
 /* Reads pi.conf. options are borrowed: they outlive it. 0 or negative errno. */

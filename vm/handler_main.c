@@ -63,6 +63,7 @@ static int read_arguments(struct handler_program *program, int argc, char **argv
 		{ "pi-conf", required_argument, NULL, 'p' },
 		{ "accept-conf", required_argument, NULL, 'a' },
 		{ "runtime-dir", required_argument, NULL, 'r' },
+		{ "addresses", required_argument, NULL, 'A' },
 		{ "relay-user", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -93,6 +94,9 @@ static int read_arguments(struct handler_program *program, int argc, char **argv
 			break;
 		case 'r':
 			program->options.runtime_dir = optarg;
+			break;
+		case 'A':
+			program->options.addresses_path = optarg;
 			break;
 		case 'u':
 			program->relay_user = optarg;

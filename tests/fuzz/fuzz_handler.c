@@ -30,7 +30,11 @@ void fuzz_handler_new(struct fuzz_handler *bed)
 		snprintf(conf, sizeof(conf), "%s", fuzz_path("pi.conf"));
 		snprintf(sysfs, sizeof(sysfs), "%s", fuzz_path("sys"));
 		snprintf(run, sizeof(run), "%s", fuzz_directory());
-		options = (struct handler_options){ .sysfs_root = sysfs, .modules_dir = run, .piconf_path = conf, .runtime_dir = run };
+		options = (struct handler_options){ .sysfs_root = sysfs,
+						    .modules_dir = run,
+						    .piconf_path = conf,
+						    .runtime_dir = run,
+						    .addresses_path = "/dev/null/addresses" };
 	}
 	fuzz_put("ports.json", "", 0);
 	FUZZ_CHECK(sd_event_new(&bed->event) >= 0 && handler_new(bed->event, &options, &bed->handler) == 0);

@@ -55,7 +55,7 @@ class Installed:
 
     def kept(self):
         """What no package may change: the owner's settings, keys and what opens them."""
-        return self.guest.sh("cd / && find etc/usbpush var/lib/usbpush* -type f ! -name 'session*' -exec sha256sum {} + | sort -k 2")
+        return self.guest.sh("cd / && find etc/usbpush var/lib/usbpush* -type f ! -name 'session*' ! -name addresses -exec sha256sum {} + | sort -k 2")
 
     def enabled(self):
         return {unit: str(self.guest.sh(f"systemctl is-enabled {unit}", check=False)) for unit in UNITS[self.side]}

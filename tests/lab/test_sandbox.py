@@ -42,8 +42,8 @@ MAY_NOT = {
                       " modify:/sys/bus/usb/drivers_probe plant:/var/lib/usbpush-portal",
     "usbpush-mdns": "create:/etc/usbpush create:/var/lib/usbpush create:/run/usbpush socket:inet6",
     "usbpush-handler": "create:/etc/usbpush create:/var/lib/usbpush create:/var/lib/usbpush/.ssh modify:/dev/vda read:/dev/vda"
-                       " plant:/run/usbpush",
-    "usbpush-boot-attach": "create:/etc/usbpush create:/var/lib/usbpush create:/run/usbpush socket:netlink modify:/sys/bus/usb/drivers_probe",
+                       " plant:/run/usbpush plant:/var/lib/usbpush-handler",
+    "usbpush-boot-attach": "create:/etc/usbpush create:/var/lib/usbpush create:/var/lib/usbpush-handler create:/run/usbpush socket:netlink modify:/sys/bus/usb/drivers_probe",
     "usbpush-unpair": "create:/var/lib socket:inet socket:inet6 socket:netlink modify:/sys/bus/usb/drivers_probe plant:/var/lib/usbpush",
 }
 MAY = {
@@ -52,8 +52,9 @@ MAY = {
     "usbpush-portal": "create:/var/lib/usbpush-portal socket:inet socket:inet6 socket:unix connect:/run/usbpush/control.sock",
     "usbpush-mdns": "socket:unix socket:netlink connect:/run/dbus/system_bus_socket",
     # inet: it fetches what a Pi offers on the direct road.
-    "usbpush-handler": "create:/run/usbpush modify:/sys/devices/platform/vhci_hcd.0/attach socket:unix socket:netlink socket:inet socket:inet6",
-    "usbpush-boot-attach": "socket:inet socket:unix connect:/run/usbpush/handler.sock",
+    "usbpush-handler": "create:/run/usbpush create:/var/lib/usbpush-handler modify:/sys/devices/platform/vhci_hcd.0/attach socket:unix socket:netlink socket:inet socket:inet6",
+    # inet: the knock.
+    "usbpush-boot-attach": "socket:inet socket:inet6 socket:unix connect:/run/usbpush/handler.sock",
     "usbpush-unpair": "create:/etc/usbpush create:/var/lib/usbpush create:/var/lib/usbpush/.ssh socket:unix connect:/run/usbpush/handler.sock",
 }
 

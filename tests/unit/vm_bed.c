@@ -107,12 +107,14 @@ static void bed_make(struct vm_bed *bed, bool has_module)
 	else
 		tree_print(bed, "bus/usb/uevent", "%s", "");
 	snprintf(bed->accept, sizeof(bed->accept), "%s/accept.conf", bed->tree.path);
+	snprintf(bed->addresses, sizeof(bed->addresses), "%s/addresses", bed->tree.path);
 	bed->options = (struct handler_options){ .sysfs_root = bed->sysfs,
 						 .modules_dir = bed->tree.path,
 						 .piconf_path = bed->conf,
 						 .accept_path = bed->accept,
 						 .runtime_dir = bed->tree.path,
-						 .usbip_dir = bed->tree.path };
+						 .usbip_dir = bed->tree.path,
+						 .addresses_path = bed->addresses };
 	ck_assert_int_ge(sd_event_new(&bed->event), 0);
 }
 

@@ -17,7 +17,7 @@
 
 struct vm_bed {
 	struct temp_tree tree;
-	char sysfs[96], conf[96], accept[96];
+	char sysfs[96], conf[96], accept[96], addresses[96];
 	sd_event *event;
 	struct handler_options options;
 	struct handler *handler;
