@@ -1,4 +1,4 @@
-/* The link of a Pi (pi/link.c, link_hello.c) above a network, an sshd and a handler that do whatever they may, in any order. What must hold: DESIGN sections 4 and 5. */
+/* The link of a Pi (pi/link.c, link_hello.c, link_knock.c) above a network, an sshd and a handler that do whatever they may, in any order. What must hold: DESIGN sections 4 and 5. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -280,6 +280,17 @@ static void kick(bool is_person)
 	link_kick(world.link, is_person);
 }
 
+/* Anybody can, so nothing comes of it but a try that is sooner, from the loop. */
+static void knock(void)
+{
+	enum link_state state = link_get_state(world.link);
+	unsigned n_connectors = world.n_connectors;
+
+	property_tell("    a knock");
+	link_knock(world.link);
+	PROPERTY(link_get_state(world.link) == state && world.n_connectors == n_connectors);
+}
+
 /* ---- the network and the VM ---- */
 
 static void make_failure(struct failure *failure)
@@ -472,6 +483,9 @@ static void step(uint32_t choice)
 	case 15:
 	case 16:
 		pass_time(chance(20) * SECOND);
+		break;
+	case 17:
+		knock();
 		break;
 	default:
 		do_right();
