@@ -237,6 +237,28 @@ void pi_bed_until(struct pi_bed *bed, bool (*is_done)(struct pi_bed *bed), const
 	ck_assert_msg(loop_until(bed->daemon.event, is_so, &wanted), "no %s", what);
 }
 
+struct heard {
+	const struct ssh_vm *vm;
+	const char *text;
+	unsigned times;
+};
+
+static bool is_heard(void *userdata)
+{
+	const struct heard *heard = userdata;
+
+	return ssh_vm_count_heard(heard->vm, heard->text) >= heard->times;
+}
+
+void pi_bed_expect_heard(struct pi_bed *bed, const char *text, unsigned times)
+{
+	struct heard heard = { &bed->vm, text, times };
+
+	(void)loop_until(bed->daemon.event, is_heard, &heard);
+	ck_assert_msg(ssh_vm_count_heard(&bed->vm, text) == times, "%u times %s, not %u: %s", ssh_vm_count_heard(&bed->vm, text), text,
+		      times, ssh_vm_heard(&bed->vm, "control"));
+}
+
 void pi_bed_run(struct pi_bed *bed, uint64_t usec)
 {
 	loop_for(bed->daemon.event, usec);

@@ -56,8 +56,7 @@ static void expect_offers(unsigned n)
 
 static void expect_heard(const char *text, unsigned times)
 {
-	ck_assert_msg(ssh_vm_count_heard(&bed.vm, text) == times, "%u times %s, not %u: %s", ssh_vm_count_heard(&bed.vm, text), text, times,
-		      ssh_vm_heard(&bed.vm, "control"));
+	pi_bed_expect_heard(&bed, text, times);
 }
 
 static const char *awaited;
