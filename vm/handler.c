@@ -322,7 +322,7 @@ int handler_detach(struct handler *handler, const char *selector, json_t **ret_o
 	if (err < 0)
 		return err;
 	*ret_offers = json_pack("[s]", attachment_get_info(attachment)->offer.id);
-	attachment_detach(attachment, DETACHED_BY_HAND);
+	peer_detach_by_hand(attachment_get_owner(attachment), attachment);
 	return 0;
 }
 

@@ -1,0 +1,121 @@
+/* What crosses on the way between a Pi, the VM's kernel and who sits at the VM: the real handler on a fake sysfs. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "check_program.h"
+#include "cleanup.h"
+#include "message.h"
+#include "vm_bed.h"
+
+#define DEVID(bus, device) ((bus) << 16 | (device))
+
+static struct vm_bed bed;
+static struct vm_pi pi, stream, other_stream;
+
+static void setup(void)
+{
+	vm_bed_setup(&bed);
+	pi.fd = stream.fd = other_stream.fd = -EBADF;
+}
+
+static void teardown(void)
+{
+	close_fd(pi.fd);
+	close_fd(stream.fd);
+	close_fd(other_stream.fd);
+	vm_bed_teardown(&bed);
+}
+
+/* Brings the device to the state before its nodes. Returns the port. */
+static uint32_t attach(struct vm_pi *on, const char *offer, const char *busid, uint32_t devid, const char *name)
+{
+	uint32_t port;
+
+	vm_pi_offer_named(&pi, offer, busid, devid, &ACM, name);
+	vm_pi_open_stream(on, &bed, BED_PI, offer);
+	vm_pi_expect_text(on, "OK");
+	port = vm_bed_enumerate(&bed, &ACM);
+	vm_bed_expect_state(&bed, offer, "settling");
+	return port;
+}
+
+static void detach_by_hand(const char *selector)
+{
+	_cleanup_json_ json_t *offers = NULL;
+	struct failure failure;
+
+	ck_assert_int_eq(handler_detach(bed.handler, selector, &offers, &failure), 0);
+}
+
+static void expect_detached_by_hand(struct vm_pi *from, const char *offer)
+{
+	_cleanup_json_ json_t *detached = vm_pi_expect(from, "detached");
+
+	ck_assert_str_eq(json_string_value(json_object_get(detached, "id")), offer);
+	ck_assert_str_eq(json_string_value(json_object_get(detached, "reason")), DETACHED_BY_HAND);
+}
+
+/* ---- detached by hand ---- */
+
+START_TEST(a_detach_by_hand_while_the_pi_is_away_is_told_when_it_is_back)
+{
+	uint32_t port;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach(&stream, "o-1", "1-1.4", DEVID(1, 7), "");
+	vm_pi_close(&pi);
+	ck_assert_str_eq(vm_bed_pi_state(&bed, BED_PI), "lost");
+	detach_by_hand("1-1.4");
+	ck_assert_str_eq(vm_bed_take_write(&bed, "detach"), "0");
+	vm_bed_remove(&bed, port);
+	vm_bed_expect_state(&bed, "o-1", "");
+
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say_hello(&pi, 8000);
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":1,\"offers\":[]}");
+	expect_detached_by_hand(&pi, "o-1");
+	json_decref(vm_pi_expect(&pi, "synced")); /* before it the Pi does not offer the device anew */
+}
+END_TEST
+
+START_TEST(a_detach_by_hand_that_a_sync_crosses_is_told_before_that_is_answered)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	attach(&stream, "o-1", "1-1.4", DEVID(1, 7), "");
+	detach_by_hand("1-1.4");
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":2,\"offers\":[{\"id\":\"o-1\",\"streaming\":true}]}");
+	expect_detached_by_hand(&pi, "o-1");
+	json_decref(vm_pi_expect(&pi, "synced"));
+}
+END_TEST
+
+START_TEST(a_detach_by_hand_is_not_told_again_to_a_pi_that_has_withdrawn_the_offer)
+{
+	uint32_t port;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = attach(&stream, "o-1", "1-1.4", DEVID(1, 7), "");
+	detach_by_hand("1-1.4");
+	ck_assert_str_eq(vm_bed_take_write(&bed, "detach"), "0");
+	vm_bed_remove(&bed, port);
+	expect_detached_by_hand(&pi, "o-1");
+	vm_pi_say(&pi, "{\"type\":\"disconnect\",\"id\":\"o-1\",\"reason\":\"detached on the VM by hand\"}");
+	json_decref(vm_pi_expect(&pi, "detached"));
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":2,\"offers\":[]}");
+	vm_pi_expect_text(&pi, "{\"seq\"");
+}
+END_TEST
+
+int main(void)
+{
+	TCase *by_hand = tcase_create("by hand");
+
+	tcase_add_checked_fixture(by_hand, setup, teardown);
+	tcase_set_timeout(by_hand, 30);
+	tcase_add_test(by_hand, a_detach_by_hand_while_the_pi_is_away_is_told_when_it_is_back);
+	tcase_add_test(by_hand, a_detach_by_hand_that_a_sync_crosses_is_told_before_that_is_answered);
+	tcase_add_test(by_hand, a_detach_by_hand_is_not_told_again_to_a_pi_that_has_withdrawn_the_offer);
+
+	return check_program_run("vm_crossings", by_hand, NULL);
+}
