@@ -56,6 +56,20 @@ static void expect_detached_by_hand(struct vm_pi *from, const char *offer)
 	ck_assert_str_eq(json_string_value(json_object_get(detached, "reason")), DETACHED_BY_HAND);
 }
 
+static const char *device_name(const char *offer_id)
+{
+	_cleanup_json_ json_t *status = handler_status_to_json(bed.handler);
+	const json_t *devices = json_object_get(json_array_get(json_object_get(status, "pis"), 0), "devices"), *device;
+	static char name[64];
+	size_t i;
+
+	name[0] = '\0';
+	json_array_foreach(devices, i, device)
+		if (strcmp(json_string_value(json_object_get(device, "offer")), offer_id) == 0)
+			snprintf(name, sizeof(name), "%s", json_string_value(json_object_get(device, "name")));
+	return name;
+}
+
 /* ---- detached by hand ---- */
 
 START_TEST(a_detach_by_hand_while_the_pi_is_away_is_told_when_it_is_back)
@@ -107,9 +121,67 @@ START_TEST(a_detach_by_hand_is_not_told_again_to_a_pi_that_has_withdrawn_the_off
 }
 END_TEST
 
+/* ---- names ---- */
+
+START_TEST(a_device_that_comes_again_has_its_name_although_the_kernel_is_slow_to_let_it_go)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	ck_assert_uint_eq(attach(&stream, "o-1", "1-1.4", DEVID(1, 7), "meter"), 0);
+	vm_pi_say(&pi, "{\"type\":\"disconnect\",\"id\":\"o-1\",\"reason\":\"unplugged\"}");
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "detaching");
+	ck_assert_uint_eq(attach(&other_stream, "o-2", "1-1.4", DEVID(1, 8), "meter"), 1);
+	ck_assert_str_eq(temp_tree_get(&bed.tree, "names/1-2:00"), "USBPUSH_LINK=meter\n");
+	ck_assert_str_eq(device_name("o-2"), "meter");
+}
+END_TEST
+
+START_TEST(what_failed_is_not_called_like_the_device_that_is_at_its_port_now)
+{
+	uint32_t port;
+	char id[16];
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_offer_named(&pi, "o-1", "1-1.4", DEVID(1, 7), &KEYBOARD, "keys");
+	vm_pi_open_stream(&stream, &bed, BED_PI, "o-1");
+	vm_pi_expect_text(&stream, "OK");
+	port = vm_bed_enumerate(&bed, &KEYBOARD);
+	vm_bed_expect_state(&bed, "o-1", "detaching");
+	(void)vm_bed_take_write(&bed, "detach");
+	vm_bed_remove(&bed, port);
+	vm_bed_expect_state(&bed, "o-1", "failed");
+	for (unsigned i = 2; i < 2 + BED_HS; i++) { /* until its port has its turn again */
+		snprintf(id, sizeof(id), "o-%u", i);
+		if (attach(&other_stream, id, "1-1.2", DEVID(1, 8), "meter") == port)
+			break;
+		vm_pi_say(&pi, "{\"type\":\"disconnect\",\"id\":\"%s\",\"reason\":\"unplugged\"}", id);
+		(void)vm_bed_take_write(&bed, "detach");
+		for (uint32_t used = 0; used < BED_HS; used++)
+			if (bed.ports[used].state != 4)
+				vm_bed_remove(&bed, used);
+		vm_bed_expect_state(&bed, id, "");
+		vm_pi_close(&other_stream);
+	}
+	ck_assert_str_eq(device_name(id), "meter");
+	ck_assert_str_eq(device_name("o-1"), "keys");
+}
+END_TEST
+
+START_TEST(a_new_name_is_recorded_for_a_successor_whenever_it_comes)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_offer_named(&pi, "o-1", "1-1.4", DEVID(1, 7), &ACM, "former");
+	vm_pi_open_stream(&stream, &bed, BED_PI, "o-1");
+	vm_pi_expect_text(&stream, "OK");
+	(void)vm_bed_take_attach(&bed);
+	vm_bed_expect_state(&bed, "o-1", "enumerating");
+	vm_pi_offer_named(&pi, "o-1", "1-1.4", DEVID(1, 7), &ACM, "latter");
+	ck_assert_ptr_nonnull(strstr(temp_tree_get(&bed.tree, "ports.json"), "\"latter\""));
+}
+END_TEST
+
 int main(void)
 {
-	TCase *by_hand = tcase_create("by hand");
+	TCase *by_hand = tcase_create("by hand"), *names = tcase_create("names");
 
 	tcase_add_checked_fixture(by_hand, setup, teardown);
 	tcase_set_timeout(by_hand, 30);
@@ -117,5 +189,11 @@ int main(void)
 	tcase_add_test(by_hand, a_detach_by_hand_that_a_sync_crosses_is_told_before_that_is_answered);
 	tcase_add_test(by_hand, a_detach_by_hand_is_not_told_again_to_a_pi_that_has_withdrawn_the_offer);
 
-	return check_program_run("vm_crossings", by_hand, NULL);
+	tcase_add_checked_fixture(names, setup, teardown);
+	tcase_set_timeout(names, 30);
+	tcase_add_test(names, a_device_that_comes_again_has_its_name_although_the_kernel_is_slow_to_let_it_go);
+	tcase_add_test(names, what_failed_is_not_called_like_the_device_that_is_at_its_port_now);
+	tcase_add_test(names, a_new_name_is_recorded_for_a_successor_whenever_it_comes);
+
+	return check_program_run("vm_crossings", by_hand, names, NULL);
 }
