@@ -9,14 +9,17 @@
 #include "vm_bed.h"
 
 #define DEVID(bus, device) ((bus) << 16 | (device))
+#define N_SPARES           128
 
 static struct vm_bed bed;
-static struct vm_pi pi, stream, other_stream;
+static struct vm_pi pi, stream, other_stream, spares[N_SPARES];
 
 static void setup(void)
 {
 	vm_bed_setup(&bed);
 	pi.fd = stream.fd = other_stream.fd = -EBADF;
+	for (size_t i = 0; i < ARRAY_SIZE(spares); i++)
+		spares[i].fd = -EBADF;
 }
 
 static void teardown(void)
@@ -24,6 +27,8 @@ static void teardown(void)
 	close_fd(pi.fd);
 	close_fd(stream.fd);
 	close_fd(other_stream.fd);
+	for (size_t i = 0; i < ARRAY_SIZE(spares); i++)
+		close_fd(spares[i].fd);
 	vm_bed_teardown(&bed);
 }
 
@@ -179,9 +184,24 @@ START_TEST(a_new_name_is_recorded_for_a_successor_whenever_it_comes)
 }
 END_TEST
 
+/* ---- connections ---- */
+
+START_TEST(streams_opened_ahead_do_not_keep_the_control_channel_out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(spares); i++) {
+		vm_pi_connect(&spares[i], &bed, BED_PI);
+		vm_pi_say(&spares[i], "{\"type\":\"spare\"}");
+	}
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_connect(&stream, &bed, BED_PI);
+	vm_pi_say(&stream, "{\"type\":\"spare\"}"); /* one too many */
+	vm_pi_expect_end(&stream);
+}
+END_TEST
+
 int main(void)
 {
-	TCase *by_hand = tcase_create("by hand"), *names = tcase_create("names");
+	TCase *by_hand = tcase_create("by hand"), *names = tcase_create("names"), *connections = tcase_create("connections");
 
 	tcase_add_checked_fixture(by_hand, setup, teardown);
 	tcase_set_timeout(by_hand, 30);
@@ -195,5 +215,9 @@ int main(void)
 	tcase_add_test(names, what_failed_is_not_called_like_the_device_that_is_at_its_port_now);
 	tcase_add_test(names, a_new_name_is_recorded_for_a_successor_whenever_it_comes);
 
-	return check_program_run("vm_crossings", by_hand, names, NULL);
+	tcase_add_checked_fixture(connections, setup, teardown);
+	tcase_set_timeout(connections, 30);
+	tcase_add_test(connections, streams_opened_ahead_do_not_keep_the_control_channel_out);
+
+	return check_program_run("vm_crossings", by_hand, names, connections, NULL);
 }
