@@ -432,7 +432,7 @@ static bool attachment_was_judged(const struct attachment *attachment)
 /* The offer is another one: it is to be recorded. */
 static void attachment_tell_offer(struct attachment *attachment)
 {
-	if (attachment->info.has_port)
+	if (attachment->info.has_port && attachment_is_live(attachment))
 		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata);
 }
 
