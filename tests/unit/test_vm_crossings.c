@@ -184,6 +184,20 @@ START_TEST(a_new_name_is_recorded_for_a_successor_whenever_it_comes)
 }
 END_TEST
 
+/* ---- records ---- */
+
+START_TEST(a_port_is_recorded_before_the_kernel_gets_the_device_and_told_to_the_stock_tools_behind_it)
+{
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	vm_pi_offer(&pi, "o-1", "1-1.4", DEVID(1, 7), &ACM);
+	vm_pi_open_stream(&stream, &bed, BED_PI, "o-1"); /* it ends with the job under way, or done and not yet heard of */
+	ck_assert_ptr_nonnull(strstr(temp_tree_get(&bed.tree, "ports.json"), "\"o-1\""));
+	(void)vm_bed_take_attach(&bed);
+	vm_bed_expect_state(&bed, "o-1", "enumerating");
+	ck_assert_str_eq(temp_tree_get(&bed.tree, "port0"), "pi1 ssh 1-1.4 usbpush\n");
+}
+END_TEST
+
 /* ---- connections ---- */
 
 START_TEST(streams_opened_ahead_do_not_keep_the_control_channel_out)
@@ -214,6 +228,7 @@ int main(void)
 	tcase_add_test(names, a_device_that_comes_again_has_its_name_although_the_kernel_is_slow_to_let_it_go);
 	tcase_add_test(names, what_failed_is_not_called_like_the_device_that_is_at_its_port_now);
 	tcase_add_test(names, a_new_name_is_recorded_for_a_successor_whenever_it_comes);
+	tcase_add_test(names, a_port_is_recorded_before_the_kernel_gets_the_device_and_told_to_the_stock_tools_behind_it);
 
 	tcase_add_checked_fixture(connections, setup, teardown);
 	tcase_set_timeout(connections, 30);
