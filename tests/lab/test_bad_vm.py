@@ -132,8 +132,8 @@ exec cat >/dev/null""")
 
     def test_can_not_answer_a_stream_with_anything_but_ok_or_no(self, impostor):
         impostor.play(HONEST_CONTROL + "echo HUH; exec cat >/dev/null")
-        entry = impostor.product.wait_device(impostor.device, "FAILED")
-        assert entry["error"]["code"] == "bad-request" and "OK or NO" in entry["error"]["text"]
+        entry = impostor.product.wait_failed(impostor.device, "bad-request")
+        assert "OK or NO" in entry["error"]["text"]
         assert impostor.product.link()["state"] == "UP"
         impostor.assert_pi_unharmed()
 

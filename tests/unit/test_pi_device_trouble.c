@@ -238,7 +238,7 @@ START_TEST(a_device_without_a_number_is_not_offered_until_it_has_one)
 	fake_kernel_set(&bed.kernel, "1-1", "devnum", "2\n");
 	expect_device("1-1", "ATTACHED");
 	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"devid\":65538"), 1);
+	pi_bed_expect_heard(&bed, "\"devid\":65538", 1);
 }
 END_TEST
 

@@ -181,7 +181,7 @@ START_TEST(with_the_tunnel_nothing_listens)
 	plug("1-1", &FT232R);
 	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "transport"), "tunnel");
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "direct_port"), 0);
+	pi_bed_expect_heard(&bed, "direct_port", 0);
 	ck_assert_uint_eq(port(), 0);
 }
 END_TEST
@@ -271,7 +271,7 @@ START_TEST(a_device_is_offered_with_its_port_and_imported)
 	char text[32];
 
 	snprintf(text, sizeof(text), "\"direct_port\":%u", port());
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, text), 1);
+	pi_bed_expect_heard(&bed, text, 1);
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
 	expect_echo(fd);
 	fake_kernel_unplug(&bed.kernel, "1-1");

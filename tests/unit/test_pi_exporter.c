@@ -223,7 +223,7 @@ START_TEST(a_restarted_handler_that_keeps_a_device_costs_it_nothing)
 	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
 	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"streaming\":true"), 1);
+	pi_bed_expect_heard(&bed, "\"streaming\":true", 1);
 }
 END_TEST
 
@@ -426,12 +426,12 @@ START_TEST(a_vm_that_is_up_is_told_of_the_pairings_end)
 	expect_device("1-1", "ATTACHED");
 	unpair();
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+	pi_bed_expect_heard(&bed, "\"unpair\"", 1);
 	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	unpair(); /* once more is no harm, and nobody is asked */
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+	pi_bed_expect_heard(&bed, "\"unpair\"", 1);
 }
 END_TEST
 
