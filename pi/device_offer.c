@@ -24,7 +24,7 @@ void device_drop_stream(struct device *device)
 	device->is_lent = false;
 	if (device->is_early)
 		timer_disarm(device->timer);
-	device->is_early = device->is_announced = device->is_streaming = false;
+	device->is_early = device->is_announced = device->is_streaming = device->is_name_due = false;
 	if (device->attached)
 		json_decref(device->attached->steps_ms);
 	free(device->attached);
@@ -102,11 +102,21 @@ static void device_send_connect(const struct device *device)
 	link_send(device->context->link, &message);
 }
 
-/* The same offer once more: what the VM knows of it stays, the name is the new one (and so are the strings of one that was partial). */
-void device_send_name(const struct device *device)
+/* The same offer once more: what the VM knows of it stays, the name is the new one (and so are the strings of one that was partial). While nobody hears it, or a sync
+ * may yet end the offer, it waits for that. */
+void device_send_name(struct device *device)
 {
-	if (device->is_announced)
+	bool is_up = link_get_state(device->context->link) == LINK_UP;
+
+	if (device->is_announced && is_up)
 		device_send_connect(device);
+	device->is_name_due = device->is_announced && !is_up;
+}
+
+void device_keep_offer(struct device *device)
+{
+	if (device->is_name_due)
+		device_send_name(device);
 }
 
 void device_send_disconnect(const struct device *device, const char *reason)
