@@ -128,6 +128,19 @@ static void transport_on_dead(uint64_t silence_msec, void *userdata)
 	transport_fail(userdata, FAILURE_TIMEOUT, NULL, "nothing has come from the VM for %u s", (unsigned)(silence_msec / 1000));
 }
 
+/* Asking libssh for one channel's bytes reads the socket for all of them: what came that way for a channel whose turn was over already wakes no loop any more. */
+static void transport_step_channels(struct transport *transport)
+{
+	uint64_t n_packets = transport->packets.in_packets;
+
+	transport_channels_step(transport);
+	if (transport->is_freed)
+		return;
+	transport_channels_reap(transport, false);
+	if (transport->packets.in_packets != n_packets)
+		transport_schedule(transport);
+}
+
 static void transport_step_up(struct transport *transport)
 {
 	int r = ssh_event_dopoll(transport->poll, 0);
@@ -144,8 +157,7 @@ static void transport_step_up(struct transport *transport)
 		transport_fail(transport, FAILURE_BAD_REQUEST, "Is it sshd what answers there?", "the VM sent more than its window allows");
 		return;
 	}
-	transport_channels_step(transport);
-	transport_channels_reap(transport, false);
+	transport_step_channels(transport);
 }
 
 static void transport_destroy(struct transport *transport);
@@ -273,6 +285,7 @@ static int transport_init(struct transport *transport, const struct transport_op
 	if (r < 0)
 		return r;
 	ssh_set_blocking(transport->ssh, 0);
+	ssh_set_counters(transport->ssh, NULL, &transport->packets);
 	r = tcp_watch_new(transport->event, transport->fd, options->silence_msec, transport_on_dead, transport, &transport->watch);
 	if (r < 0)
 		return r;

@@ -53,8 +53,9 @@ struct transport {
 	void *userdata; /* borrowed */
 	struct channel_list channels;
 	uint64_t bytes_in, bytes_out;
-	bool is_working; /* callbacks may run */
-	bool is_freed;   /* the caller is done with it; destroyed when no callback runs any more */
+	struct ssh_counter_struct packets; /* libssh counts them here */
+	bool is_working;                   /* callbacks may run */
+	bool is_freed;                     /* the caller is done with it; destroyed when no callback runs any more */
 };
 
 /* Moves every channel on as far as it goes; stops when a callback freed the transport. */

@@ -194,7 +194,10 @@ enum MHD_Result http_request_dispatch(struct http_request *request)
 	if (!request->is_dispatched) {
 		request->is_dispatched = true;
 		connection_is_served(request->connection);
-		request->server->on_request(request, request->server->userdata);
+		if (request->server->is_stopping) /* who would answer is gone already */
+			http_reply_static(request, MHD_HTTP_SERVICE_UNAVAILABLE, NULL, "", 0);
+		else
+			request->server->on_request(request, request->server->userdata);
 	}
 	if (request->response)
 		return http_request_queue(request);

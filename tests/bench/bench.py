@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import datetime
+import json
 import os
 import pathlib
 import sys
@@ -40,6 +41,7 @@ def parse_arguments():
     parser.add_argument("--only", metavar="PART[,PART]", help="of " + ", ".join(MEASURES))
     parser.add_argument("--repeats", type=int, metavar="N", help="10, and 4 with --quick")
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent.parent / "build/bench", help="where table and plots go (build/bench)")
+    parser.add_argument("--continue", dest="is_continued", action="store_true", help="keep what DIR has of the same machine and version")
     options = parser.parse_args()
     options.repeats = options.repeats or (4 if options.quick else 10)
     options.only = options.only.split(",") if options.only else list(MEASURES)
@@ -65,22 +67,39 @@ def lab_with_product():
         lab.down()
 
 
+def take_up(options, about):
+    """What a run before this one has finished there: (rows, names of the parts)."""
+    rows, path = measured.Rows(), options.out / "results.json"
+    if not options.is_continued or not path.exists():
+        return rows, []
+    results = json.loads(path.read_text())
+    for key in about.keys() - {"date"}:
+        if results["about"][key] != about[key]:
+            sys.exit(f"tests/bench/run: --continue: {path} is of another run ({key}: {results['about'][key]}, now {about[key]})."
+                     " Remove it, or give another --out.")
+    rows.extend(row for row in results["rows"] if row["measure"] in results["finished"])
+    return rows, results["finished"]
+
+
 def main():
     options = parse_arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    rows, failed = measured.Rows(), []
+    failed = []
     with lab_with_product() as product:
         about = report.about(product, options, datetime.datetime.now())
-        for name in options.only:
+        rows, finished = take_up(options, about)
+        for name in [name for name in options.only if name not in finished]:
             print(f"==> {name}", flush=True)
+            rows.measure = name
             try:
                 MEASURES[name](product, rows, options)
+                finished.append(name)
             except Exception:  # what the others measure is of use all the same
                 failed.append(name)
                 traceback.print_exc()
                 product.lab.wire.heal()
                 product.lab.unplug_all()
-            report.write(options.out, about, rows)  # what there is so far: a run takes long
+            report.write(options.out, about, rows, finished)  # what there is so far: a run takes long
     print("\n" + report.table(about, rows))
     if failed:
         sys.exit(f"tests/bench/run: failed, see above: {', '.join(failed)}")

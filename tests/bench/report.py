@@ -73,10 +73,10 @@ def plot(path, title, unit, group):
     pyplot.close(figure)
 
 
-def write(directory, about_run, rows):
+def write(directory, about_run, rows, finished):
     """table.txt, results.json and a plot of each comparison."""
     (directory / "table.txt").write_text(table(about_run, rows))
-    results = {"about": about_run, "rows": list(rows.summaries()), "ratios": list(ratios(rows))}
+    results = {"about": about_run, "rows": list(rows.summaries()), "ratios": list(ratios(rows)), "finished": finished}
     (directory / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     for (part, what), group in rows.groups():
         if len(group) > 1 and part in PLOTTED:

@@ -1,4 +1,4 @@
-"""What was measured: rows of {"part", "what", "road", "unit", "values"}."""
+"""What was measured: rows of {"part", "what", "road", "unit", "values", "measure"}."""
 import statistics
 
 # Of what bigger is better.
@@ -12,6 +12,8 @@ def percentile(values, share):
 
 
 class Rows(list):
+    measure = None  # which of the bench's parts is at it
+
     def add(self, part, what, road, unit, values):
         """Printed at once; joined to what that road has of it already."""
         print(f"  {road:36} {what:48} {statistics.median(values):10.3f} {unit}", flush=True)
@@ -19,7 +21,7 @@ class Rows(list):
             if (row["part"], row["what"], row["road"]) == (part, what, road):
                 row["values"] += values
                 return
-        self.append({"part": part, "what": what, "road": road, "unit": unit, "values": list(values)})
+        self.append({"part": part, "what": what, "road": road, "unit": unit, "values": list(values), "measure": self.measure})
 
     def summaries(self):
         for row in self:

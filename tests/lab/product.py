@@ -59,6 +59,16 @@ class Product:
         return wait_until(lambda: (found := self.device(busid)) and found["state"] == state and found, timeout,
                           f"{busid} to be {state}", interval=0.1, lab=self.lab)
 
+    def wait_failed(self, device, code, timeout=60):
+        """Until the Pi says that it failed, and that this is why; returns its entry. (The end of its stream may be seen before the VM's word of why.)"""
+        return wait_until(lambda: (found := self.device(device.busid)) and found["state"] == "FAILED" and found["error"]["code"] == code and found, timeout,
+                          f"{device.busid} to be FAILED with {code}", interval=0.1, lab=self.lab)
+
+    def wait_journal(self, guest, unit, *texts, timeout=60):
+        """Until a unit's last lines have all of these; returns them. (journald writes a line when it comes to it.)"""
+        return wait_until(lambda: all(t in (lines := guest.sh(f"journalctl -u {unit} -o cat -n 100")) for t in texts) and lines, timeout,
+                          f"the journal of {unit} to say {texts}", interval=0.2, lab=self.lab)
+
     def wait_attached(self, *devices, timeout=90):
         """Until each is ATTACHED with a node; returns the nodes."""
         return [wait_until(lambda d=d: (e := self.device(d.busid)) and e["state"] == "ATTACHED" and e["vm"]["nodes"], timeout,
@@ -102,7 +112,18 @@ class Product:
     def leftovers_at_rest(self):
         """The same, with nothing attached: when the stream for the next plug is open again, some seconds after the last one was used."""
         wait_until(lambda: self.relays() == 2, 30, "one relay for the control channel and one for the next plug", interval=0.3, lab=self.lab)
-        return self.leftovers()
+        return self.settled(self.leftovers)
+
+    def settled(self, look):
+        """What was the same for two looks in a row: a relay that is being started is there, and the handler has not opened its end yet."""
+        seen = [look()]
+
+        def is_same():
+            seen.append(look())
+            return seen[-1] == seen[-2]
+
+        wait_until(is_same, 30, "two looks in a row to be the same", interval=0.2, lab=self.lab)
+        return seen[-1]
 
     def leftovers(self):
         """All that must be as before once everything is unplugged."""

@@ -20,10 +20,14 @@ class Handler:
 
     def mark(self):
         """What the journal says from here on is of interest."""
-        self._n_lines = int(self._vm.sh("journalctl -u usbpush-handler -o cat | wc -l"))
+        self._n_lines = int(self._vm.sh("journalctl --sync; journalctl -u usbpush-handler -o cat | wc -l"))
 
     def journal(self):
         return self._vm.sh(f"journalctl -u usbpush-handler -o cat | tail -n +{self._n_lines + 1}")
+
+    def wait_journal(self, *words):
+        """Until it says all of that. (journald writes a line when it comes to it.)"""
+        wait_until(lambda: all(w in text for text in [self.journal()] for w in words), 60, f"the journal to say {words}", lab=self._product.lab)
 
     def assert_unharmed(self):
         assert self._product.used_ports() == {}
@@ -47,6 +51,7 @@ class Stage:
 def stage(paired_lab):
     paired_lab.lab.unplug_all()
     paired_lab.wait_link("UP")
+    paired_lab.wait_nothing_attached()
     stage = Stage(paired_lab)
     yield stage
     stage.end()
@@ -88,14 +93,14 @@ class TestAPiInForeignHands:
         stage.handler.mark()
         *_, last = stage.by_hand.say(sent)
         assert last["type"] == "refused" and why in last["text"]
-        wait_until(lambda: "pi: " in (text := stage.handler.journal()) and why in text, 20, f"the journal to say {why!r} of pi")
+        stage.handler.wait_journal("pi: ", why)
         stage.handler.assert_unharmed()
 
     def test_gets_no_stream_without_an_offer(self, stage):
         stage.handler.mark()
         answer = stage.by_hand.ask_stream("nobody-1")
         assert answer.startswith("NO ") and "no offer nobody-1" in answer
-        assert "nobody-1" in stage.handler.journal()
+        stage.handler.wait_journal("nobody-1")
         stage.handler.assert_unharmed()
 
     def test_is_told_that_a_message_is_unknown_and_may_go_on(self, stage):
@@ -121,7 +126,7 @@ class TestAPiInForeignHands:
         with stage.by_hand.streaming(keyboard.busid, "evil-1"):
             failed = control.wait_answer(type="failed", id="evil-1")
             assert failed["code"] == code and why in failed["text"]
-            assert why in stage.handler.journal()
+            stage.handler.wait_journal(why)
             wait_until(lambda: stage.product.used_ports() == {}, 30, "the port to be free")
         control.end()
         keyboard.unplug()

@@ -56,13 +56,13 @@ def vhci_hcd(product):
 def test_a_pi_without_usbip_host_says_so_and_keeps_its_devices(product, usbip_host):
     usbip_host.take_away()
     device = product.lab.plug("ft232", "A1", serial="HERE")
-    entry = product.wait_device(device, "FAILED")
+    entry = product.wait_failed(device, "no-module")
 
     status = product.status()
     for error in (status["problem"], entry["error"]):
         assert error["code"] == "no-module" and "usbip-host" in error["text"] and "modprobe usbip-host" in error["cure"]
     assert "modprobe usbip-host" in product.pi.sh("usbpush status")
-    assert product.pi.exists("/dev/ttyUSB0"), "with the Pi's own driver"
+    wait_until(lambda: product.pi.exists("/dev/ttyUSB0"), 60, "the Pi's own driver to have it", lab=product.lab)
 
     usbip_host.bring_back()
     product.pi.sh("systemctl restart usbpush-exporter")
@@ -73,8 +73,8 @@ def test_a_pi_without_usbip_host_says_so_and_keeps_its_devices(product, usbip_ho
 def test_a_vm_without_vhci_hcd_says_so_on_both_sides_and_gets_the_device_later(product, vhci_hcd):
     vhci_hcd.take_away()
     device = product.lab.plug("ft232", "A1", serial="LATER")
-    entry = product.wait_device(device, "FAILED")
-    assert entry["error"]["code"] == "no-module" and "vhci_hcd" in entry["error"]["text"]
+    entry = product.wait_failed(device, "no-module")
+    assert "vhci_hcd" in entry["error"]["text"]
     assert "VM" in entry["error"]["cure"] and "modprobe vhci_hcd" in entry["error"]["cure"]
     problem = product.vm_status()["vhci"]["error"]
     assert problem["code"] == "no-module" and "modprobe vhci_hcd" in product.vm.sh("usbpush-vm status")
@@ -91,10 +91,10 @@ def test_a_handler_that_may_not_write_sysfs_says_so(product):
     try:
         product.vm.sh("systemctl daemon-reload; systemctl restart usbpush-handler")
         device = product.lab.plug("ft232", "A1", serial="LATER")
-        entry = product.wait_device(device, "FAILED")
-        assert entry["error"]["code"] == "no-permission" and "may not be written" in entry["error"]["text"]
+        entry = product.wait_failed(device, "no-permission")
+        assert "may not be written" in entry["error"]["text"]
         assert "systemctl restart usbpush-handler" in entry["error"]["cure"]
-        assert "may not be written" in product.vm.sh("journalctl -u usbpush-handler -o cat -n 50")
+        product.wait_journal(product.vm, "usbpush-handler", "may not be written")
         assert product.used_ports() == {}
     finally:
         product.vm.sh(f"rm -r {directory}; systemctl daemon-reload; systemctl restart usbpush-handler")
@@ -107,8 +107,8 @@ def test_without_a_free_port_the_device_waits_for_one(product):
     try:
         n = int(wait_until(lambda: filler.out, 60, "all ports to be taken"))
         device = product.lab.plug("ft232", "A1", serial="WAITS")
-        entry = product.wait_device(device, "FAILED")
-        assert entry["error"]["code"] == "no-free-port" and f"{n} of {n} in use" in entry["error"]["text"]
+        entry = product.wait_failed(device, "no-free-port")
+        assert f"{n} of {n} in use" in entry["error"]["text"]
         assert "usbpush-vm detach" in entry["error"]["cure"]
     finally:
         filler.kill()

@@ -54,7 +54,7 @@ def test_with_the_tunnel_nothing_listens(product):
     product.wait_attached(device)
     assert f"usbip://pi:ssh/{device.busid}" in product.vm.sh("usbip port 2>&1")
     assert listens(product) == ""
-    assert "3240" not in product.pi.sh("ss -Htuln")
+    assert ":3240 " not in product.pi.sh("ss -Htuln")
 
 
 def test_a_plug_is_a_tty_and_bytes_go_by_tcp(direct):
@@ -226,9 +226,10 @@ def test_a_foreign_address_is_refused_until_the_owner_allows_it(without_handler)
         assert device.busid not in result, result
         result = vm.sh(f"usbip attach -r {product.pi.address} -b {device.busid} 2>&1", check=False)
         assert result.code != 0 and product.used_ports() == {}, result
-        assert FOREIGN in product.pi.sh("journalctl -u usbpush-exporter -o cat -n 50")
+        product.wait_journal(product.pi, "usbpush-exporter", FOREIGN)
         product.configure("TRANSPORT=direct", f"ALLOW=192.0.2.0/24, {FOREIGN}")
-        assert device.busid in vm.sh(f"usbip list -r {product.pi.address} 2>/dev/null", check=False)
+        wait_until(lambda: device.busid in vm.sh(f"usbip list -r {product.pi.address} 2>/dev/null", check=False), 20,
+                   "what the owner allows now", lab=product.lab)
     finally:
         vm.sh(f"ip route del {product.pi.address}/32 dev {name}; ip addr del {FOREIGN}/32 dev {name}", check=False)
         product.pi.sh(f"ip route del {FOREIGN}/32 dev {back}", check=False)

@@ -72,6 +72,17 @@ class Report:
         return [f for f in self.findings if f["state"] == "wrong"]
 
 
+def wait_healthy(product, road="tunnel"):
+    """As each of these stories begins: the link is up, and the device attached by that road, as both sides say."""
+    def is_healthy():
+        there = [device for pi in product.vm_status().get("pis", []) for device in pi["devices"]]
+        entry = product.device("1-1")
+        return entry and entry["state"] == "ATTACHED" and [d["transport"] for d in there] == [road] and there[0]["state"] == "attached"
+
+    product.wait_link("UP")
+    wait_until(is_healthy, 90, f"the device to be attached by the {road} road", interval=0.2, lab=product.lab)
+
+
 @pytest.fixture(scope="module")
 def healthy(paired_lab):
     """The pair with a device attached, for all of these stories: doctor changes nothing."""
@@ -108,7 +119,7 @@ def test_what_is_broken_is_found_and_told_with_its_cure(healthy, breakage):
         report = Report(guest)
     finally:
         guest.sh(breakage.mend)
-        healthy.wait_link("UP")
+        wait_healthy(healthy)
     found = [f for f in report.of(breakage.check, "wrong") if breakage.text in f["text"]]
     assert found, report.findings
     assert breakage.cure in found[0]["cure"]
@@ -119,8 +130,7 @@ def test_the_direct_road_is_looked_at_from_both_sides(healthy):
     pi, vm = healthy.pi, healthy.vm
     pi.sh(f"echo TRANSPORT=direct >>{VM_CONF} && systemctl reload usbpush-exporter")
     try:
-        wait_until(lambda: healthy.vm_status()["pis"][0]["devices"] and healthy.vm_status()["pis"][0]["devices"][0]["transport"] == "direct"
-                   and healthy.device("1-1")["state"] == "ATTACHED", 60, "the device to take the direct road", interval=0.3, lab=healthy.lab)
+        wait_healthy(healthy, "direct")
         assert any("port 3240 is open" in f["text"] for f in Report(pi).of("direct", "ok"))
         assert any("pi gives devices out at 10.77.0.1 port 3240" in f["text"] for f in Report(vm).of("direct", "ok"))
         assert "on the direct road" in pi.sh("usbpush status") and "direct road: port 3240" in pi.sh("usbpush test")
@@ -133,7 +143,7 @@ def test_the_direct_road_is_looked_at_from_both_sides(healthy):
             vm.sh("ip rule del to 10.77.0.1 dport 3240 table 77; ip route flush table 77")
     finally:
         pi.sh(f"sed -i /^TRANSPORT=direct$/d {VM_CONF} && systemctl reload usbpush-exporter")
-        healthy.wait_link("UP")
+        wait_healthy(healthy)
 
 
 def secrets_of(guest):

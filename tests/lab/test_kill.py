@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from invariants import stuck_processes
 from port_watch import PortWatch
 from tty_user import TtyUser
 from usbpush_lab import wait_until
@@ -19,7 +20,7 @@ class InUse:
         self.link = product.vm.sh("ls /dev/serial/by-id/")
         self.user = TtyUser(product, self.device, node)
         self.user.talk()
-        self.before = self.held()
+        self.before = product.settled(self.held)
 
     def held(self):
         """What one attached device holds. (A stream that waits for the next plug comes and goes, and with it a relay and open files.)"""
@@ -35,10 +36,16 @@ class InUse:
         """Attached, with its link, held by nothing but what held it before, and of use."""
         product = self.product
         (node,) = product.wait_attached(self.device)
+        held = {}
+
+        def is_as_before():
+            held.update(self.held())
+            return held == self.before
+
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: self.held() == self.before, 60, interval=0.5)
-        assert self.held() == self.before
-        assert product.relays() <= 3, "one for the control channel, one for the stream, one for the next plug"
+            wait_until(is_as_before, 60, interval=0.5)
+        assert held == self.before
+        wait_until(lambda: product.relays() <= 3, 30, "one relay for the control channel, one for the stream, one for the next plug", lab=product.lab)
         wait_until(lambda: product.vm.sh("ls /dev/serial/by-id/", check=False) == self.link, 30, f"{self.link}", lab=product.lab)
         assert not hanging(product.pi) and not hanging(product.vm)
         return node
@@ -50,6 +57,11 @@ class InUse:
         self.user.talk()
 
 
+def the_stream_relay(vm):
+    """The one that there is. (The one for the next plug looks like it until the handler has opened its end.)"""
+    return wait_until(lambda: len(relays := stream_relays(vm)) == 1 and relays, 30, "one stream's relay", interval=0.2, lab=vm.lab)[0]
+
+
 def stream_relays(vm):
     """The pids of the relays whose other end is with the kernel, as a port's socket: no process holds that end."""
     rows = [re.search(r"(\d+) +\S+ +(\d+) +(users:.*)?$", row) for row in vm.sh("ss -Hxp").splitlines()]
@@ -59,10 +71,8 @@ def stream_relays(vm):
 
 
 def hanging(guest):
-    """Programs that have waited in the kernel for a second: D, and still D."""
-    look = "ps -eo pid=,ppid=,stat=,args= | awk '$3 ~ /^D/ && $2 != 2'"
-    first = {line.split()[0] for line in guest.sh(look).splitlines()}
-    return first and [line for line in guest.sh(f"sleep 1; {look}").splitlines() if line.split()[0] in first]
+    """Programs that have waited in the kernel for a second."""
+    return [process for process in stuck_processes(guest, 1) if process.split(":")[1] != "2"]
 
 
 @pytest.fixture
@@ -107,7 +117,7 @@ def test_the_handler_is_killed_twice_and_the_open_tty_works_on(in_use):
 def test_the_streams_relay_is_killed(in_use):
     product = in_use.product
     with PortWatch(product.vm) as watch:
-        (relay,) = stream_relays(product.vm)
+        relay = the_stream_relay(product.vm)
         kill(product.vm, relay)
         in_use.wait_usable_anew()
     assert watch.most_at_once() == 1
@@ -118,7 +128,7 @@ def test_the_streams_relay_is_killed_and_the_handler_is_slow_to_notice(in_use):
     product = in_use.product
     attempts = product.link()["attempts"]
     with PortWatch(product.vm) as watch:
-        (relay,) = stream_relays(product.vm)
+        relay = the_stream_relay(product.vm)
         product.vm.sh(f"pkill -STOP usbpush-handler; kill -9 {relay}")
         try:
             product.wait_device(in_use.device, "OFFERED")

@@ -85,20 +85,26 @@ def test_the_key_forwards_nothing_from_the_vm(ssh):
     assert ssh.vm.sh("ss -Hltn 'sport = :2222'; ls /tmp/mark") == ""
 
 
+def relay_environments(vm):
+    """{SSH_CONNECTION: variables}, of each connection that has a relay now."""
+    text = vm.sh("for p in $(pgrep -x usbpush-relay); do echo RELAY; tr '\\0' '\\n' < /proc/$p/environ; done 2>/dev/null", check=False)
+    relays = [dict(re.findall(r"^(\w+)=(.*)$", part, re.M)) for part in text.split("RELAY\n")]
+    return {variables["SSH_CONNECTION"]: variables for variables in relays if "SSH_CONNECTION" in variables}
+
+
 def test_the_key_carries_no_agent_no_x11_and_no_environment(ssh):
     """With these granted, sshd would put SSH_AUTH_SOCK and DISPLAY into the environment of the relay."""
+    links = relay_environments(ssh.vm)
+    assert links, "those of the exporter's own connection"
     holder = ssh.pi.spawn("eval $(ssh-agent) >/dev/null; DISPLAY=:1 "
                           + ssh.command("-A", "-Y", "-o", "SetEnv=MARK=here LD_PRELOAD=/tmp/evil.so", "usbpush@vm"))
     try:
         wait_until(lambda: b"X11 forwarding request failed" in holder.err, 60, "X11 to be refused")
-        relay = wait_until(lambda: ssh.vm.sh("pgrep -n usbpush-relay", check=False), 60, "the relay")
-        environment = ssh.vm.sh(f"tr '\\0' '\\n' < /proc/{relay}/environ")
+        names = wait_until(lambda: next((v for c, v in relay_environments(ssh.vm).items() if c not in links), None), 60, "the relay")
     finally:
         holder.kill()
         holder.wait(30)
         ssh.pi.sh("pkill -x ssh-agent", check=False)
-    names = re.findall(r"^(\w+)=", environment, re.M)
-    assert "SSH_CONNECTION" in names
     assert not {"SSH_AUTH_SOCK", "DISPLAY", "MARK", "LD_PRELOAD"} & set(names)
 
 
@@ -125,7 +131,7 @@ def test_no_other_way_opens_the_login(ssh):
 
 def count_connections(vm):
     """Connections that have come to the VM's sshd."""
-    return int(vm.sh("journalctl -u ssh -o cat | grep -c '^Connection from'", check=False))
+    return int(vm.sh("journalctl --sync; journalctl -u ssh -o cat | grep -c '^Connection from'", check=False))
 
 
 def tell_connections(vm):
@@ -176,6 +182,11 @@ def test_another_host_key_is_refused_aloud_and_never_tried_again(product, other_
     product.wait_attached(device, another)
 
 
+def wait_no_pis(product):
+    """A Pi that was unpaired is in the VM's status until the last of its devices has gone there."""
+    wait_until(lambda: product.vm_status().get("pis") == [], 30, "the VM to know no Pi", lab=product.lab)
+
+
 def test_an_unpaired_pi_loses_its_devices_and_says_what_to_do(product):
     device = product.lab.plug("ft232", "A1", serial="OUT")
     product.wait_attached(device)
@@ -185,8 +196,8 @@ def test_an_unpaired_pi_loses_its_devices_and_says_what_to_do(product):
         assert link["error"]["code"] == "not-paired" and "usbpush pair" in link["error"]["cure"]
         assert link["error"]["text"] in product.pi.sh("usbpush status")
         product.wait_nothing_attached()
-        assert product.vm_status()["pis"] == []
-        assert product.device(device.busid)["state"] == "READY"
+        wait_no_pis(product)
+        product.wait_device(device, "READY")
     finally:
         key = product.pi.sh("usbpush key")
         product.vm.sh("usbpush-vm authorize --name pi --address pi -", stdin=key + "\n")
@@ -207,7 +218,8 @@ def test_unpair_on_the_pi_cleans_both_ends(product):
     assert own in keys(product)
     try:
         product.pi.sh("usbpush unpair")
-        assert own not in keys(product) and product.vm_status()["pis"] == []
+        assert own not in keys(product)
+        wait_no_pis(product)
         product.wait_device(device, "IGNORED")
         wait_until(lambda: product.pi.exists("/dev/ttyUSB0"), 60, "the Pi's own tty", lab=product.lab)
         assert product.link()["state"] == "UNPAIRED"

@@ -5,6 +5,7 @@ import pytest
 
 from usbpush_lab import wait_until
 
+SHORT_LIFE = 2  # s; SHORT_USEC in pi/flap.c
 USBIP_HOST_MAX = 16  # MAX_BUSID in drivers/usb/usbip/stub_main.c
 
 
@@ -36,7 +37,7 @@ def test_plugged_and_pulled_faster_than_the_vm_can_attach(product):
         device = device.plug_again()
     product.wait_attached(device)
     wait_serials(product, "QUICK")
-    assert len(product.used_ports()) == 1
+    wait_until(lambda: len(product.used_ports()) == 1, 60, "one port in use", lab=product.lab)
     for _ in range(15):
         device.unplug()
         device = device.plug_again()
@@ -57,11 +58,16 @@ def test_one_that_comes_and_goes_is_shown_as_such_and_a_board_that_is_reset_is_n
         product.vm.events.wait(since=t, kind="udev", action="add", subsystem="tty", timeout=60)
         product.wait_attached(board)
 
-    device = product.lab.plug("ft232", "A1", serial="LOOSE")
-    for _ in range(8):
+    device, n_short = product.lab.plug("ft232", "A1", serial="LOOSE"), 0
+    for _ in range(60):
         device.wait_event("bind")
-        device.unplug()
+        gone = device.unplug()
+        lived = device.wait_event("remove", since=gone)["t"] - device.wait_event("add")["t"]
+        n_short = n_short + 1 if lived < SHORT_LIFE / 2 else 0
         device = device.plug_again()
+        if n_short == 8:  # in a row, by the Pi's own kernel: a life that a busy machine makes longer is none of a flapping device
+            break
+    assert n_short == 8
     wait_until(lambda: "comes and goes" in product.pi.sh("usbpush status"), 10, "the status to say so", interval=0, lab=product.lab)
     product.wait_attached(device)
     assert "comes and goes" not in product.pi.sh("usbpush status")
@@ -118,17 +124,19 @@ def test_more_devices_than_usbip_host_can_hold(product, only_usbip_host):
     sockets = [f"{letter}{n}" for letter in "AB" for n in range(1, 10)]
     devices = [product.lab.plug("ft232", socket, serial=f"MANY{i}") for i, socket in enumerate(sockets)]
 
-    def states():
-        return [d["state"] for d in product.status().get("devices", [])]
+    def those(state):
+        return {d["busid"]: d for d in product.status().get("devices", []) if d["state"] == state}
 
-    wait_until(lambda: states().count("ATTACHED") == USBIP_HOST_MAX and states().count("FAILED") == len(devices) - USBIP_HOST_MAX, 300,
-               f"{USBIP_HOST_MAX} of {len(devices)} to be attached and the others told", interval=1, lab=product.lab)
+    # One that waits is tried again now and then, and is not FAILED for that moment.
+    wait_until(lambda: len(those("ATTACHED")) == USBIP_HOST_MAX, 300, f"{USBIP_HOST_MAX} to be attached", interval=1, lab=product.lab)
+    told = wait_until(lambda: len(failed := those("FAILED")) == len(devices) - USBIP_HOST_MAX and failed, 60, "the others to be told", interval=1,
+                      lab=product.lab)
     assert len(serials_on_vm(product)) == USBIP_HOST_MAX
-    waiting = next(d for d in product.status()["devices"] if d["state"] == "FAILED")
-    assert waiting["error"]["code"] == "table-full" and "16" in waiting["error"]["text"]
-    attached = next(d for d in devices if product.device(d.busid)["state"] == "ATTACHED")
+    for waiting in told.values():
+        assert waiting["error"]["code"] == "table-full" and "16" in waiting["error"]["text"]
+    attached = next(d for d in devices if d.busid in those("ATTACHED"))
     attached.unplug()
-    wait_until(lambda: attached.busid not in product.bound_busids() and states().count("ATTACHED") == USBIP_HOST_MAX, 120,
+    wait_until(lambda: attached.busid not in product.bound_busids() and len(those("ATTACHED")) == USBIP_HOST_MAX, 120,
                "one that waited to take the free place", interval=1, lab=product.lab)
     product.lab.unplug_all()
     product.wait_nothing_attached(timeout=180)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from test_cut import PATIENCE, let_pass, measure_limit
+from test_stop import assert_nothing_hangs
 from tty_user import TtyUser
 from usbpush_lab import wait_until
 
@@ -35,7 +36,7 @@ def assert_all_is_well(product, devices):
     nodes = product.wait_attached(*devices)
     assert len(product.used_ports()) == len(devices)
     for guest in (product.pi, product.vm):
-        assert guest.sh("ps -eo stat=,ppid=,comm= | awk '$1 ~ /^D/ && $2 != 2'") == ""
+        assert_nothing_hangs(guest)
     for device, node in zip(devices, nodes):
         user = TtyUser(product, device, node)
         user.talk()

@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +15,7 @@
 #include "daemon.h"
 #include "link_bed.h"
 #include "stream.h"
+#include "transport_internal.h"
 
 #define N_STREAMS 12
 
@@ -164,11 +168,18 @@ static bool is_kernel_at_end(void *userdata)
 
 /* ---- from the announcement to the session ---- */
 
+static bool has_heard_offer(void *userdata)
+{
+	(void)userdata;
+	return *ssh_vm_heard(&bed.vm, "stream") != '\0';
+}
+
 START_TEST(a_stream_says_its_offer_and_nothing_more_before_ok)
 {
 	ssh_vm_script(&bed.vm, "stream", "wait\n");
 	announce(tube);
-	loop_for(bed.event, 1000000);
+	ck_assert(loop_until(bed.event, has_heard_offer, NULL));
+	loop_for(bed.event, 500000);
 	ck_assert_str_eq(ssh_vm_heard(&bed.vm, "stream"), "{\"offer\":\"a-1\",\"type\":\"stream\"}\n");
 	ck_assert(!is_ready(tube));
 }
@@ -493,10 +504,117 @@ START_TEST(fifteen_streams_one_after_the_other_leave_nothing_behind)
 }
 END_TEST
 
+/* ---- channels beside each other ---- */
+
+struct side {
+	struct transport_channel *channel;
+	int fd; /* of the connection */
+	bool is_open, has_ended;
+	char got[256];
+	void (*on_got)(struct side *side);
+};
+
+static struct side first, second;
+
+static void side_on_open(void *userdata)
+{
+	((struct side *)userdata)->is_open = true;
+}
+
+static size_t side_on_data(const char *data, size_t size, void *userdata)
+{
+	struct side *side = userdata;
+
+	snprintf(side->got + strlen(side->got), sizeof(side->got) - strlen(side->got), "%.*s", (int)size, data);
+	if (side->on_got)
+		side->on_got(side);
+	return size;
+}
+
+static void side_on_writable(void *userdata)
+{
+	(void)userdata;
+}
+
+static void side_on_closed(const struct failure *failure, void *userdata)
+{
+	struct side *side = userdata;
+
+	(void)failure;
+	side->has_ended = true;
+	side->channel = transport_channel_close(side->channel);
+}
+
+static bool is_side_open(void *userdata)
+{
+	return ((const struct side *)userdata)->is_open;
+}
+
+static bool has_side_got(void *userdata)
+{
+	return ((const struct side *)userdata)->got[0];
+}
+
+static void expect_written(struct side *side, const char *line)
+{
+	ssize_t n;
+
+	while ((n = transport_channel_write(side->channel, line, strlen(line))) == 0)
+		ck_assert_int_ge(sd_event_run(bed.event, 1000), 0);
+	ck_assert_int_eq(n, strlen(line));
+}
+
+static void open_side(struct side *side, const char *line)
+{
+	static const struct transport_channel_handlers handlers = { side_on_open, side_on_data, side_on_writable, side_on_closed };
+
+	*side = (struct side){ 0 };
+	ck_assert_int_eq(transport_open_channel(link_get_transport(bed.link), &handlers, side, &side->channel), 0);
+	ck_assert(loop_until(bed.event, is_side_open, side));
+	expect_written(side, line);
+}
+
+/* Ends the first channel at its other end, and waits until all that it is told of that is in the socket's buffer. */
+static void end_the_first(struct side *side)
+{
+	struct pollfd pollfd = { .fd = side->fd, .events = POLLIN };
+	int before = 0, now = 1;
+
+	side->on_got = NULL;
+	ssh_vm_end_players(&bed.vm, "stream");
+	ck_assert_int_eq(poll(&pollfd, 1, 10000), 1);
+	for (; now != before; poll(NULL, 0, 200)) {
+		before = now;
+		ck_assert_int_eq(ioctl(side->fd, FIONREAD, &now), 0);
+	}
+}
+
+/* The first channel's turn is over when the second's reads the socket for both. */
+START_TEST(what_is_read_behind_a_channels_turn_is_told_at_once)
+{
+	uint64_t begin;
+
+	open_side(&first, "{\"type\":\"stream\",\"offer\":\"a-1\"}\n");
+	ck_assert(loop_until(bed.event, has_side_got, &first));
+	ssh_vm_script(&bed.vm, "control", "echo\n");
+	open_side(&second, "{\"type\":\"hello\"}\n");
+	second.fd = link_get_transport(bed.link)->fd;
+	second.on_got = end_the_first;
+	expect_written(&second, "there\n");
+	ck_assert(loop_until(bed.event, has_side_got, &second));
+	begin = clock_now_usec();
+	while (!first.has_ended && clock_now_usec() - begin < 100000)
+		ck_assert_int_ge(sd_event_run(bed.event, 1000), 0);
+	ck_assert_msg(first.has_ended, "it waits for the next thing that comes");
+	second.channel = transport_channel_close(second.channel);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *begin = tcase_create("from the announcement"), *moving = tcase_create("moving"), *end = tcase_create("the end");
-	TCase *const all[] = { begin, moving, end };
+	TCase *beside = tcase_create("beside each other");
+	TCase *const all[] = { begin, moving, end, beside };
 
 	ssh_vm_play(argc, argv);
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -526,5 +644,6 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(end, a_stream_may_be_ended_at_any_moment, 0, 8);
 	tcase_add_test(end, an_sshd_that_gives_no_more_sessions_is_told);
 	tcase_add_test(end, fifteen_streams_one_after_the_other_leave_nothing_behind);
-	return check_program_run("pi_stream", begin, moving, end, NULL);
+	tcase_add_loop_test(beside, what_is_read_behind_a_channels_turn_is_told_at_once, 0, 3);
+	return check_program_run("pi_stream", begin, moving, end, beside, NULL);
 }

@@ -160,6 +160,8 @@ class Devices:
     async def reenumerate(self, guest, socket):
         device = self.at(guest, socket)
         if device.kind == "acm":
+            await self._lab.machine(guest).wait_ready(240)
+            await self.insert_gadgets(guest)  # one that went with the last boot is put back first
             device.t = await gadgets.reenumerate(self._lab.machine(guest), device)
             return device.t
         raise DeviceError(f"{socket}: only an acm (G1..G4) can be re-enumerated; a {device.kind} can be unplugged and plugged.")
