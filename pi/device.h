@@ -88,6 +88,9 @@ void device_lose_stream(struct device *device, const char *why);
 /* The VM did not keep the offer: the same, and it is taken back. */
 void device_lose_offer(struct device *device, const char *why);
 
+/* The VM kept the offer: it is told what changed while it could not be. */
+void device_keep_offer(struct device *device);
+
 /* What the VM says about the offer that is this device's (attached, failed, detached). */
 void device_handle_message(struct device *device, const struct message *message);
 

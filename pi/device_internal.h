@@ -47,6 +47,7 @@ struct device {
 	bool is_early;                       /* SEEN, and offered without its strings */
 	struct identity early_identity;      /* of that offer */
 	bool is_announced;                   /* the stream has been told which offer it is for */
+	bool is_name_due;                    /* the VM has not been told what it is called now */
 	bool is_streaming;                   /* the kernel has the stream's socket */
 	bool on_direct;                      /* the offer is one to import by TCP */
 	bool is_lent;                        /* READY, and another machine than the VM has it */
@@ -165,7 +166,7 @@ void device_end_stream(struct device *device, const struct failure *failure);
 void device_change_road(struct device *device);
 
 /* Tells the VM another name for what is offered to it. */
-void device_send_name(const struct device *device);
+void device_send_name(struct device *device);
 
 /* Takes the last offer back, if there was one. */
 void device_send_disconnect(const struct device *device, const char *reason);

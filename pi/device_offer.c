@@ -24,7 +24,7 @@ void device_drop_stream(struct device *device)
 	device->is_lent = false;
 	if (device->is_early)
 		timer_disarm(device->timer);
-	device->is_early = device->is_announced = device->is_streaming = false;
+	device->is_early = device->is_announced = device->is_streaming = device->is_name_due = false;
 	if (device->attached)
 		json_decref(device->attached->steps_ms);
 	free(device->attached);
@@ -102,11 +102,21 @@ static void device_send_connect(const struct device *device)
 	link_send(device->context->link, &message);
 }
 
-/* The same offer once more: what the VM knows of it stays, the name is the new one (and so are the strings of one that was partial). */
-void device_send_name(const struct device *device)
+/* The same offer once more: what the VM knows of it stays, the name is the new one (and so are the strings of one that was partial). While nobody hears it, or a sync
+ * may yet end the offer, it waits for that. */
+void device_send_name(struct device *device)
 {
-	if (device->is_announced)
+	bool is_up = link_get_state(device->context->link) == LINK_UP;
+
+	if (device->is_announced && is_up)
 		device_send_connect(device);
+	device->is_name_due = device->is_announced && !is_up;
+}
+
+void device_keep_offer(struct device *device)
+{
+	if (device->is_name_due)
+		device_send_name(device);
 }
 
 void device_send_disconnect(const struct device *device, const char *reason)
@@ -220,11 +230,17 @@ static void device_take_attached(struct device *device, const struct attached *a
 	device_arm_timer(device, STEADY_USEC);
 }
 
+/* What a side says when all that it knows is that the stream ended, or on the direct road the session. */
+static bool is_mere_end(enum failure_code code)
+{
+	return code == FAILURE_STREAM || code == FAILURE_GONE;
+}
+
 /* The stream's end, or the end of our patience, came first: what the VM says is why. What the Pi itself failed at is no news of the VM's, whose stream just
  * ended under it. */
 static bool device_is_explained_by(const struct device *device, const struct failure *failure)
 {
-	return failure->code != FAILURE_STREAM && (device->failure.code == FAILURE_STREAM || device->failure.code == FAILURE_TIMEOUT);
+	return !is_mere_end(failure->code) && (is_mere_end(device->failure.code) || device->failure.code == FAILURE_TIMEOUT);
 }
 
 static void device_handle_failed(struct device *device, const struct failure *failure)

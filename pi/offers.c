@@ -91,7 +91,9 @@ static void offers_handle_synced(struct offers *offers, const struct message *me
 		bool is_streaming;
 		const char *id = device_offer_id(device, &is_streaming);
 
-		if (entries_have(offers->synced, offers->n_synced, id) && !entries_have(message->entries, message->n_entries, id))
+		if (entries_have(message->entries, message->n_entries, id))
+			device_keep_offer(device);
+		else if (entries_have(offers->synced, offers->n_synced, id))
 			device_lose_offer(device, "the VM did not keep it; it is attached anew");
 		device_offer_now(device);
 	}

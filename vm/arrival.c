@@ -20,7 +20,8 @@ struct arrival {
 	sd_event_source *source; /* owned */
 	sd_event_source *limit;  /* owned */
 	struct line_buffer input;
-	char offer_id[MESSAGE_ID_SIZE]; /* empty: the first line has not come */
+	enum arrival_kind kind;
+	char offer_id[MESSAGE_ID_SIZE]; /* of a stream, else empty */
 	arrival_fn on_result;
 	void *userdata; /* borrowed: outlives us */
 };
@@ -64,6 +65,11 @@ struct arrival *arrival_free(struct arrival *arrival)
 	return NULL;
 }
 
+enum arrival_kind arrival_get_kind(const struct arrival *arrival)
+{
+	return arrival->kind;
+}
+
 const char *arrival_get_offer(const struct arrival *arrival)
 {
 	return arrival->offer_id;
@@ -78,6 +84,7 @@ int arrival_take_fd(struct arrival *arrival)
 void arrival_keep_stream(struct arrival *arrival, const char *offer_id)
 {
 	snprintf(arrival->offer_id, sizeof(arrival->offer_id), "%s", offer_id);
+	arrival->kind = ARRIVAL_STREAM;
 	/* Only its end is of interest now: what it says next is for the kernel. */
 	sd_event_source_set_io_events(arrival->source, EPOLLRDHUP);
 	(void)timer_arm(arrival->event, &arrival->limit, OFFER_LIMIT_USEC, arrival_on_limit, arrival);
@@ -85,6 +92,7 @@ void arrival_keep_stream(struct arrival *arrival, const char *offer_id)
 
 void arrival_keep_spare(struct arrival *arrival)
 {
+	arrival->kind = ARRIVAL_SPARE;
 	timer_disarm(arrival->limit);
 }
 
@@ -142,7 +150,7 @@ static int arrival_on_io(sd_event_source *source, int fd, uint32_t events, void 
 	(void)source;
 	(void)fd;
 	(void)events;
-	arrival_tell(arrival, arrival->offer_id[0] ? -ECONNRESET : arrival_read(arrival));
+	arrival_tell(arrival, arrival->kind == ARRIVAL_STREAM ? -ECONNRESET : arrival_read(arrival));
 	return 0;
 }
 
@@ -153,7 +161,7 @@ static int arrival_on_limit(sd_event_source *source, uint64_t usec, void *userda
 
 	(void)source;
 	(void)usec;
-	if (arrival->offer_id[0])
+	if (arrival->kind == ARRIVAL_STREAM)
 		failure_set(&failure, FAILURE_NOT_FOUND, NULL, "no offer %s came for this stream", arrival->offer_id);
 	else
 		failure_set(&failure, FAILURE_TIMEOUT, NULL, "no first line came within 10 s");

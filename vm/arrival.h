@@ -9,6 +9,12 @@
  * the first line none is read: they are the kernel's. */
 struct arrival;
 
+enum arrival_kind {
+	ARRIVAL_UNREAD, /* its first line has not come */
+	ARRIVAL_SPARE,  /* opened ahead: its real first line has not come */
+	ARRIVAL_STREAM, /* waits for its offer */
+};
+
 /* What became of it: the message of its first line (borrowed), or NULL with the failure (FAILURE_NONE: it just went away). Then free it or
  * take its fd. */
 typedef void (*arrival_fn)(struct arrival *arrival, const struct message *first, const struct failure *failure, void *userdata);
@@ -24,6 +30,9 @@ void arrival_keep_stream(struct arrival *arrival, const char *offer_id);
 
 /* It is a channel that the Pi opened ahead of an offer: its real first line may come at any time. */
 void arrival_keep_spare(struct arrival *arrival);
+
+/* What it is so far. */
+enum arrival_kind arrival_get_kind(const struct arrival *arrival);
 
 /* The id of the offer that it waits for; "" while its first line has not come. */
 const char *arrival_get_offer(const struct arrival *arrival);

@@ -96,13 +96,13 @@ void attachment_enter_state(struct attachment *attachment, enum attachment_state
 		attachment_limit(attachment, SETTLE_LIMIT_USEC);
 		break;
 	case ATTACHMENT_STATE_DETACHING:
+		/* The kernel may be slow to let it go: the same device may be back at another port before that. */
+		name_book_leave(attachment->services->names, &attachment->info.busid);
 		attachment_release_port(attachment);
 		break;
 	case ATTACHMENT_STATE_FAILED:
 	case ATTACHMENT_STATE_GONE:
 		attachment->stream_fd = close_fd(attachment->stream_fd);
-		if (attachment->info.has_port)
-			name_book_leave(attachment->services->names, &attachment->info.busid);
 		attachment->info.has_port = false;
 		break;
 	}
@@ -429,11 +429,17 @@ static bool attachment_was_judged(const struct attachment *attachment)
 	       attachment->info.state == ATTACHMENT_STATE_ATTACHED;
 }
 
+/* The offer is another one: it is to be recorded. */
+static void attachment_tell_offer(struct attachment *attachment)
+{
+	if (attachment->info.has_port && attachment_is_live(attachment))
+		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata);
+}
+
 void attachment_complete(struct attachment *attachment, const struct offer *offer)
 {
 	attachment->info.offer = *offer;
-	if (attachment->info.has_port)
-		attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata); /* to be recorded */
+	attachment_tell_offer(attachment);
 	if (attachment->info.state == ATTACHMENT_STATE_ENUMERATING) {
 		attachment_limit(attachment, ENUMERATION_LIMIT_USEC);
 		attachment_check(attachment); /* it may have been read already */
@@ -448,17 +454,19 @@ void attachment_rename(struct attachment *attachment, const char *name)
 	if (strcmp(attachment->info.offer.name, name) == 0)
 		return;
 	snprintf(attachment->info.offer.name, sizeof(attachment->info.offer.name), "%s", name);
-	if (!attachment_was_judged(attachment) || !attachment_enter_name(attachment))
-		return;
-	log_info("%s: %s: is called %s now", attachment->owner_name, attachment->info.offer.busid.text, attachment_get_name(attachment));
-	for (size_t i = 0; i < nodes->n; i++)
-		vhci_nudge_node(attachment->services->vhci, nodes->nodes[i].path);
-	attachment->services->on_change(attachment, attachment->info.state, attachment->services->userdata);
+	if (attachment_was_judged(attachment) && attachment_enter_name(attachment)) {
+		log_info("%s: %s: is called %s now", attachment->owner_name, attachment->info.offer.busid.text,
+			 attachment_get_name(attachment));
+		for (size_t i = 0; i < nodes->n; i++)
+			vhci_nudge_node(attachment->services->vhci, nodes->nodes[i].path);
+	}
+	attachment_tell_offer(attachment);
 }
 
 const char *attachment_get_name(const struct attachment *attachment)
 {
-	const char *name = name_book_get(attachment->services->names, &attachment->info.busid);
+	/* Without a port its bus id may be another's by now. */
+	const char *name = attachment->info.has_port ? name_book_get(attachment->services->names, &attachment->info.busid) : "";
 
 	return *name ? name : attachment->info.offer.name;
 }

@@ -27,6 +27,17 @@ struct attachment *attachment_set_find_live(const struct attachment_set *set, co
 	return NULL;
 }
 
+bool attachment_set_has_other(const struct attachment_set *set, const struct attachment *attachment)
+{
+	const char *offer_id = attachment_get_info(attachment)->offer.id;
+
+	for (size_t i = 0; i < set->n; i++)
+		if (set->items[i] != attachment && attachment_get_info(set->items[i])->state != ATTACHMENT_STATE_GONE &&
+		    strcmp(attachment_get_info(set->items[i])->offer.id, offer_id) == 0)
+			return true;
+	return false;
+}
+
 static int offer_check_devid(const struct offer *offer, struct failure *ret_failure)
 {
 	uint32_t bus = offer->devid >> 16, device = offer->devid & 0xffff;

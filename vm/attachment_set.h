@@ -18,6 +18,9 @@ void attachment_set_add(struct attachment_set *set, struct attachment *attachmen
 /* The live attachment of an offer, or NULL. */
 struct attachment *attachment_set_find_live(const struct attachment_set *set, const char *offer_id);
 
+/* Whether there is another attachment of the same offer: it was connected again before this one's port is free. */
+bool attachment_set_has_other(const struct attachment_set *set, const struct attachment *attachment);
+
 /* Whether offer may be added: its devid fits its bus id, neither is another live offer's, and there is room. FAILURE_BAD_REQUEST
  * otherwise. */
 int attachment_set_check_offer(const struct attachment_set *set, const struct offer *offer, struct failure *ret_failure);

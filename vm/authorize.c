@@ -12,6 +12,7 @@
 #include "authorized_keys.h"
 #include "cleanup.h"
 #include "directory.h"
+#include "files_lock.h"
 #include "machine.h"
 #include "pi_key.h"
 #include "revocation.h"
@@ -64,6 +65,7 @@ int authorize_pi_key(const char *root, const char *name, const char *address, co
 {
 	char conf_path[PATH_MAX], keys_path[PATH_MAX], runtime_dir[PATH_MAX];
 	struct piconf_entry entry = { 0 };
+	_cleanup_close_ int lock = -EBADF;
 	int err;
 
 	if (!piconf_is_name(name))
@@ -76,6 +78,9 @@ int authorize_pi_key(const char *root, const char *name, const char *address, co
 	    (err = root_path(root, AUTHORIZED_KEYS_PATH, keys_path, ret_failure)) < 0 ||
 	    (err = root_path(root, REVOCATION_RUNTIME_DIR, runtime_dir, ret_failure)) < 0)
 		return err;
+	lock = files_lock_take(root, ret_failure);
+	if (lock < 0)
+		return lock;
 	revocation_lift(runtime_dir, key->pi_id); /* what the Pi said before is over */
 	snprintf(entry.id, sizeof(entry.id), "%s", key->pi_id);
 	snprintf(entry.name, sizeof(entry.name), "%s", name);
@@ -123,7 +128,8 @@ static void problem_pass_over(const struct config_problem *problem, void *userda
 	(void)userdata;
 }
 
-int authorize_remove(const char *root, const char *id_or_name, struct piconf_entry *ret_entry, struct failure *ret_failure)
+/* Under the lock. */
+static int files_remove(const char *root, const char *id_or_name, struct piconf_entry *ret_entry, struct failure *ret_failure)
 {
 	_cleanup_free_ struct piconf *piconf = calloc(1, sizeof(*piconf));
 	char conf_path[PATH_MAX], keys_path[PATH_MAX];
@@ -151,6 +157,26 @@ int authorize_remove(const char *root, const char *id_or_name, struct piconf_ent
 		return fail_file(ret_failure, conf_path, err);
 	*ret_entry = *entry;
 	return 0;
+}
+
+int authorize_remove(const char *root, const char *id_or_name, struct piconf_entry *ret_entry, struct failure *ret_failure)
+{
+	_cleanup_close_ int lock = files_lock_take(root, ret_failure);
+
+	return lock < 0 ? lock : files_remove(root, id_or_name, ret_entry, ret_failure);
+}
+
+int authorize_remove_revoked(const char *root, const char *pi_id, struct piconf_entry *ret_entry, struct failure *ret_failure)
+{
+	_cleanup_close_ int lock = files_lock_take(root, ret_failure);
+	char runtime_dir[PATH_MAX];
+	int err = lock < 0 ? lock : root_path(root, REVOCATION_RUNTIME_DIR, runtime_dir, ret_failure);
+
+	if (err < 0)
+		return err;
+	if (!revocation_has(runtime_dir, pi_id))
+		return failure_set(ret_failure, FAILURE_NOT_FOUND, NULL, "%s was let in again meanwhile", pi_id);
+	return files_remove(root, pi_id, ret_entry, ret_failure);
 }
 
 /* The first address that another machine may reach; the host's name if there is none. */

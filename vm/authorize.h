@@ -23,5 +23,8 @@ int authorize_read_host_key(const char *root, struct pi_key *ret_key, struct fai
 /* Takes back what authorize_pi() did for the Pi with this id or name. 0 or a negative errno with ret_failure filled (FAILURE_NOT_FOUND). */
 int authorize_remove(const char *root, const char *id_or_name, struct piconf_entry *ret_entry, struct failure *ret_failure);
 
+/* The same for a Pi that ended its pairing itself (revocation.h). One that was let in again since is left alone: FAILURE_NOT_FOUND. */
+int authorize_remove_revoked(const char *root, const char *pi_id, struct piconf_entry *ret_entry, struct failure *ret_failure);
+
 /* Prints what to do on the Pi next: `usbpush pair` with this machine's address and host key. */
 void authorize_print_next_step(const char *root, FILE *stream);

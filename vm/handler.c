@@ -123,13 +123,25 @@ static bool attachment_changes_ports(const struct attachment_info *info, enum at
 	return from != ATTACHMENT_STATE_WAITING && (info->state == ATTACHMENT_STATE_FAILED || info->state == ATTACHMENT_STATE_GONE);
 }
 
+/* The stock tools are told of a port when the kernel has it: nobody waits for that. */
+static bool attachment_changes_usbip(const struct attachment_info *info, enum attachment_state from)
+{
+	return (from == ATTACHMENT_STATE_ATTACHING && info->state != from) ||
+	       (attachment_changes_ports(info, from) && info->state != ATTACHMENT_STATE_ATTACHING);
+}
+
 static void handler_write_ports(const struct handler *handler)
 {
 	int err = roster_write_ports(&handler->roster, handler->records_path, handler->peer_services.hello.boot_id);
 
 	if (err < 0)
 		log_error("%s: %s; a restart of the handler would not know its ports", handler->records_path, strerror(-err));
-	err = roster_write_usbip_records(&handler->roster, handler->options->usbip_dir ? handler->options->usbip_dir : USBIP_RECORD_DIR);
+}
+
+static void handler_write_usbip_records(const struct handler *handler)
+{
+	int err =
+		roster_write_usbip_records(&handler->roster, handler->options->usbip_dir ? handler->options->usbip_dir : USBIP_RECORD_DIR);
 	if (err < 0)
 		log_debug("the records for `usbip port`: %s", strerror(-err));
 }
@@ -144,6 +156,8 @@ static void handler_on_attachment(struct attachment *attachment, enum attachment
 	peer_on_attachment(peer, attachment, from);
 	if (attachment_changes_ports(info, from))
 		handler_write_ports(handler);
+	if (attachment_changes_usbip(info, from))
+		handler_write_usbip_records(handler);
 	if (handler->server && local_server_has_subscribers(handler->server))
 		handler_publish(handler, json_pack("{s:s, s:s, s:o}", "event", "device", "pi", peer_get_name(peer), "device",
 						   vm_status_device(attachment)));
@@ -322,7 +336,7 @@ int handler_detach(struct handler *handler, const char *selector, json_t **ret_o
 	if (err < 0)
 		return err;
 	*ret_offers = json_pack("[s]", attachment_get_info(attachment)->offer.id);
-	attachment_detach(attachment, DETACHED_BY_HAND);
+	peer_detach_by_hand(attachment_get_owner(attachment), attachment);
 	return 0;
 }
 
@@ -479,6 +493,7 @@ void handler_start(struct handler *handler)
 				 handler->peer_services.hello.boot_id);
 	if (err < 0)
 		log_warning("%s can't be used (%s): ports of a former handler are not taken over", handler->records_path, strerror(-err));
+	handler_write_usbip_records(handler);
 	handler_write_ports(handler); /* once all are taken over: until here, a successor needs the file as it was */
 	daemon_status("no Pi connected yet");
 }

@@ -10,6 +10,7 @@
 
 #define LOBBY_MAX_UNREAD  64
 #define LOBBY_MAX_STREAMS 32
+#define LOBBY_MAX_SPARES  128
 
 struct lobby {
 	sd_event *event;                         /* borrowed: outlives us */
@@ -17,7 +18,7 @@ struct lobby {
 	const struct lobby_callbacks *callbacks; /* borrowed: outlives us */
 	void *userdata;                          /* borrowed: outlives us */
 	size_t n;
-	struct arrival *arrivals[LOBBY_MAX_UNREAD + LOBBY_MAX_STREAMS]; /* owned */
+	struct arrival *arrivals[LOBBY_MAX_UNREAD + LOBBY_MAX_STREAMS + LOBBY_MAX_SPARES]; /* owned */
 };
 
 struct lobby *lobby_new(sd_event *event, const char *name, const struct lobby_callbacks *callbacks, void *userdata)
@@ -67,12 +68,12 @@ static struct arrival *lobby_find_stream(const struct lobby *lobby, const char *
 	return NULL;
 }
 
-static size_t lobby_count(const struct lobby *lobby, bool is_stream)
+static size_t lobby_count(const struct lobby *lobby, enum arrival_kind kind)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < lobby->n; i++)
-		n += (arrival_get_offer(lobby->arrivals[i])[0] != '\0') == is_stream;
+		n += arrival_get_kind(lobby->arrivals[i]) == kind;
 	return n;
 }
 
@@ -106,7 +107,7 @@ static void lobby_on_stream(struct lobby *lobby, struct arrival *arrival, const 
 		return;
 	}
 	r = lobby->callbacks->on_stream(offer_id, &failure, lobby->userdata);
-	if (r == 0 && lobby_count(lobby, true) >= LOBBY_MAX_STREAMS)
+	if (r == 0 && lobby_count(lobby, ARRIVAL_STREAM) >= LOBBY_MAX_STREAMS)
 		r = failure_set(&failure, FAILURE_BUSY, NULL, "more than %d streams without an offer", LOBBY_MAX_STREAMS);
 	if (r < 0) {
 		lobby_refuse(lobby, arrival, true, &failure);
@@ -118,6 +119,17 @@ static void lobby_on_stream(struct lobby *lobby, struct arrival *arrival, const 
 		lobby_drop(lobby, arrival);
 		lobby->callbacks->on_stream_ready(offer_id, fd, lobby->userdata);
 	}
+}
+
+/* They are counted apart: many of them must not keep a control channel out. */
+static void lobby_on_spare(struct lobby *lobby, struct arrival *arrival)
+{
+	if (arrival_get_kind(arrival) == ARRIVAL_SPARE || lobby_count(lobby, ARRIVAL_SPARE) < LOBBY_MAX_SPARES) {
+		arrival_keep_spare(arrival);
+		return;
+	}
+	log_warning("%s: more than %d streams opened ahead; one was closed", lobby->name, LOBBY_MAX_SPARES);
+	lobby_drop(lobby, arrival);
 }
 
 static void lobby_on_hello(struct lobby *lobby, struct arrival *arrival, const struct hello *hello)
@@ -148,7 +160,7 @@ static void lobby_on_result(struct arrival *arrival, const struct message *first
 	} else if (first->type == MESSAGE_HELLO) {
 		lobby_on_hello(lobby, arrival, &first->hello);
 	} else if (first->type == MESSAGE_SPARE) {
-		arrival_keep_spare(arrival);
+		lobby_on_spare(lobby, arrival);
 	} else if (first->type == MESSAGE_STREAM) {
 		lobby_on_stream(lobby, arrival, first->id);
 	} else {
@@ -161,7 +173,7 @@ void lobby_enter(struct lobby *lobby, int fd)
 {
 	int err;
 
-	if (lobby_count(lobby, false) >= LOBBY_MAX_UNREAD) {
+	if (lobby_count(lobby, ARRIVAL_UNREAD) >= LOBBY_MAX_UNREAD) {
 		log_warning("%s: more than %d connections without a first line; one was closed", lobby->name, LOBBY_MAX_UNREAD);
 		close_fd(fd);
 		return;

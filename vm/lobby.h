@@ -28,7 +28,7 @@ struct lobby *lobby_free(struct lobby *lobby);
 /* Closes all that wait. */
 void lobby_clear(struct lobby *lobby);
 
-/* A fresh connection (non-blocking, taken over). At most 64 without a first line, 32 streams without an offer; more are closed. */
+/* A fresh connection (non-blocking, taken over). At most 64 without a first line, 32 streams without an offer, 128 opened ahead of one; more are closed. */
 void lobby_enter(struct lobby *lobby, int fd);
 
 /* The waiting stream of an offer: its fd, the caller's; -ENOENT if there is none. */

@@ -11,6 +11,7 @@
 #include "authorized_keys.h"
 #include "cleanup.h"
 #include "directory.h"
+#include "files_lock.h"
 #include "json_text.h"
 #include "piconf.h"
 
@@ -148,6 +149,7 @@ static int file_restore(const char *root, size_t i, const json_t *undo)
 int pair_undo_restore(const char *root, struct failure *ret_failure)
 {
 	_cleanup_json_ json_t *undo = NULL;
+	_cleanup_close_ int lock = -EBADF;
 	char path[PATH_MAX];
 	int err = undo_load(root, &undo, path), first = 0;
 
@@ -155,6 +157,9 @@ int pair_undo_restore(const char *root, struct failure *ret_failure)
 		return 0;
 	if (err < 0)
 		return undo_fail(ret_failure, PAIR_UNDO_PATH, err);
+	lock = files_lock_take(root, ret_failure);
+	if (lock < 0)
+		return lock;
 	for (size_t i = 0; i < ARRAY_SIZE(FILES); i++) {
 		err = file_restore(root, i, undo);
 		if (err < 0 && first == 0)

@@ -121,11 +121,37 @@ static int peer_on_reap(sd_event_source *source, void *userdata)
 	return 0;
 }
 
-void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum attachment_state from)
+/* Said again with each sync until the Pi withdraws the offer: before that is answered it makes no other offer of the device. */
+static void peer_tell_by_hand(struct peer *peer)
+{
+	for (size_t i = 0; i < peer->by_hand.n; i++)
+		peer_report_detached(peer->channel, peer->by_hand.ids[i], DETACHED_BY_HAND);
+}
+
+void peer_detach_by_hand(struct peer *peer, struct attachment *attachment)
+{
+	if (peer->by_hand.n == MESSAGE_MAX_OFFERS)
+		offer_ids_remove(&peer->by_hand, peer->by_hand.ids[0]);
+	offer_ids_add(&peer->by_hand, attachment_get_info(attachment)->offer.id);
+	attachment_detach(attachment, DETACHED_BY_HAND);
+}
+
+/* An offer that is, or is about to be, connected again must not look detached. */
+static void peer_tell_gone(struct peer *peer, const struct attachment *attachment)
 {
 	const struct attachment_info *info = attachment_get_info(attachment);
 
-	if (info->state != ATTACHMENT_STATE_WAITING)
+	if (!attachment_set_has_other(&peer->attachments, attachment) &&
+	    (!offer_ids_has(&peer->awaited, info->offer.id) || offer_ids_has(&peer->by_hand, info->offer.id)))
+		peer_report_detached(peer->channel, info->offer.id, info->reason);
+}
+
+void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum attachment_state from)
+{
+	const struct attachment_info *info = attachment_get_info(attachment);
+	const struct attachment *live = attachment_set_find_live(&peer->attachments, info->offer.id);
+
+	if (info->state != ATTACHMENT_STATE_WAITING && (!live || live == attachment)) /* else the import is that one's */
 		imports_cancel(peer->imports, info->offer.id);
 	switch (info->state) {
 	case ATTACHMENT_STATE_ATTACHED:
@@ -140,9 +166,7 @@ void peer_on_attachment(struct peer *peer, struct attachment *attachment, enum a
 			peer_report_failed(peer->channel, attachment);
 		break;
 	case ATTACHMENT_STATE_GONE:
-		/* An offer that is, or is about to be, connected again must not look detached. */
-		if (!attachment_set_find_live(&peer->attachments, info->offer.id) && !offer_ids_has(&peer->awaited, info->offer.id))
-			peer_report_detached(peer->channel, info->offer.id, info->reason);
+		peer_tell_gone(peer, attachment);
 		sd_event_source_set_enabled(peer->reaper, SD_EVENT_ONESHOT);
 		break;
 	case ATTACHMENT_STATE_WAITING:
@@ -256,6 +280,7 @@ static void peer_on_disconnect(struct peer *peer, const char *offer_id, const ch
 	bool is_found = false;
 
 	offer_ids_remove(&peer->awaited, offer_id);
+	offer_ids_remove(&peer->by_hand, offer_id);
 	for (size_t i = 0; i < peer->attachments.n; i++) {
 		const struct attachment_info *info = attachment_get_info(peer->attachments.items[i]);
 
@@ -312,6 +337,7 @@ static void peer_on_sync(struct peer *peer, const struct message *sync)
 		if (!peer_keeps(peer, peer->attachments.items[i], sync))
 			attachment_detach(peer->attachments.items[i], "the Pi does not offer it any more");
 	log_info("%s: offers %zu devices, %zu of them are attached or on the way", peer->name, sync->n_entries, synced.n_entries);
+	peer_tell_by_hand(peer);
 	peer_report_send(peer->channel, &synced);
 	peer_enter_state(peer, PEER_STATE_UP);
 	peer_send_kept(peer);

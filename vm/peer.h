@@ -50,6 +50,9 @@ struct attachment *peer_adopt(struct peer *peer, const struct offer *offer, uint
 /* Asks for a `sync` now, if it is UP. */
 void peer_resync(struct peer *peer);
 
+/* Somebody at this machine does not want one of its devices any more. The Pi is told so, as soon as it is there, and keeps the device. */
+void peer_detach_by_hand(struct peer *peer, struct attachment *attachment);
+
 /* Detaches everything of it and closes its channel; reason is told. is_for_ever: PEER_STATE_UNPAIRED, and the Pi hears that it is. */
 void peer_end(struct peer *peer, const char *reason, bool is_for_ever);
 

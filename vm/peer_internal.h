@@ -27,6 +27,7 @@ struct peer {
 	char address[64];          /* of the Pi, as its last connection had it; empty before */
 	struct attachment_set attachments;
 	struct offer_ids awaited; /* synced, not kept, not yet connected */
+	struct offer_ids by_hand; /* detached by hand, and the Pi has not heard of it: else it would offer them anew */
 };
 
 /* The one transition function: logs, writes the state, does what belongs to entering it. */

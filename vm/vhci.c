@@ -362,6 +362,25 @@ static bool ports_pick(struct vhci *vhci, const struct vhci_port *ports, size_t 
 	return true;
 }
 
+/* The port where the search would begin, if it is free: then only its own controller is asked, not all of them while a device waits. */
+static bool ports_pick_next(struct vhci *vhci, enum port_kind kind, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port)
+{
+	uint32_t n_rows = vhci->n_ports_each / 2, first, n_own, rank, port;
+	struct vhci_port found;
+
+	own_rows(kind, n_rows, &first, &n_own);
+	n_own *= vhci->n_controllers;
+	rank = first * vhci->n_controllers + vhci->next[kind] % n_own;
+	port = rank % vhci->n_controllers * vhci->n_ports_each + rank / vhci->n_controllers + (kind == SUPER_SPEED ? n_rows : 0);
+	if ((is_reserved && is_reserved(port, userdata)) || vhci_read_port(vhci, port, &found) < 0)
+		return false;
+	if (found.state != VHCI_PORT_FREE || found.is_super_speed != (kind == SUPER_SPEED))
+		return false;
+	vhci->next[kind] = (vhci->next[kind] + 1) % n_own;
+	*ret_port = port;
+	return true;
+}
+
 int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port,
 			struct failure *ret_failure)
 {
@@ -378,6 +397,8 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	err = vhci->is_prepared ? vhci_check(vhci, ret_failure) : vhci_prepare(vhci, ret_failure);
 	if (err < 0)
 		return err;
+	if (ports_pick_next(vhci, kind, is_reserved, userdata, ret_port))
+		return 0;
 	err = vhci_read_ports(vhci, &ports, &n);
 	if (err < 0)
 		return failure_set(ret_failure, FAILURE_KERNEL, "On the VM, see the kernel's log: dmesg",

@@ -192,7 +192,7 @@ static void unpair_requested(const char *pi_id, void *userdata)
 	struct piconf_entry entry;
 	struct failure failure;
 
-	if (authorize_remove(requests->arguments->root, pi_id, &entry, &failure) >= 0) {
+	if (authorize_remove_revoked(requests->arguments->root, pi_id, &entry, &failure) >= 0) {
 		printf("%s ended its pairing; its key is taken out.\n", entry.name);
 	} else if (failure.code != FAILURE_NOT_FOUND) { /* unpaired meanwhile is as well */
 		vm_cli_print_failure(pi_id, &failure);

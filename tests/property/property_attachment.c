@@ -386,14 +386,14 @@ int acceptance_check(struct acceptance *acceptance, const struct acceptance_devi
 
 /* ---- what must hold ---- */
 
-/* Each transition is told, so this is the whole machine (w aiting, a ttaching, e numerating, v erifying, u authorizing, s ettling, A ttached, d etaching, f ailed, g one). */
+/* Each transition is told, and each change of the offer while it has a port, so this is the whole machine (w aiting, a ttaching, e numerating, v erifying, u authorizing, s ettling, A ttached, d etaching, f ailed, g one). */
 static bool is_allowed(enum attachment_state from, enum attachment_state to)
 {
 	static const char letters[] = "waevusAdfg";
 	static const char *const allowed[] = {
-		[ATTACHMENT_STATE_WAITING] = "afg",  [ATTACHMENT_STATE_ATTACHING] = "aedfg", [ATTACHMENT_STATE_ENUMERATING] = "evd",
-		[ATTACHMENT_STATE_VERIFYING] = "ud", [ATTACHMENT_STATE_AUTHORIZING] = "Asd", [ATTACHMENT_STATE_SETTLING] = "Ad",
-		[ATTACHMENT_STATE_ATTACHED] = "Ad",  [ATTACHMENT_STATE_DETACHING] = "fg",    [ATTACHMENT_STATE_FAILED] = "g",
+		[ATTACHMENT_STATE_WAITING] = "afg",   [ATTACHMENT_STATE_ATTACHING] = "aedfg",  [ATTACHMENT_STATE_ENUMERATING] = "evd",
+		[ATTACHMENT_STATE_VERIFYING] = "vud", [ATTACHMENT_STATE_AUTHORIZING] = "uAsd", [ATTACHMENT_STATE_SETTLING] = "sAd",
+		[ATTACHMENT_STATE_ATTACHED] = "Ad",   [ATTACHMENT_STATE_DETACHING] = "fg",     [ATTACHMENT_STATE_FAILED] = "g",
 		[ATTACHMENT_STATE_GONE] = "",
 	};
 

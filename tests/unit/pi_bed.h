@@ -63,6 +63,6 @@ void pi_bed_run(struct pi_bed *bed, uint64_t usec);
 /* Runs the loop until is_done says so. */
 void pi_bed_until(struct pi_bed *bed, bool (*is_done)(struct pi_bed *bed), const char *what);
 
-/* Runs the loop until the VM has heard that text so many times on the control channel, and not more often. The VM is another process: it hears a line when the
- * machine lets it, also one that was sent before something else that has its answer already. */
+/* Runs the loop until the VM, which is another process, has heard that text so many times on the control channel, and all that the exporter has said so far (if the
+ * link is UP): then it is not there more often. */
 void pi_bed_expect_heard(struct pi_bed *bed, const char *text, unsigned times);

@@ -181,7 +181,7 @@ START_TEST(with_the_tunnel_nothing_listens)
 	plug("1-1", &FT232R);
 	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "transport"), "tunnel");
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "direct_port"), 0);
+	pi_bed_expect_heard(&bed, "direct_port", 0);
 	ck_assert_uint_eq(port(), 0);
 }
 END_TEST
@@ -271,7 +271,7 @@ START_TEST(a_device_is_offered_with_its_port_and_imported)
 	char text[32];
 
 	snprintf(text, sizeof(text), "\"direct_port\":%u", port());
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, text), 1);
+	pi_bed_expect_heard(&bed, text, 1);
 	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
 	expect_echo(fd);
 	fake_kernel_unplug(&bed.kernel, "1-1");
@@ -314,6 +314,28 @@ START_TEST(the_end_of_the_session_leads_to_another_offer)
 	ssh_vm_note_session(&bed.vm, offer_id());
 	expect_device("1-1", "ATTACHED");
 	expect_echo(again);
+}
+END_TEST
+
+/* The VM refuses what it has read: its kernel ends the session, and the handler's word of why comes by another way, after it. */
+START_TEST(the_end_of_a_session_is_explained_by_the_vm)
+{
+	struct message word = { .type = MESSAGE_FAILED };
+	int fd;
+
+	plug("1-1", &FT232R);
+	expect_device("1-1", "OFFERED");
+	wait_connect();
+	fd = machine("127.0.0.1");
+	ck_assert_uint_eq(import(fd, "1-1"), USBIP_OK);
+	close_fd(fd);
+	expect_device("1-1", "FAILED");
+	failure_set(&word.failure, FAILURE_IDENTITY, NULL, "as the test wants");
+	device_handle_message(pi_bed_device(&bed, "1-1"), &word);
+	ck_assert_ptr_nonnull(strstr(pi_bed_field(&bed, "1-1", "reason"), "as the test wants"));
+	pi_bed_run(&bed, 1500000);
+	expect_device("1-1", "FAILED");
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), n_connects);
 }
 END_TEST
 
@@ -538,6 +560,7 @@ int main(int argc, char **argv)
 	tcase_add_test(imports, a_device_is_one_machines_at_a_time);
 	tcase_add_loop_test(imports, what_is_not_shared_or_not_there_is_no_device, 0, 3);
 	tcase_add_test(imports, the_end_of_the_session_leads_to_another_offer);
+	tcase_add_test(imports, the_end_of_a_session_is_explained_by_the_vm);
 	tcase_add_test(imports, the_links_end_ends_the_sessions);
 	tcase_add_test(imports, a_handler_that_restarts_keeps_the_session);
 	tcase_add_test(imports, a_device_that_is_let_go_ends_its_session);

@@ -224,7 +224,34 @@ START_TEST(a_restarted_handler_that_keeps_a_device_costs_it_nothing)
 	expect_device("1-1", "ATTACHED");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
 	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"streaming\":true"), 1);
+	pi_bed_expect_heard(&bed, "\"streaming\":true", 1);
+}
+END_TEST
+
+static bool has_name(struct pi_bed *own)
+{
+	return strcmp(pi_bed_field(own, "1-1", "name"), "meter") == 0;
+}
+
+static bool has_told_name(struct pi_bed *own)
+{
+	return ssh_vm_count_heard(&own->vm, "\"name\":\"meter\"") > 0;
+}
+
+START_TEST(a_name_that_is_given_while_the_handler_is_away_is_told_when_it_is_back)
+{
+	plug("1-1", &FT232R);
+	expect_device("1-1", "ATTACHED");
+	ssh_vm_script(&bed.vm, "control", "end\n");
+	ssh_vm_end_players(&bed.vm, "control");
+	pi_bed_wait_link(&bed, "SYNCING");
+	temp_tree_put(&bed.vm.tree, "devices.conf", "share 0403:6001 name=meter\n");
+	pi_bed_until(&bed, has_name, "new name");
+	ck_assert(!has_told_name(&bed));
+	ssh_vm_script(&bed.vm, "control", "serve\n");
+	pi_bed_until(&bed, has_told_name, "name in what the VM heard");
+	expect_device("1-1", "ATTACHED");
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
 }
 END_TEST
 
@@ -400,12 +427,12 @@ START_TEST(a_vm_that_is_up_is_told_of_the_pairings_end)
 	expect_device("1-1", "ATTACHED");
 	unpair();
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+	pi_bed_expect_heard(&bed, "\"unpair\"", 1);
 	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	unpair(); /* once more is no harm, and nobody is asked */
 	ck_assert_int_eq(pair_failure.code, FAILURE_NONE);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"unpair\""), 1);
+	pi_bed_expect_heard(&bed, "\"unpair\"", 1);
 }
 END_TEST
 
@@ -639,6 +666,7 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_stop_gives_everything_back_and_the_held_file_is_empty);
 	tcase_add_test(up, a_stop_does_not_wait_for_ever_for_a_kernel_that_does_not_let_go);
 	tcase_add_test(up, a_restarted_handler_that_keeps_a_device_costs_it_nothing);
+	tcase_add_test(up, a_name_that_is_given_while_the_handler_is_away_is_told_when_it_is_back);
 	tcase_add_test(up, a_device_that_the_vm_did_not_keep_is_attached_anew);
 	tcase_add_test(up, a_pairing_that_fails_leaves_the_old_one_in_place);
 	tcase_add_test(up, unpairing_gives_every_device_back);

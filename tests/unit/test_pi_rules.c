@@ -261,9 +261,9 @@ START_TEST(a_new_name_is_told_without_taking_the_device_away)
 	ck_assert_str_eq(file(), "default 0403:6001 serial=A50285BI name=bench\n");
 	wait_heard("\"name\":\"bench\"");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"connect\""), 3);
+	pi_bed_expect_heard(&bed, "\"connect\"", 3);
 	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
-	ck_assert_uint_eq(ssh_vm_count_heard(&bed.vm, "\"disconnect\""), 0);
+	pi_bed_expect_heard(&bed, "\"disconnect\"", 0);
 }
 END_TEST
 

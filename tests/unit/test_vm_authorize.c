@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "authorize.h"
@@ -297,12 +298,65 @@ START_TEST(the_next_step_names_this_machines_host_key)
 }
 END_TEST
 
+/* Lets one Pi in and out, again and again. 0 if it was always there when it had been let in. */
+static int come_and_go(const char *name, const char *key, const char *id)
+{
+	struct pi_key pi_key;
+	char line[160];
+
+	snprintf(line, sizeof(line), "ssh-ed25519 %s", key);
+	if (pi_key_parse(line, "test", &pi_key, &failure) < 0)
+		return 1;
+	for (unsigned i = 0; i < 100; i++) {
+		if (authorize_pi_key(root, name, NULL, &pi_key, &entry, &failure) < 0)
+			return 2;
+		if (!strstr(temp_tree_get(&tree, &PICONF_PATH[1]), id) || !strstr(temp_tree_get(&tree, &AUTHORIZED_KEYS_PATH[1]), id))
+			return 3;
+		if (authorize_remove(root, id, &entry, &failure) < 0)
+			return 4;
+		if (strstr(temp_tree_get(&tree, &PICONF_PATH[1]), id) || strstr(temp_tree_get(&tree, &AUTHORIZED_KEYS_PATH[1]), id))
+			return 5;
+	}
+	return 0;
+}
+
+START_TEST(two_who_write_at_once_take_nothing_from_each_other)
+{
+	pid_t other = fork();
+	int status;
+
+	ck_assert_int_ge(other, 0);
+	if (other == 0)
+		_exit(come_and_go("shed", OTHER, OTHER_ID));
+	ck_assert_int_eq(come_and_go("garage", KEY, KEY_ID), 0);
+	ck_assert_int_eq(waitpid(other, &status, 0), other);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
+START_TEST(the_end_of_a_pairing_does_not_take_out_who_was_let_in_again_meanwhile)
+{
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0);
+	ck_assert_int_eq(revocation_add(temp_tree_path(&tree, "run/usbpush"), KEY_ID), 0);
+	ck_assert_int_eq(authorize("garage", "ssh-ed25519 " KEY "\n"), 0); /* the request was read by now */
+	ck_assert_int_lt(authorize_remove_revoked(root, KEY_ID, &entry, &failure), 0);
+	ck_assert_int_eq(failure.code, FAILURE_NOT_FOUND);
+	expect_file(AUTHORIZED_KEYS_PATH, LINE(KEY_ID, KEY, "garage"));
+	ck_assert_int_eq(revocation_add(temp_tree_path(&tree, "run/usbpush"), KEY_ID), 0);
+	ck_assert_int_eq(authorize_remove_revoked(root, KEY_ID, &entry, &failure), 0);
+	expect_file(AUTHORIZED_KEYS_PATH, "");
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("authorize");
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_key_opens_the_relay_and_nothing_else);
+	tcase_add_test(tests, two_who_write_at_once_take_nothing_from_each_other);
+	tcase_add_test(tests, the_end_of_a_pairing_does_not_take_out_who_was_let_in_again_meanwhile);
 	tcase_add_test(tests, the_keys_are_readable_and_only_roots_to_write);
 	tcase_add_test(tests, authorizing_twice_changes_nothing);
 	tcase_add_test(tests, a_pi_that_was_set_up_anew_takes_its_old_names_place);

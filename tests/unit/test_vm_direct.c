@@ -258,6 +258,32 @@ START_TEST(a_port_of_zero_is_the_tunnel)
 }
 END_TEST
 
+START_TEST(an_import_goes_on_when_what_the_offer_had_attached_before_is_gone_at_last)
+{
+	uint32_t former;
+
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	offer("o-1", "1-1.4", port);
+	expect_request("1-1.4");
+	answer(USBIP_OK, ACM.vid);
+	former = vm_bed_enumerate(&bed, &ACM);
+	vm_bed_expect_state(&bed, "o-1", "settling");
+	vm_pi_close(&pi);
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say_hello(&pi, 8000);
+	vm_pi_say(&pi, "{\"type\":\"sync\",\"seq\":1,\"offers\":[{\"id\":\"o-1\",\"streaming\":false}]}");
+	json_decref(vm_pi_expect(&pi, "synced"));
+	(void)vm_bed_take_write(&bed, "detach");
+	peer = close_fd(peer);
+	offer("o-1", "1-1.4", port);
+	expect_request("1-1.4");
+	vm_bed_remove(&bed, former);
+	answer(USBIP_OK, ACM.vid);
+	(void)vm_bed_enumerate(&bed, &ACM);
+	vm_bed_expect_state(&bed, "o-1", "settling");
+}
+END_TEST
+
 int main(void)
 {
 	TCase *direct = tcase_create("direct");
@@ -266,6 +292,7 @@ int main(void)
 	tcase_set_timeout(direct, 60);
 	tcase_add_test(direct, the_hello_says_that_it_can);
 	tcase_add_test(direct, an_offer_with_a_port_is_imported_and_attached);
+	tcase_add_test(direct, an_import_goes_on_when_what_the_offer_had_attached_before_is_gone_at_last);
 	tcase_add_loop_test(direct, a_refusal_is_told_to_the_pi, 0, ARRAY_SIZE(REFUSALS));
 	tcase_add_test(direct, another_device_than_offered_is_not_attached);
 	tcase_add_test(direct, a_port_where_nobody_listens_is_told_to_the_pi);

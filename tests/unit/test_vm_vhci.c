@@ -126,6 +126,19 @@ START_TEST(free_ports_are_given_out_in_a_ring_over_all_controllers)
 }
 END_TEST
 
+START_TEST(the_next_port_of_the_ring_is_found_by_asking_its_own_controller_alone)
+{
+	char path[64];
+
+	use_debian_tree();
+	for (unsigned i = 1; i < 8; i++) {
+		snprintf(path, sizeof(path), PLATFORM "vhci_hcd.0/status.%u", i);
+		temp_tree_put(&tree, path, "nobody reads this\n");
+	}
+	ck_assert_uint_eq(find_free(12), 0);
+}
+END_TEST
+
 START_TEST(a_speed_stays_on_its_own_ports)
 {
 	const uint32_t speeds[] = { 1, 12, 480, 5000 };
@@ -436,6 +449,7 @@ int main(void)
 	tcase_add_test(tests, ports_are_counted_over_all_controllers);
 	tcase_add_test(tests, a_used_port_is_read_with_devid_and_bus_id);
 	tcase_add_test(tests, free_ports_are_given_out_in_a_ring_over_all_controllers);
+	tcase_add_test(tests, the_next_port_of_the_ring_is_found_by_asking_its_own_controller_alone);
 	tcase_add_test(tests, a_speed_stays_on_its_own_ports);
 	tcase_add_test(tests, a_speed_without_a_port_of_its_own_takes_anothers);
 	tcase_add_test(tests, with_few_ports_each_speed_still_has_one);
