@@ -370,6 +370,8 @@ static bool ports_pick_next(struct vhci *vhci, enum port_kind kind, vhci_is_rese
 
 	own_rows(kind, n_rows, &first, &n_own);
 	n_own *= vhci->n_controllers;
+	if (n_own == 0)
+		return false;
 	rank = first * vhci->n_controllers + vhci->next[kind] % n_own;
 	port = rank % vhci->n_controllers * vhci->n_ports_each + rank / vhci->n_controllers + (kind == SUPER_SPEED ? n_rows : 0);
 	if ((is_reserved && is_reserved(port, userdata)) || vhci_read_port(vhci, port, &found) < 0)
