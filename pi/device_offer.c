@@ -230,11 +230,17 @@ static void device_take_attached(struct device *device, const struct attached *a
 	device_arm_timer(device, STEADY_USEC);
 }
 
+/* What a side says when all that it knows is that the stream ended, or on the direct road the session. */
+static bool is_mere_end(enum failure_code code)
+{
+	return code == FAILURE_STREAM || code == FAILURE_GONE;
+}
+
 /* The stream's end, or the end of our patience, came first: what the VM says is why. What the Pi itself failed at is no news of the VM's, whose stream just
  * ended under it. */
 static bool device_is_explained_by(const struct device *device, const struct failure *failure)
 {
-	return failure->code != FAILURE_STREAM && (device->failure.code == FAILURE_STREAM || device->failure.code == FAILURE_TIMEOUT);
+	return !is_mere_end(failure->code) && (is_mere_end(device->failure.code) || device->failure.code == FAILURE_TIMEOUT);
 }
 
 static void device_handle_failed(struct device *device, const struct failure *failure)

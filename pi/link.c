@@ -98,6 +98,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 		break;
 	case LINK_CONNECTING:
 		timer_disarm(link->retry_timer);
+		link->next_try_usec = 0; /* this is it, also where it came sooner than it was to */
 		break;
 	case LINK_AUTHENTICATING:
 	case LINK_SYNCING:

@@ -43,7 +43,7 @@ class Impostor:
     def play(self, script):
         """From now on, on a new connection, the VM does this. The Pi is asked to make one without waiting for its next try."""
         self.vm.write(IMPOSTOR, f"#!/bin/sh\n{script}\n")
-        self._attempts = self.product.link()["attempts"]
+        self._attempts = wait_until(self.product.link, 30, "an answer of the exporter", lab=self.product.lab)["attempts"]
         self.vm.sh(f"chmod 755 {IMPOSTOR}; pkill -u usbpush -x sshd", check=False)
         self.pi.sh("usbpush attach --all")
 
@@ -52,7 +52,7 @@ class Impostor:
         def error():
             link = self.product.link()
             found = link.get("error") or {}
-            is_theirs = link["attempts"] > self._attempts and found.get("code") == code and text in found["text"]
+            is_theirs = link.get("attempts", 0) > self._attempts and found.get("code") == code and text in found["text"]
             # With another version, a person has something to do: that is where each try ends.
             return is_theirs and (code != "version" or link["state"] == "REFUSED") and link
         return wait_until(error, timeout, f"the link to be in trouble: {code}, {text!r}", interval=0.2, lab=self.product.lab)

@@ -4,11 +4,12 @@ The bounds are the product's promises (README, "What can happen"): PATIENCE is v
 letting go takes long even when somebody asks for it is given that time as well (measure_limit): it is measured in the same test."""
 import hashlib
 import random
+import statistics
 import time
 
 import pytest
 
-from pi_by_hand import measure_login
+from pi_by_hand import time_logins
 from port_watch import PortWatch
 from tty_user import TtyUser
 from usbpush_lab import wait_until
@@ -99,10 +100,10 @@ def test_a_cut_shorter_than_the_patience_is_not_seen(product, seconds, direction
     direction(product, idle, product.wait_attached(idle)[0], 1_000, seed=1).assert_whole()
 
 
-def measure_floor(product, *devices):
-    """What a way back takes without us: OpenSSH's client in and out once, and the VM's kernel reading the devices it is given."""
+def measure_kernel(product, *devices):
+    """How long the VM's kernel reads the devices it is given."""
     steps = [product.device(d.busid)["vm"]["steps_ms"] for d in devices]
-    return measure_login(product) + max(s["enumerate"] + s["node"] for s in steps) / 1000
+    return max(s["enumerate"] + s["node"] for s in steps) / 1000
 
 
 def longest_way_back(product, floor):
@@ -152,7 +153,7 @@ def test_after_a_long_cut_both_sides_are_free_and_then_back(product):
     lab = product.lab
     devices = [lab.plug("ft232", "A1", serial="ONE"), lab.plug("ft232", "B2", serial="TWO")]
     product.wait_attached(*devices)
-    floor, limit = measure_floor(product, *devices), measure_limit(product, devices[0])
+    kernel, logins, limit = measure_kernel(product, *devices), time_logins(product), measure_limit(product, devices[0])
     user = TtyUser(product, devices[0], product.wait_attached(devices[0])[0])
     user.talk()
     with PortWatch(product.vm) as watch:
@@ -168,6 +169,8 @@ def test_after_a_long_cut_both_sides_are_free_and_then_back(product):
         healed = lab.wire.heal()
         product.wait_attached(*devices)
         ttys = wait_until(lambda: len(found := ttys_since(product.vm, healed)) >= 2 and found, 30, "the event of each tty", lab=lab)
+    # What a way back takes without us: OpenSSH's client in and out once, half of it timed before and half after, and the VM's kernel.
+    floor = statistics.median([*logins, *time_logins(product)]) + kernel
     print(f"back after {', '.join(f'{s:.2f} s' for s in ttys)}; floor {floor:.2f} s")
     assert len(ttys) == 2 and max(ttys) <= longest_way_back(product, floor)
     assert watch.most_at_once() == 2
@@ -184,7 +187,8 @@ def test_the_vm_loses_power_and_the_device_is_soon_free_on_the_pi(product):
     t = time.monotonic()
     product.vm.power_off()
     path = f"{device.sysfs}/usbip_status"
-    wait_until(lambda: product.pi.sh(f"cat {path}", check=False) == USBIP_STATUS_AVAILABLE, 30, "the device to be free", interval=0.05)
+    wait_until(lambda: product.pi.sh(f"cat {path}", check=False) == USBIP_STATUS_AVAILABLE, limit + 20, "the device to be free",
+               interval=0.05)
     took = time.monotonic() - t
     print(f"\nfree after {took:.2f} s")
     assert took <= limit

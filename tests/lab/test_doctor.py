@@ -72,15 +72,15 @@ class Report:
         return [f for f in self.findings if f["state"] == "wrong"]
 
 
-def wait_healthy(product):
-    """As each of these stories begins: the link is up, and the device attached through the tunnel, as both sides say."""
+def wait_healthy(product, road="tunnel"):
+    """As each of these stories begins: the link is up, and the device attached by that road, as both sides say."""
     def is_healthy():
         there = [device for pi in product.vm_status().get("pis", []) for device in pi["devices"]]
         entry = product.device("1-1")
-        return entry and entry["state"] == "ATTACHED" and [d["transport"] for d in there] == ["tunnel"] and there[0]["state"] == "attached"
+        return entry and entry["state"] == "ATTACHED" and [d["transport"] for d in there] == [road] and there[0]["state"] == "attached"
 
     product.wait_link("UP")
-    wait_until(is_healthy, 90, "the device to be attached through the tunnel", interval=0.2, lab=product.lab)
+    wait_until(is_healthy, 90, f"the device to be attached by the {road} road", interval=0.2, lab=product.lab)
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +130,7 @@ def test_the_direct_road_is_looked_at_from_both_sides(healthy):
     pi, vm = healthy.pi, healthy.vm
     pi.sh(f"echo TRANSPORT=direct >>{VM_CONF} && systemctl reload usbpush-exporter")
     try:
-        wait_until(lambda: healthy.vm_status()["pis"][0]["devices"] and healthy.vm_status()["pis"][0]["devices"][0]["transport"] == "direct"
-                   and healthy.device("1-1")["state"] == "ATTACHED", 60, "the device to take the direct road", interval=0.3, lab=healthy.lab)
+        wait_healthy(healthy, "direct")
         assert any("port 3240 is open" in f["text"] for f in Report(pi).of("direct", "ok"))
         assert any("pi gives devices out at 10.77.0.1 port 3240" in f["text"] for f in Report(vm).of("direct", "ok"))
         assert "on the direct road" in pi.sh("usbpush status") and "direct road: port 3240" in pi.sh("usbpush test")

@@ -19,7 +19,7 @@ uint64_t test_slowness(void);
 /* Runs the loop until is_done says so, 20 s at most. Whether it did. */
 bool loop_until(sd_event *event, bool (*is_done)(void *userdata), void *userdata);
 
-/* Runs the loop for a short while in which something must not happen. */
+/* Runs the loop for a short while in which something must not happen, and until nothing is due, however late the machine lets us come to it. */
 void loop_for(sd_event *event, uint64_t usec);
 
 /* Reads up to size bytes from a socket while the loop runs, for 10 s at most; less where the other end closed it. */

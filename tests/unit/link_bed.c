@@ -66,7 +66,7 @@ void link_bed_teardown(struct link_bed *bed)
 	bed->jobs = job_runner_free(bed->jobs);
 	ssh_vm_free(&bed->vm);
 	bed->event = sd_event_unref(bed->event);
-	ck_assert_uint_eq(count_fds(), bed->n_fds);
+	expect_fds(bed->n_fds);
 }
 
 struct wanted {

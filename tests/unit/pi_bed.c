@@ -237,6 +237,19 @@ void pi_bed_until(struct pi_bed *bed, bool (*is_done)(struct pi_bed *bed), const
 	ck_assert_msg(loop_until(bed->daemon.event, is_so, &wanted), "no %s", what);
 }
 
+struct heard {
+	const struct ssh_vm *vm;
+	const char *text;
+	unsigned times;
+};
+
+static bool is_heard(void *userdata)
+{
+	const struct heard *heard = userdata;
+
+	return ssh_vm_count_heard(heard->vm, heard->text) >= heard->times;
+}
+
 void pi_bed_run(struct pi_bed *bed, uint64_t usec)
 {
 	loop_for(bed->daemon.event, usec);
@@ -252,8 +265,10 @@ static bool has_heard_ping(struct pi_bed *bed)
 /* What is written to the control channel arrives in that order: a ping is behind it all. */
 void pi_bed_expect_heard(struct pi_bed *bed, const char *text, unsigned times)
 {
+	struct heard heard = { &bed->vm, text, times };
 	unsigned n;
 
+	(void)loop_until(bed->daemon.event, is_heard, &heard);
 	if (link_get_state(exporter_link(bed->exporter)) == LINK_UP) {
 		n_pings = ssh_vm_count_heard(&bed->vm, "\"type\":\"ping\"");
 		link_ping(exporter_link(bed->exporter));

@@ -63,5 +63,6 @@ void pi_bed_run(struct pi_bed *bed, uint64_t usec);
 /* Runs the loop until is_done says so. */
 void pi_bed_until(struct pi_bed *bed, bool (*is_done)(struct pi_bed *bed), const char *what);
 
-/* Runs the loop until the VM has heard all that the exporter has said so far, if the link is UP; then text stands in that so many times. */
+/* Runs the loop until the VM, which is another process, has heard that text so many times on the control channel, and all that the exporter has said so far (if the
+ * link is UP): then it is not there more often. */
 void pi_bed_expect_heard(struct pi_bed *bed, const char *text, unsigned times);

@@ -103,7 +103,6 @@ int main(void)
 	TCase *tests = tcase_create("device job");
 
 	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, the_device_that_was_looked_at_is_bound);
 	tcase_add_test(tests, another_device_in_its_socket_is_left_alone);
 	tcase_add_test(tests, another_bound_device_is_not_taken_over);

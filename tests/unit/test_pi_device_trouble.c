@@ -162,6 +162,23 @@ START_TEST(a_stream_that_ends_at_once_is_not_opened_again_at_once)
 }
 END_TEST
 
+/* The VM lost it by the very end that the Pi has told of already. */
+START_TEST(what_the_vm_lost_by_the_same_end_explains_nothing)
+{
+	static const enum failure_code codes[] = { FAILURE_GONE, FAILURE_STREAM };
+	struct message word = { .type = MESSAGE_FAILED };
+
+	ssh_vm_script(&bed.vm, "stream", "say OK\nend\n");
+	ssh_vm_answer_connect(&bed.vm, "");
+	plug("1-1", &FT232R);
+	expect_device("1-1", "FAILED");
+	expect_reason("1-1", "the VM ended the channel");
+	failure_set(&word.failure, codes[_i], NULL, "as the test wants");
+	device_handle_message(pi_bed_device(&bed, "1-1"), &word);
+	expect_reason("1-1", "the VM ended the channel");
+}
+END_TEST
+
 START_TEST(a_full_table_is_told_and_does_not_make_the_device_flap)
 {
 	temp_tree_put(&bed.vm.tree, "devices.conf", "share *:* backend=usbip-host\n"); /* else it is carried by usbfs */
@@ -424,6 +441,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(wrong, what_the_pi_fails_at_is_not_hidden_by_what_the_vm_makes_of_it, 0, 2);
 	tcase_add_test(wrong, a_stream_that_the_vm_refuses_is_a_failure_with_its_reason);
 	tcase_add_test(wrong, a_stream_that_ends_at_once_is_not_opened_again_at_once);
+	tcase_add_loop_test(wrong, what_the_vm_lost_by_the_same_end_explains_nothing, 0, 2);
 	tcase_add_test(wrong, a_full_table_is_told_and_does_not_make_the_device_flap);
 	tcase_add_loop_test(wrong, a_bind_that_fails_once_is_made_good, 0, 3);
 	tcase_add_test(wrong, a_kernel_that_does_not_take_the_socket_is_a_failure);

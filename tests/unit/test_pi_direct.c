@@ -317,6 +317,28 @@ START_TEST(the_end_of_the_session_leads_to_another_offer)
 }
 END_TEST
 
+/* The VM refuses what it has read: its kernel ends the session, and the handler's word of why comes by another way, after it. */
+START_TEST(the_end_of_a_session_is_explained_by_the_vm)
+{
+	struct message word = { .type = MESSAGE_FAILED };
+	int fd;
+
+	plug("1-1", &FT232R);
+	expect_device("1-1", "OFFERED");
+	wait_connect();
+	fd = machine("127.0.0.1");
+	ck_assert_uint_eq(import(fd, "1-1"), USBIP_OK);
+	close_fd(fd);
+	expect_device("1-1", "FAILED");
+	failure_set(&word.failure, FAILURE_IDENTITY, NULL, "as the test wants");
+	device_handle_message(pi_bed_device(&bed, "1-1"), &word);
+	ck_assert_ptr_nonnull(strstr(pi_bed_field(&bed, "1-1", "reason"), "as the test wants"));
+	pi_bed_run(&bed, 1500000);
+	expect_device("1-1", "FAILED");
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), n_connects);
+}
+END_TEST
+
 START_TEST(the_links_end_ends_the_sessions)
 {
 	_cleanup_close_ int fd = attach("1-1"), again = -EBADF;
@@ -538,6 +560,7 @@ int main(int argc, char **argv)
 	tcase_add_test(imports, a_device_is_one_machines_at_a_time);
 	tcase_add_loop_test(imports, what_is_not_shared_or_not_there_is_no_device, 0, 3);
 	tcase_add_test(imports, the_end_of_the_session_leads_to_another_offer);
+	tcase_add_test(imports, the_end_of_a_session_is_explained_by_the_vm);
 	tcase_add_test(imports, the_links_end_ends_the_sessions);
 	tcase_add_test(imports, a_handler_that_restarts_keeps_the_session);
 	tcase_add_test(imports, a_device_that_is_let_go_ends_its_session);

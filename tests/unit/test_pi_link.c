@@ -79,13 +79,21 @@ START_TEST(what_the_vm_keeps_is_passed_on)
 }
 END_TEST
 
+static bool has_round_trip(void *userdata)
+{
+	_cleanup_json_ json_t *object = link_to_json(bed.link);
+
+	(void)userdata;
+	return json_is_number(json_object_get(object, "rtt_ms"));
+}
+
 START_TEST(the_status_tells_vm_address_steps_and_round_trip)
 {
 	_cleanup_json_ json_t *object = NULL;
 	const json_t *steps;
 
 	link_bed_come_up(&bed);
-	loop_for(bed.event, 200000);
+	ck_assert(loop_until(bed.event, has_round_trip, NULL));
 	object = link_to_json(bed.link);
 	steps = json_object_get(object, "steps_ms");
 	ck_assert_str_eq(json_string_value(json_object_get(object, "vm")), "bench-vm");
@@ -96,14 +104,6 @@ START_TEST(the_status_tells_vm_address_steps_and_round_trip)
 	ck_assert_int_gt(json_integer_value(json_object_get(object, "bytes_out")), 0);
 }
 END_TEST
-
-static bool has_round_trip(void *userdata)
-{
-	_cleanup_json_ json_t *object = link_to_json(bed.link);
-
-	(void)userdata;
-	return json_is_number(json_object_get(object, "rtt_ms"));
-}
 
 START_TEST(a_round_trip_asked_for_is_a_new_one)
 {
@@ -191,7 +191,7 @@ START_TEST(five_connections_one_after_the_other_leave_nothing_behind)
 		link_kick(bed.link, false);
 		link_bed_wait(&bed, LINK_UP);
 	}
-	ck_assert_uint_eq(count_fds(), fds);
+	expect_fds(fds);
 	ck_assert_uint_eq(bed.n_lost, 5);
 }
 END_TEST

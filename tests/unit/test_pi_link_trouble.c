@@ -343,7 +343,7 @@ START_TEST(a_vm_that_falls_silent_is_given_up_when_patience_ends)
 	bed.vm.config.patience_ms = 600;
 	ssh_vm_script(&bed.vm, "control", PROTOCOL_HELLO SYNCED "wait\n");
 	link_bed_come_up(&bed);
-	begin = clock_now_usec();
+	begin = bed.link->heard_usec;
 	link_bed_wait(&bed, LINK_DOWN);
 	link_bed_expect_failure(&bed, FAILURE_TIMEOUT);
 	ck_assert_uint_ge(clock_now_usec() - begin, 600000);
@@ -353,9 +353,9 @@ END_TEST
 
 START_TEST(a_vm_that_answers_pings_is_kept_beyond_patience)
 {
-	bed.vm.config.patience_ms = 600;
+	bed.vm.config.patience_ms = 1500; /* what its sshd and its player may take on a busy machine */
 	link_bed_come_up(&bed);
-	loop_for(bed.event, 2000000);
+	loop_for(bed.event, 4000000);
 	ck_assert_int_eq(link_get_state(bed.link), LINK_UP);
 	ck_assert_uint_eq(bed.vm.n_connections, 1);
 }
@@ -429,7 +429,7 @@ END_TEST
 
 START_TEST(a_handler_that_stays_away_costs_the_link_when_patience_ends)
 {
-	bed.vm.config.patience_ms = 1500;
+	bed.vm.config.patience_ms = 3000; /* in which a busy machine starts some players, too */
 	ssh_vm_script(&bed.vm, "control", PROTOCOL_HELLO SYNCED "hear ping\nend\n");
 	link_bed_come_up(&bed);
 	ssh_vm_script(&bed.vm, "control", "end\n");

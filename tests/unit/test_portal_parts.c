@@ -411,14 +411,14 @@ END_TEST
 
 START_TEST(who_takes_too_long_is_shut_out)
 {
-	struct connection_table *table = connection_table_new(10, 10, 20000 * test_slowness());
+	struct connection_table *table = connection_table_new(10, 10, 400000 * test_slowness());
 	struct sockaddr_in address = ipv4(0xc0000201);
 	struct peer slow = join(table, &address), served = join(table, &address);
 
 	connection_is_served(served.connection);
 	connection_table_expire(table);
 	ck_assert(!is_shut(&slow));
-	usleep((useconds_t)(30000 * test_slowness()));
+	usleep((useconds_t)(410000 * test_slowness()));
 	connection_table_expire(table);
 	ck_assert(is_shut(&slow));
 	ck_assert(!is_shut(&served));

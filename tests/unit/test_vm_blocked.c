@@ -171,10 +171,11 @@ static bool has_stopped(void *userdata)
 
 START_TEST(a_stop_does_not_wait_for_ever)
 {
-	uint64_t since = clock_now_usec();
 	bool is_stopped = false;
+	uint64_t since;
 
 	attach_stuck();
+	since = clock_now_usec();
 	handler_stop(bed.handler, note_stop, &is_stopped); /* and the kernel does not free the port either */
 	ck_assert(loop_until(bed.event, has_stopped, &is_stopped));
 	ck_assert_uint_lt(clock_now_usec() - since, 8000000 * test_slowness());
@@ -294,10 +295,11 @@ END_TEST
 
 START_TEST(a_stop_waits_for_no_attach_either)
 {
-	uint64_t since = clock_now_usec();
 	bool is_stopped = false;
+	uint64_t since;
 
 	offer_stuck();
+	since = clock_now_usec();
 	handler_stop(bed.handler, note_stop, &is_stopped);
 	ck_assert(loop_until(bed.event, has_stopped, &is_stopped));
 	ck_assert_uint_lt(clock_now_usec() - since, 8000000 * test_slowness());

@@ -918,7 +918,6 @@ int main(void)
 	tcase_add_test(device, root_hubs_authorize_nothing_by_default);
 	tcase_add_test(device, a_stream_that_comes_before_its_offer_waits);
 	tcase_add_test(device, bytes_behind_the_first_line_are_left_for_the_kernel);
-	tcase_set_timeout(device, 20);
 	tcase_add_test(device, a_device_without_nodes_is_attached_all_the_same);
 	tcase_add_test(device, a_disconnect_detaches_and_is_answered_when_the_port_is_free);
 	tcase_add_test(device, a_port_that_is_detaching_is_not_used_again);
@@ -934,7 +933,6 @@ int main(void)
 	tcase_add_test(device, a_selection_that_fits_two_devices_is_refused);
 
 	tcase_add_checked_fixture(bad, setup, teardown);
-	tcase_set_timeout(bad, 30);
 	tcase_add_test(bad, garbage_as_a_first_line_is_refused);
 	tcase_add_test(bad, garbage_on_the_control_channel_ends_it);
 	tcase_add_test(bad, garbage_takes_what_was_attached_with_it);
@@ -955,7 +953,6 @@ int main(void)
 	tcase_add_test(bad, without_the_module_an_offer_fails_with_the_cure);
 
 	tcase_add_checked_fixture(faults, setup, teardown);
-	tcase_set_timeout(faults, 30);
 	tcase_add_test(faults, silence_beyond_the_patience_detaches_everything);
 	tcase_add_test(faults, a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges);
 	tcase_add_test(faults, a_vm_that_slept_while_the_pi_did_lets_go_as_soon_as_it_wakes);

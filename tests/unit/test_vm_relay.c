@@ -343,7 +343,6 @@ int main(void)
 	TCase *tests = tcase_create("relay");
 
 	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, says_which_pi_speaks_before_anything_else);
 	tcase_add_loop_test(tests, says_from_which_address_the_pi_came, 0, sizeof(CONNECTIONS) / sizeof(CONNECTIONS[0]));
 	tcase_add_test(tests, bytes_pass_in_both_directions);

@@ -329,7 +329,6 @@ int main(void)
 {
 	TCase *tests = tcase_create("rules");
 
-	tcase_set_timeout(tests, 30);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_keyboard_is_taken_only_by_a_rule);
 	tcase_add_test(tests, a_rule_for_one_pi_is_none_for_another);
