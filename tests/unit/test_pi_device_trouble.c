@@ -34,15 +34,6 @@ static void expect_reason(const char *busid, const char *part)
 	ck_assert_msg(strstr(pi_bed_field(&bed, busid, "reason"), part), "%s: %s", busid, pi_bed_field(&bed, busid, "reason"));
 }
 
-static unsigned count_in(const char *text, const char *part)
-{
-	unsigned n = 0;
-
-	for (; (text = strstr(text, part)); text++)
-		n++;
-	return n;
-}
-
 static void vm_fails(const char *code)
 {
 	char answer[256];
