@@ -1,6 +1,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,6 +48,7 @@ int daemon_init(struct daemon *daemon, void (*on_stop)(void *), void (*on_reload
 
 	*daemon = (struct daemon){ .on_stop = on_stop, .on_reload = on_reload, .userdata = userdata };
 	signal(SIGPIPE, SIG_IGN);
+	mallopt(M_ARENA_MAX, 1); /* for job threads, too: pages of an arena of their own would come back to nobody */
 	r = sd_event_new(&daemon->event);
 	if (r < 0)
 		return r;

@@ -235,6 +235,7 @@ void device_enter_state(struct device *device, enum device_state state)
 	case DEVICE_ATTACHED:
 		device->attached_usec = clock_now_usec();
 		device->n_attached++;
+		spare_refill(device->context->spare); /* a board that is reset twice in a second finds one each time */
 		break;
 	case DEVICE_FAILED:
 		device_enter_failed(device);

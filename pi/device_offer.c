@@ -278,9 +278,9 @@ static void device_handle_early_message(struct device *device, const struct mess
 	if (message->type == MESSAGE_FAILED) {
 		device->refusal = message->failure;
 		device->is_refused_early = device->is_early;
-	} else {
-		device_send_disconnect(device, "the VM let go of it"); /* a new name for it may have crossed that, and be an offer there */
 	}
+	/* A new name for it may have crossed that, and be an offer there; and what failed would stay in the VM's list, though it may yet turn out to be none to share. */
+	device_send_disconnect(device, message->type == MESSAGE_FAILED ? "the VM refused it" : "the VM let go of it");
 	device_drop_stream(device);
 }
 

@@ -6,7 +6,7 @@
 #include "daemon.h"
 #include "log.h"
 
-/* After one was taken: its device's enumeration has the VM's processor to itself. Also between tries when the VM refuses. */
+/* After one was taken, unless its device is attached sooner: until then its enumeration has the VM's processor to itself. Also between tries when the VM refuses. */
 #define REFILL_USEC UINT64_C(3000000)
 
 struct spare {
@@ -16,16 +16,11 @@ struct spare {
 	struct stream *stream;       /* owned */
 };
 
-static void spare_open(struct spare *spare);
-
 static int spare_on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct spare *spare = userdata;
-
 	(void)source;
 	(void)usec;
-	if (spare->transport && !spare->stream)
-		spare_open(spare);
+	spare_refill(userdata);
 	return 0;
 }
 
@@ -90,6 +85,12 @@ void spare_fill(struct spare *spare, struct transport *transport)
 {
 	spare->transport = transport;
 	if (!spare->stream)
+		spare_open(spare);
+}
+
+void spare_refill(struct spare *spare)
+{
+	if (spare->transport && !spare->stream)
 		spare_open(spare);
 }
 

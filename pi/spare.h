@@ -13,8 +13,11 @@ int spare_new(sd_event *event, struct spare **ret_spare);
 /* Takes NULL, returns NULL. */
 struct spare *spare_free(struct spare *spare);
 
-/* The link is up on this transport (borrowed until spare_drop()): opens one, and another each time one was taken, once the plug that took it is over. */
+/* The link is up on this transport (borrowed until spare_drop()): opens one, and another each time one was taken, 3 s later or by spare_refill(). */
 void spare_fill(struct spare *spare, struct transport *transport);
+
+/* The plug that took the last one is over: opens another now, if the link is up and there is none. */
+void spare_refill(struct spare *spare);
 
 /* The link is gone, and the stream with it. */
 void spare_drop(struct spare *spare);

@@ -362,6 +362,11 @@ static bool ports_pick(struct vhci *vhci, const struct vhci_port *ports, size_t 
 	return true;
 }
 
+static bool vhci_has_ports(const struct vhci *vhci)
+{
+	return vhci->n_controllers > 0 && vhci->n_ports_each > 1;
+}
+
 /* The port where the search would begin, if it is free: then only its own controller is asked, not all of them while a device waits. */
 static bool ports_pick_next(struct vhci *vhci, enum port_kind kind, vhci_is_reserved_fn is_reserved, void *userdata, uint32_t *ret_port)
 {
@@ -397,13 +402,13 @@ int vhci_find_free_port(struct vhci *vhci, uint32_t speed, vhci_is_reserved_fn i
 	err = vhci->is_prepared ? vhci_check(vhci, ret_failure) : vhci_prepare(vhci, ret_failure);
 	if (err < 0)
 		return err;
-	if (ports_pick_next(vhci, kind, is_reserved, userdata, ret_port))
+	if (vhci_has_ports(vhci) && ports_pick_next(vhci, kind, is_reserved, userdata, ret_port))
 		return 0;
 	err = vhci_read_ports(vhci, &ports, &n);
 	if (err < 0)
 		return failure_set(ret_failure, FAILURE_KERNEL, "On the VM, see the kernel's log: dmesg",
 				   "the state of vhci_hcd's ports can't be read: %s", strerror(-err));
-	if (!ports_pick(vhci, ports, n, kind, is_reserved, userdata, ret_port))
+	if (!vhci_has_ports(vhci) || !ports_pick(vhci, ports, n, kind, is_reserved, userdata, ret_port))
 		return failure_set(ret_failure, FAILURE_NO_FREE_PORT, "Detach a device there: usbpush-vm detach DEVICE",
 				   "VM has no free %s port (%u of %u in use)", kind == SUPER_SPEED ? "SuperSpeed" : "high-speed",
 				   vhci_count_ports(vhci) / 2, vhci_count_ports(vhci) / 2);

@@ -26,10 +26,11 @@ def settle(lab):
         guest.sh("udevadm settle")
 
 
-def time_plugs(lab, vm, n, wait_attached):
+def time_plugs(lab, vm, n, wait_attached, wait_ready=lambda: None):
     """(plug -> tty, unplug -> tty gone) on the VM, n times; the first one, which loads drivers, does not count."""
     there, gone = [], []
     for i in range(n + 1):
+        wait_ready()
         device = lab.plug("ft232", "A1", serial="BENCH")
         tty = wait_tty(vm, device.t)
         wait_attached(device)
@@ -44,9 +45,13 @@ def time_plugs(lab, vm, n, wait_attached):
 
 
 def plug_ours(product, n, rows, road):
+    def wait_ready():  # nobody plugs in the next one within a second
+        if road is roads.Tunnel:
+            wait_until(lambda: product.relays() == 2, 30, "the stream for the next plug to be open", lab=product.lab)
+
     with road(product).open() as r:
         entries = []
-        there, gone = time_plugs(product.lab, product.vm, n, lambda device: entries.append(product.wait_device(device)))
+        there, gone = time_plugs(product.lab, product.vm, n, lambda device: entries.append(product.wait_device(device)), wait_ready)
         rows.add("plug", PLUG, r.name, "s", there)
         rows.add("plug", UNPLUG, r.name, "s", gone)
         for side, steps in (("Pi", [e["steps_ms"] for e in entries[1:]]), ("VM", [e["vm"]["steps_ms"] for e in entries[1:]])):

@@ -384,11 +384,12 @@ describe('dialogs', () => {
 		page = await openPage(browser, bed);
 		bed.exporter.answers.test = () => {
 			bed.exporter.setLink({ ...UP, state: 'CONNECTING', rtt_ms: null, steps_ms: {} });
-			setTimeout(() => bed.exporter.setLink({ ...UP, state: 'AUTHENTICATING', rtt_ms: null, steps_ms: { tcp: 11.2, host_key: 40 } }), 150);
 			return { ok: true };
 		};
 		await page.getByRole('button', { name: 'Test connection' }).click();
 		await page.locator('.steps [data-state=running]').waitFor();
+		bed.exporter.setLink({ ...UP, state: 'AUTHENTICATING', rtt_ms: null, steps_ms: { tcp: 11.2, host_key: 40 } });
+		await page.locator('.steps [data-state=done]').nth(2).waitFor();
 		await shoot(page, 'test-running');
 		bed.exporter.setLink({ ...DOWN, steps_ms: { tcp: 11.2, host_key: 40 }, error: { code: 'login', text: 'the VM does not accept this Pi\'s key', cure: 'Let it in there: usbpush-vm authorize.' } });
 		await page.getByRole('dialog').getByText('The VM does not accept').waitFor();

@@ -685,6 +685,11 @@ struct stream *spare_take(struct spare *spare, const struct stream_handlers *han
 	return stream;
 }
 
+void spare_refill(struct spare *spare)
+{
+	(void)spare;
+}
+
 void spare_give(struct spare *spare, struct stream *stream)
 {
 	(void)spare;

@@ -133,3 +133,12 @@ void expect_fds(unsigned n)
 	}
 	ck_abort_msg("%u file descriptors, not %u:%s", count_fds(), n, list);
 }
+
+unsigned count_in(const char *text, const char *part)
+{
+	unsigned n = 0;
+
+	for (; (text = strstr(text, part)); text++)
+		n++;
+	return n;
+}

@@ -30,3 +30,6 @@ unsigned count_fds(void);
 
 /* It has so many; else the test fails, with their list. */
 void expect_fds(unsigned n);
+
+/* How often part stands in text. */
+unsigned count_in(const char *text, const char *part);

@@ -151,6 +151,42 @@ END_TEST
 
 /* ---- unplug, and the next in the socket ---- */
 
+/* Of the streams that were opened ahead. */
+static unsigned n_spares;
+
+static bool has_spare_again(struct pi_bed *own)
+{
+	return count_in(ssh_vm_heard(&own->vm, "first"), "{\"type\":\"spare\"}") > n_spares;
+}
+
+static uint64_t time_refill_usec(void)
+{
+	uint64_t begin = clock_now_usec();
+
+	n_spares = count_in(ssh_vm_heard(&bed.vm, "first"), "{\"type\":\"spare\"}");
+	plug("1-1", &FT232R);
+	expect_device("1-1", "ATTACHED");
+	pi_bed_until(&bed, has_spare_again, "stream for the next plug");
+	unplug("1-1");
+	pi_bed_wait_gone(&bed, "1-1");
+	return clock_now_usec() - begin;
+}
+
+/* Where the machine is busy one of them may take longer than the three seconds after which it comes in any case. */
+START_TEST(a_device_that_is_attached_leaves_a_stream_for_the_next_one)
+{
+	uint64_t best = UINT64_MAX;
+
+	pi_bed_until(&bed, has_spare_again, "stream for the first plug");
+	for (unsigned i = 0; i < 5 && best > 2000000; i++) {
+		uint64_t usec = time_refill_usec();
+
+		best = usec < best ? usec : best;
+	}
+	ck_assert_uint_le(best, 2000000);
+}
+END_TEST
+
 START_TEST(an_unplug_leaves_nothing_behind)
 {
 	plug("1-1", &FT232R);
@@ -164,6 +200,11 @@ START_TEST(an_unplug_leaves_nothing_behind)
 }
 END_TEST
 
+static bool has_no_entry(struct pi_bed *own)
+{
+	return fake_kernel_count_table(&own->kernel) == 0;
+}
+
 START_TEST(a_second_device_in_the_same_socket_is_not_exported)
 {
 	plug("1-1", &FT232R);
@@ -171,6 +212,7 @@ START_TEST(a_second_device_in_the_same_socket_is_not_exported)
 	unplug("1-1");
 	plug("1-1", &KEYBOARD_DEVICE); /* in the same breath */
 	expect_device("1-1", "IGNORED");
+	pi_bed_until(&bed, has_no_entry, "end of the entry in match_busid");
 	pi_bed_run(&bed, 200000);
 	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
 	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
@@ -356,6 +398,7 @@ int main(int argc, char **argv)
 	tcase_add_test(early, an_unpaired_pi_keeps_its_devices);
 	tcase_add_test(early, a_device_that_was_there_before_us_is_found);
 	tcase_add_test(early, a_device_waits_bound_for_a_vm_that_is_away);
+	tcase_add_test(away, a_device_that_is_attached_leaves_a_stream_for_the_next_one);
 	tcase_add_test(away, an_unplug_leaves_nothing_behind);
 	tcase_add_test(away, a_second_device_in_the_same_socket_is_not_exported);
 	tcase_add_test(away, a_device_pulled_and_pushed_in_one_breath_is_attached_anew);

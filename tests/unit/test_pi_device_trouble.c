@@ -34,15 +34,6 @@ static void expect_reason(const char *busid, const char *part)
 	ck_assert_msg(strstr(pi_bed_field(&bed, busid, "reason"), part), "%s: %s", busid, pi_bed_field(&bed, busid, "reason"));
 }
 
-static unsigned count_in(const char *text, const char *part)
-{
-	unsigned n = 0;
-
-	for (; (text = strstr(text, part)); text++)
-		n++;
-	return n;
-}
-
 static void vm_fails(const char *code)
 {
 	char answer[256];
@@ -302,6 +293,34 @@ START_TEST(a_device_detached_on_the_vm_by_hand_stays_with_the_pi)
 }
 END_TEST
 
+/* While the link was away: the VM says so before it answers the sync, and the Pi has made no new offer of it yet. */
+START_TEST(a_device_detached_on_the_vm_by_hand_meanwhile_stays_with_the_pi_when_the_link_is_back)
+{
+	char script[1024];
+	const char *id;
+
+	plug("1-1", &FT232R);
+	expect_device("1-1", "ATTACHED");
+	id = strstr(ssh_vm_heard(&bed.vm, "control"), "{\"offer\":{\"id\":\"");
+	ck_assert_ptr_nonnull(id);
+	id += strlen("{\"offer\":{\"id\":\"");
+	snprintf(
+		script, sizeof(script),
+		"hear hello\nsay {\"type\":\"hello\",\"protocol\":1,\"software\":\"t\",\"role\":\"vm\",\"id\":\"ab\",\"name\":\"v\",\"boot_id\":\"cd\","
+		"\"patience_ms\":8000,\"ports\":60}\nhear sync\n"
+		"say {\"type\":\"detached\",\"id\":\"%.*s\",\"reason\":\"by hand on the VM\"}\n"
+		"say {\"type\":\"synced\",\"seq\":2,\"keep\":[]}\nhear ping\nserve\n",
+		(int)strcspn(id, "\""), id);
+	ssh_vm_script(&bed.vm, "control", script);
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	pi_bed_wait_link(&bed, "UP");
+	expect_device("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
+}
+END_TEST
+
 START_TEST(a_device_detached_and_attached_in_one_breath_ends_attached)
 {
 	bed.kernel.teardown_msec = 30;
@@ -423,6 +442,7 @@ int main(int argc, char **argv)
 	tcase_add_test(wrong, without_the_module_the_failure_says_so_and_nothing_is_touched);
 	tcase_add_test(hand, a_device_detached_here_stays_here_until_it_is_attached_again);
 	tcase_add_test(hand, a_device_detached_on_the_vm_by_hand_stays_with_the_pi);
+	tcase_add_test(hand, a_device_detached_on_the_vm_by_hand_meanwhile_stays_with_the_pi_when_the_link_is_back);
 	tcase_add_test(hand, a_device_detached_and_attached_in_one_breath_ends_attached);
 	tcase_add_test(hand, a_hub_that_is_attached_by_hand_stays_what_it_is);
 	tcase_add_test(hand, an_event_that_was_told_before_changes_nothing);

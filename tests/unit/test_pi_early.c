@@ -268,6 +268,19 @@ START_TEST(what_the_vm_refused_early_has_failed_when_it_is_bound)
 }
 END_TEST
 
+START_TEST(what_the_vm_refused_early_is_withdrawn_there)
+{
+	ssh_vm_answer_connect(&bed.vm, "{\"type\":\"failed\",\"code\":\"no-free-port\",\"text\":\"as the test wants\",\"cure\":\"\"}");
+	add(&FT232R);
+	wait_heard("\"type\":\"disconnect\"");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "SEEN"); /* and may stay with the Pi after all */
+	ck_assert(!device_has_offer(the_device()));
+	ssh_vm_answer_connect(&bed.vm, SSH_VM_ATTACHED);
+	probe();
+	expect_one_attached();
+}
+END_TEST
+
 START_TEST(what_the_vm_let_go_of_early_is_offered_anew_when_it_is_bound)
 {
 	ssh_vm_answer_connect(&bed.vm, "{\"type\":\"detached\",\"reason\":\"r\"}");
@@ -358,6 +371,7 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(up, another_number_is_another_device, 0, 2);
 	tcase_add_test(up, one_that_no_driver_ever_has_is_withdrawn_and_taken_when_one_has);
 	tcase_add_test(up, what_the_vm_refused_early_has_failed_when_it_is_bound);
+	tcase_add_test(up, what_the_vm_refused_early_is_withdrawn_there);
 	tcase_add_test(up, what_the_vm_let_go_of_early_is_offered_anew_when_it_is_bound);
 	tcase_add_test(up, a_stream_that_ends_early_is_replaced_when_it_is_bound);
 	tcase_add_loop_test(up, an_early_offer_goes_with_its_link, 0, 2);

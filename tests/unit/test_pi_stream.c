@@ -500,7 +500,7 @@ START_TEST(fifteen_streams_one_after_the_other_leave_nothing_behind)
 		tube->kernel_fd = close_fd(tube->kernel_fd);
 		expect_end(tube, FAILURE_GONE);
 	}
-	ck_assert_uint_eq(count_fds(), fds);
+	expect_fds(fds);
 }
 END_TEST
 
