@@ -161,6 +161,15 @@ static int job_take(struct device_job *job)
 	return r;
 }
 
+/* `remove` is on its way, and then the hold is needed to clear the entry. */
+static bool job_is_unplugged(const struct device_job *job)
+{
+	uint32_t devnum;
+	int r = usbip_host_get_devnum(job->host, &job->busid, &devnum);
+
+	return r == -ENOENT || r == -ENODEV;
+}
+
 int device_job_bind(void *arg)
 {
 	struct device_job *job = arg;
@@ -171,7 +180,7 @@ int device_job_bind(void *arg)
 	if (r < 0)
 		return r;
 	r = job_check_number(job); /* now it can't go unseen any more: the hold keeps its number */
-	if (r < 0)
+	if (r < 0 && !job_is_unplugged(job))
 		job_give_back_stranger(job);
 	return r;
 }

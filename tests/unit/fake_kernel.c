@@ -335,6 +335,17 @@ static void wait_for_release(struct fake_kernel *kernel, const char *file, const
 	}
 }
 
+static void unplug_if_due(struct fake_kernel *kernel, const char *file, const char *busid)
+{
+	char write[96];
+
+	snprintf(write, sizeof(write), "%s %s", file, busid);
+	if (strcmp(kernel->unplugging_write, write) != 0)
+		return;
+	kernel->unplugging_write[0] = '\0';
+	remove_device(kernel, find_device(kernel, busid));
+}
+
 /* In the thread that writes. */
 static bool answer_write(int fd, const void *data, size_t size, ssize_t *ret_result, void *userdata)
 {
@@ -356,6 +367,7 @@ static bool answer_write(int fd, const void *data, size_t size, ssize_t *ret_res
 	pthread_mutex_lock(&kernel->lock);
 	wait_for_release(kernel, file, value);
 	r = kernel->is_off ? -ENODEV : do_write(kernel, file, value);
+	unplug_if_due(kernel, file, value);
 	pthread_mutex_unlock(&kernel->lock);
 	*ret_result = r < 0 ? r : (ssize_t)size;
 	return true;
@@ -673,6 +685,13 @@ void fake_kernel_release(struct fake_kernel *kernel)
 	pthread_mutex_lock(&kernel->lock);
 	kernel->held_write[0] = '\0';
 	pthread_cond_broadcast(&kernel->released);
+	pthread_mutex_unlock(&kernel->lock);
+}
+
+void fake_kernel_unplug_after(struct fake_kernel *kernel, const char *write)
+{
+	pthread_mutex_lock(&kernel->lock);
+	snprintf(kernel->unplugging_write, sizeof(kernel->unplugging_write), "%s", write);
 	pthread_mutex_unlock(&kernel->lock);
 }
 

@@ -39,6 +39,7 @@ struct fake_kernel {
 	pthread_mutex_t lock;    /* guards what follows; who holds it makes no ck_assert() */
 	pthread_cond_t released; /* nobody is held up any more */
 	char held_write[64];
+	char unplugging_write[64];
 	unsigned n_held;
 	bool is_off;
 	struct fake_device devices[FAKE_KERNEL_MAX];
@@ -94,6 +95,9 @@ void fake_kernel_refuse(struct fake_kernel *kernel, const char *file, int error,
 void fake_kernel_hold(struct fake_kernel *kernel, const char *write);
 void fake_kernel_release(struct fake_kernel *kernel);
 unsigned fake_kernel_count_held(struct fake_kernel *kernel);
+
+/* Right after the next such write ("usbip-host/bind 1-1") the device is unplugged, before the writer goes on. */
+void fake_kernel_unplug_after(struct fake_kernel *kernel, const char *write);
 
 /* Whether something is plugged in there. */
 bool fake_kernel_is_plugged(struct fake_kernel *kernel, const char *busid);

@@ -98,6 +98,18 @@ START_TEST(after_an_unplug_its_entry_is_cleared)
 }
 END_TEST
 
+/* The bind has worked, and then it is gone before it is looked at once more. */
+START_TEST(unplugged_while_it_is_bound_it_leaves_no_entry)
+{
+	make_job(number_now());
+	fake_kernel_unplug_after(&kernel, "usbip-host/bind 1-1.2");
+	ck_assert_int_lt(device_job_bind(job), 0);
+	ck_assert_int_eq(job->failure.code, FAILURE_GONE);
+	ck_assert_int_eq(device_job_forget(job), 0);
+	ck_assert_uint_eq(fake_kernel_count_table(&kernel), 0);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("device job");
@@ -108,5 +120,6 @@ int main(void)
 	tcase_add_test(tests, another_bound_device_is_not_taken_over);
 	tcase_add_test(tests, one_that_was_taken_for_its_predecessor_goes_back_to_its_driver);
 	tcase_add_test(tests, after_an_unplug_its_entry_is_cleared);
+	tcase_add_test(tests, unplugged_while_it_is_bound_it_leaves_no_entry);
 	return check_program_run("pi_device_job", tests, NULL);
 }
