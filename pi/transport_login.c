@@ -28,7 +28,7 @@ struct vm_login {
 	char mark[MARK_SIZE];   /* what runs as root says this first */
 	char prompt[MARK_SIZE]; /* what sudo asks for the password with */
 	char output[LOGIN_OUTPUT_MAX], complaint[LOGIN_OUTPUT_MAX];
-	size_t output_used, complaint_used;
+	size_t output_used, output_taken, complaint_used;
 	bool is_root; /* the mark came */
 	bool has_ended;
 };
@@ -234,6 +234,13 @@ int vm_login_authenticate(struct vm_login *login, const char *password, struct f
 
 /* ---- what runs there ---- */
 
+static void login_drop_taken(struct vm_login *login)
+{
+	login->output_used -= login->output_taken;
+	memmove(login->output, login->output + login->output_taken, login->output_used + 1);
+	login->output_taken = 0;
+}
+
 /* What came, as much as there is room for: the rest is nobody's. */
 static void login_read_from(struct vm_login *login, bool is_stderr, int timeout_ms)
 {
@@ -251,6 +258,7 @@ static void login_read_from(struct vm_login *login, bool is_stderr, int timeout_
 
 static void login_read(struct vm_login *login)
 {
+	login_drop_taken(login);
 	login_read_from(login, false, LOGIN_TURN_MS);
 	login_read_from(login, true, 0);
 }
@@ -264,16 +272,13 @@ static int login_write(struct vm_login *login, const char *text)
 /* The next whole line of its output; false: not yet. */
 static bool login_take_line(struct vm_login *login, char line[LOGIN_LINE_MAX])
 {
-	char *end = memchr(login->output, '\n', login->output_used);
-	size_t length;
+	const char *begin = login->output + login->output_taken, *end = memchr(begin, '\n', login->output_used - login->output_taken);
 
 	if (!end)
 		return false;
-	length = (size_t)(end - login->output);
-	snprintf(line, LOGIN_LINE_MAX, "%.*s", (int)length, login->output);
+	snprintf(line, LOGIN_LINE_MAX, "%.*s", (int)(end - begin), begin);
 	line[strcspn(line, "\r")] = '\0';
-	login->output_used -= length + 1;
-	memmove(login->output, end + 1, login->output_used + 1);
+	login->output_taken += (size_t)(end - begin) + 1;
 	return true;
 }
 
@@ -371,7 +376,7 @@ static int login_wait_answer(struct vm_login *login, uint64_t end_usec, json_t *
 	while (clock_now_usec() < end_usec) {
 		login_read(login);
 		while (login_take_line(login, line)) {
-			json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+			json_t *object = line[0] == '{' ? json_loads(line, JSON_REJECT_DUPLICATES, NULL) : NULL;
 
 			if (json_is_object(object)) {
 				*ret_answer = object;

@@ -359,8 +359,10 @@ static bool is_attached_again(struct pi_bed *of)
 START_TEST(a_reset_takes_the_device_away_and_brings_it_back)
 {
 	plug("1-1", &FT232R, "ATTACHED");
+	fake_kernel_hold(&bed.kernel, "usbip-host/unbind 1-1");
 	ck_assert_str_eq(reset("1-1", false), "");
 	ck_assert_str_eq(reset("1-1", false), "busy");
+	fake_kernel_release(&bed.kernel);
 	pi_bed_until(&bed, is_attached_again, "second attachment");
 	ck_assert_int_eq(count_of("1-1", "reset_count"), 1);
 	wait_heard("it is reset");
