@@ -459,6 +459,11 @@ bool device_is_foreign(const struct device *device)
 	return !device_is_held(device) && usbip_host_is_bound(device->context->host, &device->busid);
 }
 
+const struct usbip_hold *device_get_hold(const struct device *device)
+{
+	return &device->hold;
+}
+
 bool device_is_held(const struct device *device)
 {
 	return device->hold.device_fd >= 0 || device->is_found || (device->job && device->state == DEVICE_BINDING);

@@ -64,6 +64,9 @@ void device_glance(struct device *device);
 /* The kernel's generic driver has it (uevent `bind`, or found so at start): look at it, decide, take it. */
 void device_look(struct device *device);
 
+/* What it is held with; borrowed, without fds if it is not held (yet). */
+const struct usbip_hold *device_get_hold(const struct device *device);
+
 /* Whether it is what is in its socket now, and not another one that came since. */
 bool device_is_current(const struct device *device);
 

@@ -92,6 +92,7 @@ static void exporter_on_device_finished(struct device *device, void *userdata)
 	struct exporter *exporter = userdata;
 
 	device_list_finish(exporter->devices, device);
+	inventory_note_held(exporter->inventory);
 	exporter_check_stop(exporter);
 }
 
@@ -296,7 +297,8 @@ static int exporter_init_devices(struct exporter *exporter)
 	if (r == 0)
 		r = offers_new(exporter->link, exporter->devices, &exporter->offers);
 	if (r == 0)
-		r = inventory_new(event, exporter->host, exporter->devices, held_path, exporter_on_plug, exporter, &exporter->inventory);
+		r = inventory_new(event, exporter->host, exporter->devices, exporter->options.holds, held_path, exporter_on_plug, exporter,
+				  &exporter->inventory);
 	return r;
 }
 

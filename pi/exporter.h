@@ -25,6 +25,7 @@ struct exporter_options {
 	const char *run_dir;                   /* /run/usbpush */
 	const char *modules_dir;               /* NULL: the running kernel's */
 	const char *rules_path, *proc_root;    /* NULL: /etc/usbpush/devices.conf, /proc */
+	struct hold_store *holds;              /* borrowed; NULL: nobody keeps them */
 	const struct pair_limits *pair_limits; /* NULL: as in PROTOCOL.md */
 	bool is_any_port;                      /* for tests: the direct road is on any free port */
 };

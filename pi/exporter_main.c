@@ -7,6 +7,7 @@
 
 #include "control.h"
 #include "exporter.h"
+#include "hold_store.h"
 #include "log.h"
 #include "secret.h"
 #include "vm_config.h"
@@ -23,6 +24,7 @@ static const char HELP[] = "usbpush-exporter: pushes this machine's USB serial d
 
 struct program {
 	struct daemon daemon;
+	struct hold_store *holds;
 	struct exporter *exporter;
 };
 
@@ -84,7 +86,7 @@ static int main_parse(int argc, char **argv, struct exporter_options *options, b
 	return 0;
 }
 
-static int main_run(struct program *program, const struct exporter_options *options)
+static int main_run(struct program *program, struct exporter_options *options)
 {
 	struct control *control = NULL;
 	char path[256];
@@ -92,6 +94,12 @@ static int main_run(struct program *program, const struct exporter_options *opti
 
 	if (daemon_init(&program->daemon, main_on_stop, main_on_reload, program) < 0)
 		return 1;
+	r = hold_store_new(&program->holds);
+	if (r == 0)
+		r = hold_store_take_over(program->holds);
+	if (r < 0)
+		log_warning("what systemd kept of a predecessor can't be taken over: %s", strerror(-r));
+	options->holds = program->holds;
 	r = exporter_new(&program->daemon, options, &program->exporter);
 	if (r < 0) {
 		log_error("can't start: %s", strerror(-r));
@@ -127,6 +135,7 @@ int main(int argc, char **argv)
 	log_init("usbpush-exporter", is_debug);
 	r = main_run(&program, &options);
 	exporter_free(program.exporter);
+	hold_store_free(program.holds);
 	daemon_done(&program.daemon);
 	return r;
 }

@@ -16,6 +16,7 @@ struct inventory {
 	sd_event *event;             /* borrowed: outlives us */
 	struct usbip_host *host;     /* borrowed: outlives us */
 	struct device_list *devices; /* borrowed: outlives us */
+	struct hold_store *holds;    /* borrowed: outlives us; NULL: nobody keeps them */
 	void (*on_plug)(void *userdata);
 	void *userdata;                 /* borrowed: outlives us */
 	struct uevent_monitor *monitor; /* owned */
@@ -62,6 +63,15 @@ static char *inventory_list_held(struct inventory *inventory)
 	return NULL;
 }
 
+static void inventory_keep_holds(struct inventory *inventory)
+{
+	hold_store_begin(inventory->holds);
+	DEVICE_LIST_FOREACH(inventory->devices, device)
+		if (device_is_held(device))
+			hold_store_keep(inventory->holds, device_busid(device), device_get_hold(device));
+	hold_store_end(inventory->holds);
+}
+
 void inventory_note_held(struct inventory *inventory)
 {
 	_cleanup_free_ char *text = NULL;
@@ -69,6 +79,7 @@ void inventory_note_held(struct inventory *inventory)
 
 	if (inventory->is_starting)
 		return; /* the predecessor's file is still being read */
+	inventory_keep_holds(inventory);
 	text = inventory_list_held(inventory);
 	if (!text || (inventory->held && strcmp(inventory->held, text) == 0))
 		return;
@@ -222,7 +233,7 @@ void inventory_look(struct inventory *inventory)
 
 /* ---- start and end ---- */
 
-int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *devices, const char *held_path,
+int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *devices, struct hold_store *holds, const char *held_path,
 		  void (*on_plug)(void *userdata), void *userdata, struct inventory **ret_inventory)
 {
 	struct inventory *inventory = calloc(1, sizeof(*inventory));
@@ -230,9 +241,13 @@ int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *
 
 	if (!inventory)
 		return -ENOMEM;
-	*inventory = (struct inventory){
-		.event = event, .host = host, .devices = devices, .on_plug = on_plug, .userdata = userdata, .is_starting = true
-	};
+	*inventory = (struct inventory){ .event = event,
+					 .host = host,
+					 .devices = devices,
+					 .holds = holds,
+					 .on_plug = on_plug,
+					 .userdata = userdata,
+					 .is_starting = true };
 	snprintf(inventory->held_path, sizeof(inventory->held_path), "%s", held_path);
 	r = timer_new(event, &inventory->look_timer, inventory_on_look, inventory);
 	if (r < 0) {
@@ -264,6 +279,7 @@ int inventory_start(struct inventory *inventory)
 			       &inventory->monitor);
 	if (r < 0)
 		return r;
+	hold_store_clear_former(inventory->holds, inventory->host);
 	inventory_enumerate(inventory);
 	return 0;
 }

@@ -4,15 +4,16 @@
 #include <systemd/sd-event.h>
 
 #include "device_list.h"
+#include "hold_store.h"
 #include "uevent.h"
 #include "usbip_host.h"
 
 /* The list of devices, kept in step with what is plugged in: by the kernel's events, and by a look at all of them at the start and whenever something was missed.
- * It writes down which of them usbip-host holds for us (held_file.h), so that a successor knows. */
+ * It writes down which of them usbip-host holds for us (held_file.h), and has their holds kept (hold_store.h), so that a successor knows and can let go of them. */
 struct inventory;
 
-/* on_plug: something was just plugged in. host, devices and userdata are borrowed: they outlive it. The object is the caller's. */
-int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *devices, const char *held_path,
+/* on_plug: something was just plugged in. host, devices, holds (may be NULL) and userdata are borrowed: they outlive it. The object is the caller's. */
+int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *devices, struct hold_store *holds, const char *held_path,
 		  void (*on_plug)(void *userdata), void *userdata, struct inventory **ret_inventory);
 
 /* Takes NULL, returns NULL. The devices stay as they are. */
@@ -30,5 +31,5 @@ void inventory_handle_uevent(struct inventory *inventory, const struct uevent *u
 /* The kernel dropped events: what is gone is removed, what is new is found. */
 void inventory_look(struct inventory *inventory);
 
-/* A device may have come to usbip-host or left it: the held file is written if it says otherwise. Until the start is over it is the predecessor's, and left alone. */
+/* A device may have come to usbip-host or left it: the held file is written if it says otherwise, and so is what systemd keeps. Until the start is over it is the predecessor's, and left alone. */
 void inventory_note_held(struct inventory *inventory);

@@ -170,3 +170,30 @@ def test_a_stopped_exporter_gives_the_device_back_and_takes_it_again(in_use):
     product.pi.sh("systemctl start usbpush-exporter")
     in_use.wait_usable_anew()
     assert not product.pi.exists("/dev/ttyUSB0")
+
+
+SLOW = "/run/systemd/system/usbpush-exporter.service.d/slow.conf"
+
+
+@pytest.fixture
+def slow_restart(product):
+    product.pi.sh(f"mkdir -p $(dirname {SLOW})")
+    product.pi.write(SLOW, "[Service]\nRestartSec=5s\n")
+    product.pi.sh("systemctl daemon-reload")
+    yield
+    product.pi.sh(f"rm {SLOW}; systemctl daemon-reload")
+
+
+def test_unplugged_while_there_is_no_exporter_its_entry_is_cleared_by_the_next(product, slow_restart):
+    """The kernel has sixteen of them, and only who holds the device can clear its one: systemd holds it over the kill."""
+    device = product.lab.plug("ft232", "A1", serial="MEANWHILE")
+    product.wait_attached(device)
+    busid = device.busid
+    kill(product.pi, product.pid(product.pi, "usbpush-exporter"))
+    device.unplug()
+    wait_until(lambda: product.pi.sh(f"test ! -e /sys/bus/usb/devices/{busid}", check=False).code == 0, 20, "it to be gone", lab=product.lab)
+    assert product.leftovers()["match_busid"] == [busid], "the killed exporter could not clear it"
+    product.wait_link("UP")
+    wait_until(lambda: product.leftovers()["match_busid"] == [], 30, "the entry to be cleared", interval=0.3, lab=product.lab)
+    assert "its entry of match_busid is cleared" in product.pi.sh("journalctl --sync; journalctl -b -u usbpush-exporter -o cat")
+    product.wait_nothing_attached()

@@ -372,6 +372,14 @@ static void claim_socket(struct socket *socket, struct device_job *job)
 	property_tell("    %s: claimed", socket->busid.text);
 }
 
+int usbip_host_forget(const struct usbip_host *host, const struct busid *busid, struct usbip_hold *hold)
+{
+	(void)host;
+	(void)busid;
+	usbip_hold_done(hold);
+	return 0;
+}
+
 void usbip_hold_done(struct usbip_hold *hold)
 {
 	if (hold->claim)
@@ -1306,7 +1314,7 @@ static void world_setup(void)
 	};
 	PROPERTY(device_list_new(&world.context, &world.devices) == 0);
 	PROPERTY(offers_new(NULL, world.devices, &world.offers_made) == 0);
-	PROPERTY(inventory_new(NULL, NULL, world.devices, "held", on_plug, NULL, &world.inventory) == 0);
+	PROPERTY(inventory_new(NULL, NULL, world.devices, NULL, "held", on_plug, NULL, &world.inventory) == 0);
 	PROPERTY(inventory_start(world.inventory) == 0);
 }
 
