@@ -22,8 +22,11 @@ void hold_store_add_former(struct hold_store *store, const char *name, int fd);
 /* Clears the entries of those that are not with usbip-host any more. The others stay as they are, for who takes them over. To be called before any device is bound. */
 void hold_store_clear_former(struct hold_store *store, const struct usbip_host *host);
 
-/* Between begin and end, hold_store_keep() is called for each device that is held; what it was not called for is let go of. hold is borrowed, and may have no fd yet. A claim is not kept: a
- * double would keep the Pi's own drivers out. */
+/* A look at all devices begins: what hold_store_keep() is not called for until hold_store_end() is let go of. */
 void hold_store_begin(struct hold_store *store);
+
+/* This one is held. hold is borrowed, and may have no fd yet. A claim is not kept: a double would keep the Pi's own drivers out. */
 void hold_store_keep(struct hold_store *store, const struct busid *busid, const struct usbip_hold *hold);
+
+/* That was all of them. */
 void hold_store_end(struct hold_store *store);
