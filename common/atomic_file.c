@@ -82,6 +82,19 @@ static void file_copy_owner(const char *path, int fd)
 		return; /* only root may give a file away; the caller's own file is right then */
 }
 
+/* The name, too, is to be there after a power loss in the next moment: a file system writes that seconds later, on its own time. Where it can't be done now, it is left to that. */
+static void directory_sync_of(const char *path)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char directory[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+
+	snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)fsync(fd);
+}
+
 /* A whole new file that comes to path by publish(): rename(2), link(2). */
 static int file_write_by(int (*publish)(const char *from, const char *to), const char *path, const char *content, size_t size, mode_t mode)
 {
@@ -100,6 +113,8 @@ static int file_write_by(int (*publish)(const char *from, const char *to), const
 		r = -errno;
 	if (r < 0 || publish == link)
 		unlink(temporary);
+	if (r == 0)
+		directory_sync_of(path);
 	return r;
 }
 

@@ -9,7 +9,8 @@
 /* Reads all of path, at most max_size bytes, NUL-ended; the caller frees it. Returns the length or a negative errno (-EFBIG). */
 ssize_t file_read(const char *path, size_t max_size, char **ret_content);
 
-/* Writes content to a temporary file beside path, syncs it and renames it over path: a reader sees the old or the new, never a part.
+/* Writes content to a temporary file beside path, syncs it, renames it over path and syncs the directory: a reader sees the old or the new, never a part, and after
+ * a power loss in the next moment it is the new one.
  * The file gets mode, and the owner of the file that it replaces where that is possible. 0 or negative errno. */
 int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode);
 

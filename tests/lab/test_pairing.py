@@ -58,6 +58,18 @@ def test_a_pairing_that_is_broken_off_changes_nothing(strangers):
     assert files(product) == before and product.link()["state"] == "UNPAIRED"
 
 
+def test_a_pairing_outlasts_the_power_of_both_machines_in_the_next_moment(strangers):
+    """A file system writes a name that was changed seconds later, unless it is asked to."""
+    product, _ = strangers
+    product.pair()
+    product.vm.power_off()
+    product.pi.power_off()
+    product.pi.power_on(wait=False)
+    product.vm.power_on()
+    product.pi.wait_ready()
+    product.wait_link("UP", timeout=120)
+
+
 # ---- by a login of the VM, given once
 
 PASSWORD = "given only once"
