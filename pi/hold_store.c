@@ -133,11 +133,11 @@ static void kept_clear_entry(struct kept *kept, const struct usbip_host *host)
 	int r = usbip_host_forget(host, &kept->busid, &kept->hold);
 
 	if (r < 0) {
-		log_warning("%s was unplugged while there was no exporter; its entry of match_busid can't be cleared: %s", kept->busid.text,
-			    strerror(-r));
+		log_warning("%s left usbip-host while there was no exporter; its entry of match_busid can't be cleared: %s",
+			    kept->busid.text, strerror(-r));
 		return;
 	}
-	log_info("%s was unplugged while there was no exporter; its entry of match_busid is cleared", kept->busid.text);
+	log_info("%s left usbip-host while there was no exporter; its entry of match_busid is cleared", kept->busid.text);
 	kept_drop(kept);
 }
 

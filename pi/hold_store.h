@@ -4,7 +4,7 @@
 
 /* A device may be unplugged while there is no exporter, because it was killed. Its entry of match_busid is one of sixteen, and only who holds the device
  * (struct usbip_hold) can clear it. So systemd keeps doubles of what each hold is made of (sd_pid_notify_with_fds(3), FDSTORE=1), and gives them to the successor.
- * Where systemd is not there, nothing is kept. All calls take NULL for the store, and do nothing then. */
+ * Where systemd is not there, nothing is kept. For a store that is NULL nothing is done, but for the two calls that fill it. */
 struct hold_store;
 
 /* The object is the caller's. 0 or -ENOMEM. */
