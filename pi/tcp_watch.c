@@ -13,6 +13,8 @@
 #define USEC_PER_MSEC UINT64_C(1000)
 #define OVERDUE_MSEC \
 	500 /* unacknowledged for longer: the wire may be cut. A delayed acknowledgement takes 40 ms, the first retransmission some 200 */
+#define LOST_TIMEOUTS \
+	2 /* retransmission timeouts in a row without any progress, so 600 ms at the least. One alone is a segment that was lost */
 #define LOOK_MSEC  200 /* between looks while bytes are overdue */
 #define AHEAD_MSEC 800 /* how far the user timeout is ahead: four looks, so that a busy machine does not end the connection */
 
@@ -59,13 +61,20 @@ static uint64_t tcp_watch_get_silence(const struct tcp_info *info)
 	return info->tcpi_last_ack_recv < info->tcpi_last_data_recv ? info->tcpi_last_ack_recv : info->tcpi_last_data_recv;
 }
 
+/* What comes from the peer tells nothing of the way to it: a wire may be whole in one direction only, and after a cut the peer's bytes are often the first to
+ * come through. The pauses have to stay short until what we sent is acknowledged. */
+static bool tcp_watch_is_waiting(const struct tcp_watch *watch, const struct tcp_info *info)
+{
+	return tcp_watch_get_wait(watch, info) >= OVERDUE_MSEC || (info->tcpi_unacked > 0 && info->tcpi_retransmits >= LOST_TIMEOUTS);
+}
+
 static int tcp_watch_on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
 /* The kernel counts from the first retransmission, so never from before the last look that found all in order. */
-static void tcp_watch_enter_overdue(struct tcp_watch *watch, uint64_t wait)
+static void tcp_watch_enter_overdue(struct tcp_watch *watch)
 {
 	if (!watch->is_overdue)
-		log_info("the VM has acknowledged nothing for %u ms", (unsigned)wait);
+		log_info("the VM does not acknowledge what it is sent");
 	watch->is_overdue = true;
 	tcp_watch_set_user_timeout(watch, (unsigned)tcp_watch_age(watch->in_order_usec) + AHEAD_MSEC);
 	timer_arm(watch->event, &watch->timer, LOOK_MSEC * USEC_PER_MSEC, tcp_watch_on_timer, watch);
@@ -85,7 +94,6 @@ static bool tcp_watch_check(struct tcp_watch *watch, uint64_t *ret_silence)
 {
 	struct tcp_info info = { 0 };
 	socklen_t size = sizeof(info);
-	uint64_t wait;
 
 	if (getsockopt(watch->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 || info.tcpi_state != TCP_ESTABLISHED)
 		return false; /* its end is told by the socket */
@@ -93,14 +101,14 @@ static bool tcp_watch_check(struct tcp_watch *watch, uint64_t *ret_silence)
 		watch->idle_usec = clock_now_usec();
 	if (info.tcpi_ca_state == TCP_CA_Open && info.tcpi_retransmits == 0)
 		watch->in_order_usec = clock_now_usec();
-	wait = tcp_watch_get_wait(watch, &info);
 	*ret_silence = tcp_watch_get_silence(&info);
-	if (wait >= OVERDUE_MSEC && *ret_silence >= watch->limit_msec)
-		return true;
-	if (wait >= OVERDUE_MSEC)
-		tcp_watch_enter_overdue(watch, wait);
-	else
+	if (!tcp_watch_is_waiting(watch, &info)) {
 		tcp_watch_leave_overdue(watch);
+		return false;
+	}
+	if (*ret_silence >= watch->limit_msec)
+		return true;
+	tcp_watch_enter_overdue(watch);
 	return false;
 }
 

@@ -163,6 +163,30 @@ START_TEST(after_a_cut_it_is_there_before_tcp_by_itself)
 }
 END_TEST
 
+/* The way back is whole before the way there: what the peer sends acknowledges nothing, and must not make the pauses long again. */
+START_TEST(what_comes_over_a_wire_that_is_cut_one_way_does_not_lengthen_the_pauses)
+{
+	wire_new(&watched, 8000);
+	wire_new(&plain, 0);
+	wire_cut(&watched);
+	wire_cut(&plain);
+	wire_write(&watched);
+	wire_write(&plain);
+	for (unsigned i = 0; i < 4; i++) { /* the heartbeat */
+		loop_for(event, 1000000);
+		tcp_watch_look(watched.watch);
+		ck_assert_int_eq(send(watched.far, "x", 1, MSG_NOSIGNAL), 1);
+	}
+	loop_for(event, 200000);
+	wire_heal(&watched);
+	wire_heal(&plain);
+	ck_assert(loop_until(event, has_any_come, NULL));
+	ck_assert(wire_has_come(&watched));
+	ck_assert(!wire_has_come(&plain));
+	ck_assert_uint_eq(n_dead, 0);
+}
+END_TEST
+
 START_TEST(a_cut_for_good_is_told_once_and_not_before_the_limit)
 {
 	wire_new(&watched, 1500);
@@ -219,6 +243,7 @@ int main(void)
 	tcase_set_timeout(cut, 60);
 	tcase_add_checked_fixture(cut, setup, teardown);
 	tcase_add_test(cut, after_a_cut_it_is_there_before_tcp_by_itself);
+	tcase_add_test(cut, what_comes_over_a_wire_that_is_cut_one_way_does_not_lengthen_the_pauses);
 	tcase_add_test(cut, a_cut_for_good_is_told_once_and_not_before_the_limit);
 	tcase_add_test(cut, a_peer_that_has_nothing_to_say_lives);
 	tcase_add_test(cut, a_wire_that_loses_most_does_not_end_it);
