@@ -62,7 +62,7 @@ static bool handler_is_port_reserved(uint32_t port, void *userdata)
 {
 	const struct handler *handler = userdata;
 
-	return roster_find_port(&handler->roster, port) != NULL;
+	return roster_is_port_reserved(&handler->roster, port);
 }
 
 static bool handler_is_offer_of_another(const struct peer *peer, const char *offer_id, void *userdata)

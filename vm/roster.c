@@ -187,27 +187,63 @@ int roster_write_usbip_records(const struct roster *roster, const char *dir)
 	return usbip_records_write(dir, records, n);
 }
 
-static void on_port_detached(int result, void *arg, void *userdata)
+/* ---- a predecessor's ports ---- */
+
+struct former_port {
+	struct former_port *next; /* owned */
+	struct roster *roster;    /* borrowed: owns us */
+	uint32_t port;
+};
+
+bool roster_is_port_reserved(const struct roster *roster, uint32_t port)
 {
-	(void)arg;
-	(void)userdata;
-	if (result < 0)
-		log_error("a port of a former handler could not be detached: %s", strerror(-result));
+	for (const struct former_port *former = roster->former_ports; former; former = former->next)
+		if (former->port == port)
+			return true;
+	return roster_find_port(roster, port) != NULL;
 }
 
-static void port_detach(const struct vhci *vhci, struct job_runner *jobs, uint32_t port)
+static void former_port_free(struct former_port *former)
+{
+	struct former_port **at = &former->roster->former_ports;
+
+	while (*at != former)
+		at = &(*at)->next;
+	*at = former->next;
+	free(former);
+}
+
+static void on_former_port_detached(int result, void *arg, void *userdata)
+{
+	struct former_port *former = userdata;
+
+	(void)arg;
+	if (result < 0)
+		log_error("port %u of a former handler could not be detached: %s", former->port, strerror(-result));
+	former_port_free(former);
+}
+
+/* The kernel may free the port by itself before this is written: it would then hit whoever has the port next. So nobody has it before. */
+static void roster_detach_former(struct roster *roster, const struct vhci *vhci, struct job_runner *jobs, uint32_t port)
 {
 	struct vhci_write *write = vhci_write_new_detach(vhci, port);
+	struct former_port *former = malloc(sizeof(*former));
 	char name[32];
 
-	snprintf(name, sizeof(name), "port %u", port);
-	if (!write || job_start(jobs, name, vhci_write_run, write, vhci_write_free, on_port_detached, NULL, NULL) < 0) {
-		vhci_write_free(write);
-		log_error("port %u: out of memory, it is not detached", port);
+	if (former) {
+		*former = (struct former_port){ .next = roster->former_ports, .roster = roster, .port = port };
+		roster->former_ports = former;
 	}
+	snprintf(name, sizeof(name), "port %u", port);
+	if (former && write && job_start(jobs, name, vhci_write_run, write, vhci_write_free, on_former_port_detached, former, NULL) == 0)
+		return;
+	if (former)
+		former_port_free(former);
+	vhci_write_free(write);
+	log_error("port %u: out of memory, it is not detached", port);
 }
 
-static void roster_adopt_port(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const struct port_record *record)
+static void roster_adopt_port(struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const struct port_record *record)
 {
 	struct peer *peer = roster_find_peer(roster, record->pi_id);
 	struct vhci_port port;
@@ -220,10 +256,10 @@ static void roster_adopt_port(const struct roster *roster, struct vhci *vhci, st
 	log_info("port %u: taken over from the handler's predecessor (bus id %s on Pi %s)", record->port, record->offer.busid.text,
 		 peer ? peer_get_name(peer) : record->pi_id);
 	if (!peer || port.state != VHCI_PORT_USED || !peer_adopt(peer, &record->offer, record->port))
-		port_detach(vhci, jobs, record->port);
+		roster_detach_former(roster, vhci, jobs, record->port);
 }
 
-int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id)
+int roster_adopt_ports(struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id)
 {
 	_cleanup_free_ struct port_record *records = NULL;
 	size_t n;
@@ -272,4 +308,6 @@ void roster_done(struct roster *roster)
 {
 	while (roster->n > 0)
 		peer_free(roster->peers[--roster->n]);
+	while (roster->former_ports)
+		former_port_free(roster->former_ports);
 }

@@ -9,6 +9,7 @@
 /* All Pis that this VM knows, and through them all attachments. */
 
 struct attachment;
+struct former_port;
 struct job_runner;
 struct peer;
 struct vhci;
@@ -16,6 +17,7 @@ struct vhci;
 struct roster {
 	size_t n;
 	struct peer *peers[PICONF_MAX_PIS]; /* owned */
+	struct former_port *former_ports;   /* owned: a former handler's, whose detach is not written yet */
 };
 
 /* How much of what there is. */
@@ -30,6 +32,9 @@ struct peer *roster_find_peer(const struct roster *roster, const char *id);
 
 /* The attachment that holds port, or NULL. */
 struct attachment *roster_find_port(const struct roster *roster, uint32_t port);
+
+/* Whether nobody may be given port: an attachment holds it, or the `detach` of what a former handler had there is still to be written. */
+bool roster_is_port_reserved(const struct roster *roster, uint32_t port);
 
 /* Whether a Pi other than peer has a live offer with this id. */
 bool roster_has_offer_elsewhere(const struct roster *roster, const struct peer *peer, const char *offer_id);
@@ -49,7 +54,7 @@ int roster_write_usbip_records(const struct roster *roster, const char *dir);
 
 /* Takes over what a predecessor of this process wrote there: a port that is still its Pi's goes on where it was, one whose Pi is not paired any
  * more is freed, one that somebody else has meanwhile is left alone. 0 or negative errno. */
-int roster_adopt_ports(const struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id);
+int roster_adopt_ports(struct roster *roster, struct vhci *vhci, struct job_runner *jobs, const char *path, const char *boot_id);
 
 /* The VM's rules changed: attachment_reconsider() for all. */
 void roster_reconsider(const struct roster *roster);

@@ -117,6 +117,32 @@ START_TEST(no_other_device_waits)
 }
 END_TEST
 
+/* The Pi was unpaired while there was no handler, and its session ends before the kernel takes the successor's `detach`. */
+START_TEST(a_former_handlers_port_is_nobodys_before_its_detach_is_written)
+{
+	uint32_t port, next;
+
+	gated = "/detach";
+	port = attach(&stream, "o-1", "1-1.4", DEVID(1, 7));
+	vm_bed_expect_state(&bed, "o-1", "settling");
+	temp_tree_put(&bed.tree, "pi.conf", "PI=" BED_OTHER " pi2\n");
+	vm_bed_restart_handler(&bed);
+	vm_bed_remove(&bed, port);
+	pi.fd = close_fd(pi.fd);
+	vm_pi_come_up(&pi, &bed, BED_OTHER);
+	vm_pi_offer(&pi, "o-2", "1-1.2", DEVID(1, 8), &ACM);
+	vm_pi_open_stream(&other_stream, &bed, BED_OTHER, "o-2");
+	vm_pi_expect_text(&other_stream, "OK");
+	next = vm_bed_enumerate(&bed, &ACM);
+	ck_assert_uint_eq(n_waiting, 1);
+	ck_assert_uint_ne(next, port);
+	open_gate();
+	vm_bed_settle(&bed);
+	vm_bed_add_tty(&bed, next, "/dev/ttyACM0", "");
+	vm_bed_expect_state(&bed, "o-2", "attached");
+}
+END_TEST
+
 START_TEST(status_says_which_write_and_since_when)
 {
 	_cleanup_json_ json_t *status = NULL;
@@ -314,6 +340,7 @@ int main(void)
 	tcase_set_timeout(blocked, 60);
 	tcase_add_checked_fixture(blocked, setup, teardown);
 	tcase_add_test(blocked, no_other_device_waits);
+	tcase_add_test(blocked, a_former_handlers_port_is_nobodys_before_its_detach_is_written);
 	tcase_add_test(blocked, status_says_which_write_and_since_when);
 	tcase_add_test(blocked, after_ten_seconds_the_pi_is_told_and_the_port_given_back);
 	tcase_add_test(blocked, a_stop_does_not_wait_for_ever);
