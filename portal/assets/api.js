@@ -1,5 +1,7 @@
 // The portal's API, as openapi.json describes it.
 
+const LOOK_MS = 10000; // what only looks is answered by then, or the way to the Pi is dead
+
 let csrf = null;
 
 /** What the portal could not do: message, what to do about it, and the code. */
@@ -13,20 +15,22 @@ export class ApiError extends Error {
 }
 
 async function ask(method, path, body) {
-	let response;
+	let response, answer;
 	try {
 		response = await fetch(`/api/v1/${path}`, {
 			method,
 			cache: 'no-store',
 			headers: method === 'POST' ? { 'Content-Type': 'application/json', 'X-Usbpush-Csrf': csrf ?? '' } : {},
 			body: method === 'POST' ? JSON.stringify(body ?? {}) : undefined,
+			signal: method === 'GET' ? AbortSignal.timeout(LOOK_MS) : undefined, // a change may take its time
 		});
+		answer = await response.json();
 	} catch {
-		throw new ApiError(0, { code: 'unreachable', text: 'the portal does not answer', cure: 'Is the Pi on, and are you in its network?' });
+		if (!response || response.ok) // half an answer, or a network's own page, is none either
+			throw new ApiError(0, { code: 'unreachable', text: 'the portal does not answer', cure: 'Is the Pi on, and are you in its network?' });
 	}
-	const answer = await response.json().catch(() => ({}));
 	if (!response.ok)
-		throw new ApiError(response.status, answer.error);
+		throw new ApiError(response.status, answer?.error);
 	if ('csrf' in answer)
 		keep(answer);
 	return answer;

@@ -5,12 +5,15 @@ import { get, keep, post } from '/api.js';
 import { blockedText, changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
-const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0 });
+// known: the newest status. old: null while the page follows; else since when it does not, the title of that, and whether it says so.
+const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0, old: null });
 const view = document.getElementById('view');
 const live = document.getElementById('live');
-let parts = null, stream = null, staleTimer = null, wasIn = new Map();
+let parts = null, wasIn = new Map();
 
 const mayChange = () => page.session?.authenticated === true;
+
+const SILENT = 'The portal does not answer';
 
 // ---- the headline: does it work? ----
 
@@ -57,22 +60,30 @@ function linkLine(link) {
 	if (!link || link.state === 'UNPAIRED')
 		return '';
 	const where = `${link.user}@${link.host}${link.port === 22 ? '' : `, port ${link.port}`}`;
-	const age = Date.now() - page.received, next = link.next_try_ms == null ? null : link.next_try_ms - age;
+	const age = (page.old?.since ?? Date.now()) - page.received, next = link.next_try_ms == null ? null : link.next_try_ms - age;
 	return [where, link.state === 'UP' && link.rtt_ms != null ? `round trip ${link.rtt_ms.toFixed(1)} ms` : '',
 		link.state === 'UP' ? `up for ${span(link.since_ms + age)}` : '', next == null ? '' : next > 0 ? `next try in ${Math.ceil(next / 1000)} s` : 'trying now'].filter(Boolean).join(' · ');
+}
+
+/** What is of before has no colour: none of it says that it is so now. */
+function showAge() {
+	parts.stale.hidden = !page.old?.isStale;
+	for (const element of [parts.hero, parts.devices, parts.stayingSection, parts.vmsSection])
+		element.classList.toggle('before', page.old !== null);
 }
 
 function showHeadline() {
 	const snapshot = page.snapshot, headline = headlineOf(snapshot), link = snapshot.status?.link;
 	const isUp = link?.state === 'UP' && !snapshot.exporter, isPaired = link && link.state !== 'UNPAIRED';
 	parts.hero.dataset.color = headline.color;
-	parts.cable.dataset.state = isUp ? 'up' : isPaired && headline.color === 'yellow' ? 'connecting' : isPaired ? 'down' : 'none';
+	parts.cable.dataset.state = page.old ? 'none' : isUp ? 'up' : isPaired && headline.color === 'yellow' ? 'connecting' : isPaired ? 'down' : 'none';
 	setText(parts.headline, headline.text);
 	setText(parts.more, headline.more ?? '');
 	setText(parts.cure, sentence(headline.cure));
 	setText(parts.link, linkLine(link));
 	setText(parts.vm, isPaired ? link.vm || link.host : 'your VM');
-	document.title = `${headline.text} – usbpush`;
+	document.title = `${page.old?.title ?? headline.text} – usbpush`;
+	showAge();
 	parts.pair.hidden = !mayChange() || isPaired !== false;
 	parts.test.hidden = parts.unpair.hidden = !mayChange() || !isPaired;
 	parts.all.hidden = !mayChange() || !isUp || !snapshot.status.devices.some((d) => d.state === 'FAILED' || /by hand/.test(d.reason ?? ''));
@@ -179,7 +190,7 @@ function section(title, ...content) {
 function buildStatus() {
 	const p = { headline: h('h1', { 'aria-live': 'polite' }), more: h('p', { class: 'more-line' }), cure: h('p', { class: 'cure' }), link: h('p', { class: 'link-line' }),
 		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }),
-		blocked: h('div', { class: 'stale' }) };
+		blocked: h('div', { class: 'stale' }), stale: h('div', { class: 'stale', role: 'status', hidden: true }, `${SILENT}. What you see may be old; trying again …`) };
 	p.cable = h('div', { class: 'cable', 'aria-hidden': 'true' }, h('span', { class: 'end' }, icon('board'), h('span', {}, page.session.name)), h('span', { class: 'wire' }, h('i'), h('i'), h('i')),
 		h('span', { class: 'end' }, icon('server'), p.vm));
 	p.pair = button('Set up pairing', () => openPairing(page), { class: 'button primary' });
@@ -191,13 +202,14 @@ function buildStatus() {
 	p.stayingSection = section('Staying with this Pi', p.staying);
 	p.vmsSection = section('VMs in this network', p.vms);
 	p.events = section('Last events', p.eventList);
-	const devices = section('Devices', p.empty, p.cards);
-	devices.querySelector('h2').append(p.count);
-	setView(p.hero, h('div', { class: 'stale', role: 'status', hidden: true }, 'The portal does not answer. What you see may be old; trying again …'), p.blocked, devices, p.stayingSection, p.vmsSection, p.events);
+	p.devices = section('Devices', p.empty, p.cards);
+	p.devices.querySelector('h2').append(p.count);
+	setView(p.hero, p.stale, p.blocked, p.devices, p.stayingSection, p.vmsSection, p.events);
 	parts = p;
 }
 
 function gate(title, text, ...content) {
+	document.title = `${title} – usbpush`;
 	setView(h('section', { class: 'gate' }, h('img', { src: '/icon.svg', alt: '', width: 56, height: 56 }), h('h1', {}, title), text ? h('p', {}, text) : null, ...content));
 }
 
@@ -220,21 +232,53 @@ function showAccount() {
 	setText(document.getElementById('machine'), session.name);
 	setText(document.getElementById('version'), `usbpush ${session.software}`);
 	nav.replaceChildren(session.authenticated ? button('Log out', async () => { await post('logout'); await start(); }, { class: 'button quiet small' }) :
-		session.claimed && session.public_status ? button('Log in', () => { closeStream(); showLogin(); }, { class: 'button small' }) : '');
+		session.claimed && session.public_status ? button('Log in', () => { leave(); showLogin(); }, { class: 'button small' }) : '');
 }
 
 // ---- the stream ----
 
+const STALE_MS = 1500; // a portal that is restarted is back by then
+const AGAIN_MS = 1500;
+const SILENCE_MS = 13000; // a page that follows is told something every 2 s, every 5 s where the exporter hangs. Of a Pi without power no error comes
+
+let stream = null, round = 0;
+const timers = {};
+
+function arm(name, work, ms) {
+	clearTimeout(timers[name]);
+	timers[name] = setTimeout(work, ms);
+}
+
+function disarm(...names) {
+	for (const name of names) {
+		clearTimeout(timers[name]);
+		delete timers[name];
+	}
+}
+
 function closeStream() {
 	stream?.close();
 	stream = null;
-	clearTimeout(staleTimer);
+	disarm('silence', 'again');
 }
 
-function showStale(isStale) {
-	const element = view.querySelector('.stale');
-	if (element)
-		element.hidden = !isStale;
+/** Follows no longer, nor tries to. */
+function leave() {
+	round++;
+	closeStream();
+	disarm('stale');
+}
+
+function showStale() {
+	page.old = { since: page.old?.since ?? Date.now(), title: SILENT, isStale: true };
+	if (parts)
+		showHeadline();
+}
+
+/** It may be a moment, and it may be the end: the first doubt counts, until something is told. */
+function doubt() {
+	if (!timers.stale)
+		arm('stale', showStale, STALE_MS);
 }
 
 /** What is so now, or was so age_ms ago. */
@@ -244,11 +288,17 @@ function take(snapshot, age_ms = 0) {
 	show();
 }
 
+function onSilence() {
+	showStale();
+	start();
+}
+
 function onMessage(message) {
 	const last = page.snapshot?.events.at(-1)?.seq;
-	clearTimeout(staleTimer);
+	disarm('stale');
+	arm('silence', onSilence, SILENCE_MS);
+	page.old = null;
 	take(JSON.parse(message.data));
-	showStale(false);
 	page.dispatchEvent(new Event('change'));
 	const newest = page.snapshot.events.at(-1);
 	if (newest && newest.seq !== last)
@@ -260,30 +310,41 @@ function openStream() {
 	stream = new EventSource('/api/v1/stream');
 	stream.onmessage = onMessage;
 	stream.onerror = () => {
-		clearTimeout(staleTimer);
-		staleTimer = setTimeout(() => showStale(true), 1500);
+		doubt();
 		if (stream?.readyState === EventSource.CLOSED)
-			setTimeout(start, 1000);
+			arm('again', start, 1000);
 	};
+	arm('silence', onSilence, SILENCE_MS);
 }
 
+/** Asks who is here, and goes on from there. A doubt stays until the stream has told something. */
 async function start() {
+	const mine = ++round;
+	let session;
 	closeStream();
 	try {
-		page.session = await get('session');
+		session = await get('session');
 	} catch {
-		showStale(true);
-		setTimeout(start, 1500);
+		if (mine !== round)
+			return;
+		showStale();
+		arm('again', start, AGAIN_MS);
 		return;
 	}
+	if (mine !== round)
+		return; // somebody began anew meanwhile
+	page.session = session;
 	enter();
 }
 
 function enter() {
 	showAccount();
-	if (page.session.authenticated || (page.session.claimed && page.session.public_status))
+	if (page.session.authenticated || (page.session.claimed && page.session.public_status)) {
 		openStream();
-	else if (page.session.claimed)
+		return;
+	}
+	leave();
+	if (page.session.claimed)
 		showLogin();
 	else
 		showClaim();

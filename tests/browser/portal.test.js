@@ -274,6 +274,62 @@ describe('live', () => {
 		await close(page);
 	});
 
+	it('does not say that it works when the Pi has lost its power and no error comes', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		await page.locator('.cable[data-state=up]').waitFor();
+		bed.portal.kill('SIGSTOP'); // its connections stay, and nothing comes
+		try {
+			await page.getByText('The portal does not answer').waitFor({ timeout: 20000 });
+			assert.equal(await page.title(), 'The portal does not answer – usbpush');
+			assert.equal(await page.locator('.cable').getAttribute('data-state'), 'none');
+			const [dot, grey] = await page.evaluate(() => ['--c', '--grey'].map((name) => getComputedStyle(document.querySelector('.hero')).getPropertyValue(name)));
+			assert.equal(dot, grey);
+			await shoot(page, 'portal-silent', { fullPage: true });
+			assert.deepEqual(await violations(page), []);
+		} finally {
+			bed.portal.kill('SIGCONT');
+		}
+		await page.locator('.cable[data-state=up]').waitFor({ timeout: 15000 });
+		await page.getByText('It works: 2 devices').waitFor();
+		assert.equal(await page.getByText('The portal does not answer').isVisible(), false);
+		checkComplaints(page);
+		await close(page);
+	});
+
+	it('says that it is alone also when what it asks for hangs, and asks again', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		let asked = 0;
+		await page.route('**/api/v1/stream', (route) => route.fulfill({ status: 503, body: '{}' }));
+		await page.route('**/api/v1/session', () => { asked++; }); // and never answered
+		await page.reload();
+		await until(() => asked, 'it asks who is here');
+		await page.getByText('The portal does not answer').waitFor({ timeout: 5000 });
+		await until(() => asked > 1, 'it asks again', 20000);
+		await page.unroute('**/api/v1/stream');
+		await page.unroute('**/api/v1/session');
+		await page.getByText('The portal does not answer').waitFor({ state: 'hidden' });
+		await page.getByText('It works: 2 devices').waitFor();
+		await close(page);
+	});
+
+	it('takes no network\'s own page for the portal', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		for (const what of ['stream', 'session'])
+			await page.route(`**/api/v1/${what}`, (route) => route.fulfill({ status: 200, contentType: 'text/html', body: '<h1>Welcome to the hotel</h1>' }));
+		await page.reload();
+		await page.getByText('The portal does not answer').waitFor();
+		await page.unrouteAll();
+		await page.getByText('The portal does not answer').waitFor({ state: 'hidden' });
+		await page.getByText('It works: 2 devices').waitFor();
+		await close(page);
+	});
+
 	it('works by keyboard alone', async () => {
 		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
