@@ -136,12 +136,15 @@ function timeOf(text) {
 	return h('time', { datetime: text, title: `${date.toDateString()} ${time}` }, time);
 }
 
+/** seq is counted anew by each exporter. */
+const keyOfEvent = (event) => `${event.time} ${event.seq}`;
+
 const EVENT_COLORS = { UP: 'green', DOWN: 'red', REFUSED: 'red', PAIRED: 'green', UNPAIRED: 'grey' };
 
 function showEvents() {
 	const events = [...page.snapshot.events].reverse().slice(0, 12);
 	parts.events.hidden = events.length === 0;
-	reconcile(parts.eventList, events, (e) => String(e.seq), (e) => h('li', { class: 'event' }, timeOf(e.time),
+	reconcile(parts.eventList, events, keyOfEvent, (e) => h('li', { class: 'event' }, timeOf(e.time),
 		h('i', { 'aria-hidden': 'true' }), h('span', { class: 'event-what' }, e.kind === 'device' ? e.busid : e.kind), h('span', { class: 'event-text' }, sentence(e.text) || e.state)),
 	(row, e) => { row.dataset.color = e.kind === 'device' ? stateOf(e).color : EVENT_COLORS[e.state] ?? 'yellow'; });
 }
@@ -294,14 +297,14 @@ function onSilence() {
 }
 
 function onMessage(message) {
-	const last = page.snapshot?.events.at(-1)?.seq;
+	const last = page.snapshot?.events.at(-1);
 	disarm('stale');
 	arm('silence', onSilence, SILENCE_MS);
 	page.old = null;
 	take(JSON.parse(message.data));
 	page.dispatchEvent(new Event('change'));
 	const newest = page.snapshot.events.at(-1);
-	if (newest && newest.seq !== last)
+	if (newest && (!last || keyOfEvent(newest) !== keyOfEvent(last)))
 		page.dispatchEvent(new CustomEvent('event', { detail: newest }));
 }
 

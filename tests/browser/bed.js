@@ -81,8 +81,8 @@ export async function launch(args = []) {
 
 export const DESKTOP = { viewport: { width: 1180, height: 860 } }, PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 
-/** A page that must not complain, nor ask anybody else. init: what it does before anything else. */
-export async function openPage(browser, bed, { init, ...options } = DESKTOP) {
+/** A page that must not complain, nor ask anybody else. init: what it does before anything else. hasClock: its time is page.clock's, which goes on by itself until told otherwise. */
+export async function openPage(browser, bed, { init, hasClock, ...options } = DESKTOP) {
 	const context = await browser.newContext({ locale: 'en-GB', ...options });
 	if (options.loggedIn !== false && bed.cookie) {
 		const [name, value] = bed.cookie.split('=');
@@ -95,6 +95,8 @@ export async function openPage(browser, bed, { init, ...options } = DESKTOP) {
 	page.on('request', (request) => !request.url().startsWith(bed.origin) && page.complaints.push(`asks ${request.url()}`));
 	if (init)
 		await page.addInitScript(init);
+	if (hasClock)
+		await page.clock.install();
 	await page.goto(bed.origin);
 	return page;
 }

@@ -274,6 +274,28 @@ describe('live', () => {
 		await close(page);
 	});
 
+	it('shows what a new exporter tells, and hears it, though that counts from one again', async () => {
+		bed.exporter.tell('link', null, 'DOWN', 'the old one said this');
+		page = await openPage(browser, bed, { ...DESKTOP, hasClock: true });
+		const last = page.locator('.event').first();
+		await last.getByText('The old one said this.').waitFor();
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await page.getByText('Waiting for the VM to ask').waitFor();
+		await page.clock.pauseAt(await page.evaluate(() => Date.now()) + 1000); // from here on the dialog looks when it hears of a pairing, and only then
+		await bed.exporter.close();
+		await page.getByText('The exporter does not answer').waitFor();
+		bed.exporter.events = [];
+		bed.exporter.tell('pairing', null, 'WAITING', 'the new one says that');
+		const asked = bed.exporter.asked.filter((r) => r.request === 'pairings').length;
+		await bed.exporter.listen();
+		await last.getByText('The new one says that.').waitFor();
+		assert.equal(await last.locator('time').getAttribute('datetime'), bed.exporter.events[0].time);
+		assert.equal(await last.locator('.event-what').textContent(), 'pairing');
+		assert.equal(await page.locator('.event').count(), 1);
+		await until(() => bed.exporter.asked.filter((r) => r.request === 'pairings').length > asked, 'the pairing that the new one tells of is asked for');
+		await close(page);
+	});
+
 	it('does not say that it works when the Pi has lost its power and no error comes', async () => {
 		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
