@@ -5,8 +5,8 @@ import { get, keep, post } from '/api.js';
 import { blockedText, changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
-// known: the newest status. old: null while the page follows; else since when it does not, the title of that, and whether it says so.
-const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0, old: null });
+// known: the newest status that the exporter told, and when. old: null while the page follows; else since when it does not, the title of that, and whether it says so.
+const page = Object.assign(new EventTarget(), { session: null, snapshot: null, received: 0, known: null, old: null });
 const view = document.getElementById('view');
 const live = document.getElementById('live');
 let parts = null, wasIn = new Map();
@@ -67,13 +67,17 @@ function linkLine(link) {
 
 /** What is of before has no colour: none of it says that it is so now. */
 function showAge() {
+	const isAway = !page.snapshot.status;
 	parts.stale.hidden = !page.old?.isStale;
-	for (const element of [parts.hero, parts.devices, parts.stayingSection, parts.vmsSection])
-		element.classList.toggle('before', page.old !== null);
+	parts.hero.classList.toggle('before', page.old !== null);
+	for (const element of [parts.devices, parts.stayingSection, parts.vmsSection])
+		element.classList.toggle('before', page.old !== null || isAway);
+	parts.before.hidden = !isAway || !page.known;
+	setText(parts.before, page.known ? `As it was when the exporter last answered, at ${clockOf(page.known.time)}.` : '');
 }
 
 function showHeadline() {
-	const snapshot = page.snapshot, headline = headlineOf(snapshot), link = snapshot.status?.link;
+	const snapshot = page.snapshot, headline = headlineOf(snapshot), link = snapshot.status?.link, known = page.known?.status.link;
 	const isUp = link?.state === 'UP' && !snapshot.exporter, isPaired = link && link.state !== 'UNPAIRED';
 	parts.hero.dataset.color = headline.color;
 	parts.cable.dataset.state = page.old ? 'none' : isUp ? 'up' : isPaired && headline.color === 'yellow' ? 'connecting' : isPaired ? 'down' : 'none';
@@ -81,7 +85,7 @@ function showHeadline() {
 	setText(parts.more, headline.more ?? '');
 	setText(parts.cure, sentence(headline.cure));
 	setText(parts.link, linkLine(link));
-	setText(parts.vm, isPaired ? link.vm || link.host : 'your VM');
+	setText(parts.vm, known && known.state !== 'UNPAIRED' ? known.vm || known.host : 'your VM');
 	document.title = `${page.old?.title ?? headline.text} – usbpush`;
 	showAge();
 	parts.pair.hidden = !mayChange() || isPaired !== false;
@@ -102,24 +106,26 @@ function byPlace(a, b) {
 	return is.length - other.length;
 }
 
+/** While the exporter is away: as it was. */
 function showDevices() {
-	const devices = page.snapshot.status?.devices ?? [];
+	const status = page.known?.status, devices = status?.devices ?? [];
 	const isShared = (d) => d.state !== 'IGNORED' || waitsForPairing(d) || d.is_asking;
 	const shared = devices.filter(isShared).sort(byPlace);
 	const staying = devices.filter((d) => !isShared(d)).sort(byPlace);
-	const blocked = blockedOf(page.snapshot.status), gone = blocked.filter((b) => !devices.some((d) => d.busid === b.name));
+	const blocked = blockedOf(status), gone = blocked.filter((b) => !devices.some((d) => d.busid === b.name));
 	const change = (element, device) => changeCard(element, device, mayChange(), blocked.find((b) => b.name === device.busid));
 	reconcile(parts.blocked, gone, (b) => gone.indexOf(b), () => h('p'), (element, b) => setText(element, `${b.name} is unplugged. ${blockedText(b)}`));
 	parts.blocked.hidden = gone.length === 0;
 	reconcile(parts.cards, shared, (d) => d.busid, makeCard, change);
 	reconcile(parts.staying, staying, (d) => d.busid, makeCard, change);
+	parts.devices.hidden = !status;
 	parts.empty.hidden = shared.length > 0;
 	parts.stayingSection.hidden = staying.length === 0;
 	setText(parts.count, shared.length ? String(shared.length) : '');
 }
 
 function showVms() {
-	const vms = page.snapshot.status?.vms ?? [];
+	const vms = page.known?.status.vms ?? [];
 	parts.vmsSection.hidden = !mayChange() || vms.length === 0;
 	reconcile(parts.vms, vms, (vm) => `${vm.id} ${vm.name}`, () => h('li', { class: 'row' }, icon('server'), h('span', { class: 'row-main' }, h('strong'), h('span', { class: 'hint' })), h('span', { class: 'chip' })),
 		(row, vm) => {
@@ -130,9 +136,12 @@ function showVms() {
 		});
 }
 
-/** The time of day, and the whole of it; without Intl, which takes a browser longer to wake than the page to build. */
+/** The time of day; without Intl, which takes a browser longer to wake than the page to build. */
+const clockOf = (date) => date.toTimeString().slice(0, 8);
+
+/** The time of day, and the whole of it. */
 function timeOf(text) {
-	const date = new Date(text), time = date.toTimeString().slice(0, 8);
+	const date = new Date(text), time = clockOf(date);
 	return h('time', { datetime: text, title: `${date.toDateString()} ${time}` }, time);
 }
 
@@ -149,9 +158,11 @@ function showEvents() {
 	(row, e) => { row.dataset.color = e.kind === 'device' ? stateOf(e).color : EVENT_COLORS[e.state] ?? 'yellow'; });
 }
 
-/** Says aloud what a person would want to hear: a device that came to rest, or left. */
+/** Says aloud what a person would want to hear: a device that came to rest, or left. Of an exporter that is away nothing is known. */
 function announce() {
-	const is = new Map((page.snapshot.status?.devices ?? []).map((d) => [d.busid, d]));
+	if (!page.snapshot.status)
+		return;
+	const is = new Map(page.snapshot.status.devices.map((d) => [d.busid, d]));
 	const words = [];
 	for (const [busid, device] of is) {
 		const was = wasIn.get(busid);
@@ -192,7 +203,7 @@ function section(title, ...content) {
 
 function buildStatus() {
 	const p = { headline: h('h1', { 'aria-live': 'polite' }), more: h('p', { class: 'more-line' }), cure: h('p', { class: 'cure' }), link: h('p', { class: 'link-line' }),
-		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), count: h('span', { class: 'count' }),
+		vm: h('span'), cards: h('ul', { class: 'cards' }), staying: h('ul', { class: 'cards quiet' }), eventList: h('ol', { class: 'events' }), vms: h('ul', { class: 'rows' }), before: h('p', { class: 'hint', hidden: true }), count: h('span', { class: 'count' }),
 		blocked: h('div', { class: 'stale' }), stale: h('div', { class: 'stale', role: 'status', hidden: true }, `${SILENT}. What you see may be old; trying again …`) };
 	p.cable = h('div', { class: 'cable', 'aria-hidden': 'true' }, h('span', { class: 'end' }, icon('board'), h('span', {}, page.session.name)), h('span', { class: 'wire' }, h('i'), h('i'), h('i')),
 		h('span', { class: 'end' }, icon('server'), p.vm));
@@ -205,7 +216,7 @@ function buildStatus() {
 	p.stayingSection = section('Staying with this Pi', p.staying);
 	p.vmsSection = section('VMs in this network', p.vms);
 	p.events = section('Last events', p.eventList);
-	p.devices = section('Devices', p.empty, p.cards);
+	p.devices = section('Devices', p.before, p.empty, p.cards);
 	p.devices.querySelector('h2').append(p.count);
 	setView(p.hero, p.stale, p.blocked, p.devices, p.stayingSection, p.vmsSection, p.events);
 	parts = p;
@@ -288,6 +299,8 @@ function doubt() {
 function take(snapshot, age_ms = 0) {
 	page.snapshot = snapshot;
 	page.received = Date.now() - age_ms;
+	if (snapshot.status)
+		page.known = { status: snapshot.status, time: new Date(page.received) };
 	show();
 }
 

@@ -352,6 +352,55 @@ describe('live', () => {
 		await close(page);
 	});
 
+	it('keeps what was plugged in, with focus and what is unfolded, while the exporter is away', async () => {
+		plugAll(bed.exporter);
+		bed.exporter.status.vms = [{ id: '1', name: 'bench-vm', host: 'bench-vm.local', address: '192.0.2.7', port: 22, fingerprint: 'SHA256:x', is_paired: true }];
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		const card = page.locator('.card', { hasText: 'FT232R' }), links = page.getByText('/dev/serial/by-id/usb-FTDI_A50285BI-if00-port0');
+		await card.getByText('Details').click();
+		await page.getByRole('button', { name: 'Detach FTDI FT232R USB UART' }).focus();
+		const checkKept = async () => {
+			assert.ok(await links.isVisible());
+			assert.equal(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), 'Detach FTDI FT232R USB UART');
+			assert.equal(await page.locator('.card').count(), 4);
+			assert.equal(await page.locator('.empty').isVisible(), false);
+			assert.equal(await page.locator('.cable .end').last().textContent(), 'bench-vm');
+			assert.doesNotMatch(await page.locator('#live').textContent(), /unplugged/);
+		};
+		await bed.exporter.close();
+		await page.getByRole('heading', { level: 1, name: 'The exporter does not answer' }).waitFor();
+		await checkKept();
+		await page.getByText(/^As it was when the exporter last answered, at [0-9:]{8}\.$/).waitFor();
+		const [dot, grey] = await card.evaluate((element) => ['--c', '--grey'].map((name) => getComputedStyle(element).getPropertyValue(name)));
+		assert.equal(dot, grey); // and not as if it were so now
+		await page.getByText('VMs in this network').waitFor();
+		await shoot(page, 'exporter-away-after', { fullPage: true });
+		assert.deepEqual(await violations(page), []);
+		bed.exporter.unplug(ARDUINO.busid); // while nobody tells of it
+		await bed.exporter.listen();
+		await page.getByText('It works: 1 device on').waitFor();
+		assert.equal(await page.getByText('As it was when').isVisible(), false);
+		assert.equal(await page.locator('#live').textContent(), 'Arduino Uno was unplugged');
+		assert.ok(await links.isVisible());
+		await close(page);
+	});
+
+	it('says nothing of what is plugged in when it is opened while the exporter is away', async () => {
+		plugAll(bed.exporter);
+		await until(() => bed.exporter.subscribers.size, 'the portal listens');
+		await bed.exporter.close();
+		page = await openPage(browser, bed);
+		await page.getByRole('heading', { level: 1, name: 'The exporter does not answer' }).waitFor();
+		assert.equal(await page.getByText(/Nothing to share|As it was/).filter({ visible: true }).count(), 0);
+		assert.equal(await page.getByRole('heading', { level: 2, name: 'Devices' }).isVisible(), false);
+		await bed.exporter.listen();
+		await page.getByText('It works: 2 devices').waitFor();
+		assert.equal(await page.getByRole('heading', { level: 2, name: 'Devices' }).isVisible(), true);
+		checkComplaints(page);
+		await close(page);
+	});
+
 	it('works by keyboard alone', async () => {
 		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
