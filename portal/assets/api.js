@@ -2,7 +2,7 @@
 
 const LOOK_MS = 10000; // what only looks is answered by then, or the way to the Pi is dead
 
-let csrf = null;
+let csrf = null, onRefused = () => {};
 
 /** What the portal could not do: message, what to do about it, and the code. */
 export class ApiError extends Error {
@@ -13,6 +13,12 @@ export class ApiError extends Error {
 		this.cure = error?.cure ?? '';
 	}
 }
+
+/** What a refusal says to who sits before the page, where the API's words are for who writes a program. */
+const REFUSALS = {
+	'login-needed': { code: 'login-needed', text: 'your login has ended', cure: 'Log in again.' },
+	csrf: { code: 'csrf', text: 'you have logged in anew since this page was opened', cure: 'Try again.' },
+};
 
 async function ask(method, path, body) {
 	let response, answer;
@@ -29,12 +35,18 @@ async function ask(method, path, body) {
 		if (!response || response.ok) // half an answer, or a network's own page, is none either
 			throw new ApiError(0, { code: 'unreachable', text: 'the portal does not answer', cure: 'Is the Pi on, and are you in its network?' });
 	}
+	const refusal = response.ok ? null : REFUSALS[answer?.error?.code];
+	if (refusal)
+		await onRefused(refusal.code);
 	if (!response.ok)
-		throw new ApiError(response.status, answer?.error);
+		throw new ApiError(response.status, refusal ?? answer?.error);
 	if ('csrf' in answer)
 		keep(answer);
 	return answer;
 }
+
+/** work is called with the code, and waited for, when the portal takes this page for somebody else's: "login-needed", "csrf". It throws nothing. */
+export const whenRefused = (work) => { onRefused = work; };
 
 /** Changes carry this session's secret from now on. */
 export const keep = (session) => { csrf = session.csrf; };

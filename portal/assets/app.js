@@ -1,7 +1,7 @@
 // The page: who is here, what is shown, and the stream that keeps it true.
 
 import { button, h, icon, reconcile, sentence, setText, span, toast } from '/dom.js';
-import { get, keep, post } from '/api.js';
+import { get, keep, post, whenRefused } from '/api.js';
 import { blockedText, changeCard, makeCard, nameOf, stateOf, waitsForPairing } from '/device.js';
 import { command, field, form, openPairing, openTest, openUnpair } from '/dialogs.js';
 
@@ -321,11 +321,27 @@ function onMessage(message) {
 		page.dispatchEvent(new CustomEvent('event', { detail: newest }));
 }
 
+/** A stream that is open to all comes back whoever is here: the Pi may have started anew and know nobody, or he has logged in anew beside this page. */
+async function lookWhoIsHere() {
+	const mine = round, session = await get('session').catch(() => null); // the stream tells if the portal has gone again
+	if (!session || mine !== round || JSON.stringify(session) === JSON.stringify(page.session))
+		return;
+	page.session = session;
+	enter();
+}
+
 function openStream() {
+	let isBroken = false;
 	closeStream();
 	stream = new EventSource('/api/v1/stream');
 	stream.onmessage = onMessage;
+	stream.onopen = () => {
+		if (isBroken)
+			lookWhoIsHere();
+		isBroken = false;
+	};
 	stream.onerror = () => {
+		isBroken = true;
 		doubt();
 		if (stream?.readyState === EventSource.CLOSED)
 			arm('again', start, 1000);
@@ -378,5 +394,9 @@ function begin(first) {
 		start();
 }
 
+whenRefused(async (code) => {
+	if (code === 'csrf' || page.session.authenticated) // else the page knows already
+		await start();
+});
 setInterval(() => parts && page.snapshot && showHeadline(), 1000);
 begin(JSON.parse(document.getElementById('state').textContent));

@@ -82,6 +82,81 @@ describe('owner and login', () => {
 	});
 });
 
+describe('a login that has ended', () => {
+	/** Another login of the same browser, as in another tab. */
+	async function logInBeside(page) {
+		const answer = await bed.post('login', { password: PASSWORD }), [name, value] = answer.headers.get('set-cookie').split(';')[0].split('=');
+		await page.context().addCookies([{ name, value, url: bed.origin }]);
+	}
+
+	async function openPublic() {
+		await bed.stop();
+		bed = await Bed.start({ config: 'PORTAL_PUBLIC_STATUS=yes\n' });
+		const headers = await bed.claim();
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		assert.equal(await page.getByRole('button', { name: /^Detach/ }).count(), 2);
+		return headers;
+	}
+
+	const loggedOut = async () => {
+		await page.getByRole('button', { name: 'Log in' }).waitFor();
+		await until(async () => await page.getByRole('button', { name: /Detach|Disconnect|Test/ }).count() === 0, 'nothing may be changed');
+		await page.getByText('It works: 2 devices').waitFor();
+	};
+
+	it('leaves no dead buttons in a public page after a reboot', async () => {
+		await openPublic();
+		bed.portal.kill('SIGTERM');
+		await bed.exited;
+		fs.unlinkSync(path.join(bed.dir, 'state/sessions')); // they are of one boot
+		await bed.startPortal();
+		await loggedOut();
+		await close(page);
+	});
+
+	it('is told at the first click in a public page, and leaves no dead buttons there', async () => {
+		const headers = await openPublic();
+		await bed.post('logout', {}, headers);
+		await page.getByRole('button', { name: 'Detach Arduino Uno' }).click();
+		await loggedOut();
+		await page.getByText('Your login has ended.').waitFor();
+		await close(page);
+	});
+
+	it('is that of the next one in all open pages: a click works at the second try', async () => {
+		await bed.claim();
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed);
+		await page.getByText('It works: 2 devices').waitFor();
+		await logInBeside(page);
+		const detach = page.getByRole('button', { name: 'Detach Arduino Uno' });
+		await detach.click();
+		await page.locator('.toast-error').waitFor();
+		assert.ok(!bed.exporter.asked.some((r) => r.request === 'detach'));
+		await detach.click();
+		await until(() => bed.exporter.asked.some((r) => r.request === 'detach'), 'the exporter is asked');
+		await page.getByText('You have logged in anew since this page was opened.').waitFor();
+		await close(page);
+	});
+
+	it('is that of the next one after the stream was cut: a click works at once', async () => {
+		await openPublic();
+		await logInBeside(page);
+		bed.portal.kill('SIGTERM');
+		await bed.exited;
+		const back = page.waitForResponse('**/api/v1/session');
+		await bed.startPortal();
+		await back;
+		await page.getByRole('button', { name: 'Log out' }).waitFor();
+		await page.evaluate(() => fetch('/api/v1/session').then((r) => r.text())); // what came before that is done with
+		await page.getByRole('button', { name: 'Detach Arduino Uno' }).click();
+		await until(() => bed.exporter.asked.some((r) => r.request === 'detach'), 'the exporter is asked');
+		await close(page);
+	});
+});
+
 describe('what the owner decides about a device', () => {
 	beforeEach(async () => {
 		await bed.claim();
