@@ -255,7 +255,10 @@ const STALE_MS = 1500; // a portal that is restarted is back by then
 const AGAIN_MS = 1500;
 const SILENCE_MS = 13000; // a page that follows is told something every 2 s, every 5 s where the exporter hangs. Of a Pi without power no error comes
 
+const HIDDEN_MS = 30000; // a page in the background gives its connection back: a browser has six for a Pi, whatever it has open
+
 let stream = null, round = 0;
+let following = 'nothing'; // 'nothing' while a form is shown, 'stream', or 'later': when it is looked at again
 const timers = {};
 
 function arm(name, work, ms) {
@@ -279,6 +282,7 @@ function closeStream() {
 /** Follows no longer, nor tries to. */
 function leave() {
 	round++;
+	following = 'nothing';
 	closeStream();
 	disarm('stale');
 }
@@ -330,8 +334,34 @@ async function lookWhoIsHere() {
 	enter();
 }
 
+/** What is shown is of before, until the page is looked at again; so is its title, which is seen even then. */
+function rest() {
+	delete timers.hidden;
+	if (following !== 'stream')
+		return;
+	leave();
+	following = 'later';
+	page.old ??= { since: Date.now(), title: page.session.name, isStale: false };
+	if (parts)
+		showHeadline();
+}
+
+function onVisibility() {
+	const isHidden = document.visibilityState === 'hidden';
+	if (isHidden && !timers.hidden)
+		arm('hidden', rest, HIDDEN_MS);
+	if (isHidden)
+		return;
+	disarm('hidden');
+	if (following === 'later') {
+		doubt();
+		start();
+	}
+}
+
 function openStream() {
 	let isBroken = false;
+	onVisibility(); // it may have been opened in the background
 	closeStream();
 	stream = new EventSource('/api/v1/stream');
 	stream.onmessage = onMessage;
@@ -353,6 +383,7 @@ function openStream() {
 async function start() {
 	const mine = ++round;
 	let session;
+	following = 'stream';
 	closeStream();
 	try {
 		session = await get('session');
@@ -372,6 +403,7 @@ async function start() {
 function enter() {
 	showAccount();
 	if (page.session.authenticated || (page.session.claimed && page.session.public_status)) {
+		following = 'stream';
 		openStream();
 		return;
 	}
@@ -398,5 +430,6 @@ whenRefused(async (code) => {
 	if (code === 'csrf' || page.session.authenticated) // else the page knows already
 		await start();
 });
+document.addEventListener('visibilitychange', onVisibility);
 setInterval(() => parts && page.snapshot && showHeadline(), 1000);
 begin(JSON.parse(document.getElementById('state').textContent));

@@ -476,6 +476,98 @@ describe('live', () => {
 		await close(page);
 	});
 
+	/** A browser without a window hides nothing by itself. */
+	const setVisibility = (page, state) => page.evaluate((is) => {
+		Object.defineProperty(document, 'visibilityState', { value: is, configurable: true });
+		document.dispatchEvent(new Event('visibilitychange'));
+	}, state);
+
+	const watchers = async () => Number((await (await fetch(`${bed.origin}/metrics`, { headers: { Cookie: bed.cookie } })).text()).match(/^usbpush_portal_watchers (\d+)$/m)[1]);
+
+	/** Half a minute of the pages' clock, in which they hear of the exporter as ever. */
+	async function passHalfAMinute(pages) {
+		for (let i = 0; i < 3; i++) {
+			bed.exporter.tell('link', null, 'UP', `moment ${i}`);
+			await Promise.all(pages.map((page) => page.getByText(`Moment ${i}.`).waitFor()));
+			await pages[0].clock.fastForward(10100); // the clock of all that share its browser
+		}
+	}
+
+	it('gives its connection back while nobody looks at it, so that a seventh tab opens, and follows again when somebody does', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed, { ...DESKTOP, hasClock: true });
+		const tabs = [page];
+		while (tabs.length < 6) {
+			tabs.push(await page.context().newPage());
+			await tabs.at(-1).goto(bed.origin);
+		}
+		await Promise.all(tabs.map((tab) => tab.getByText('It works: 2 devices').waitFor()));
+		await until(async () => await watchers() === 6, 'all six follow');
+		await Promise.all(tabs.map((tab) => setVisibility(tab, 'hidden')));
+		await passHalfAMinute(tabs);
+		await until(async () => await watchers() === 0, 'none of them follows');
+		assert.doesNotMatch(await page.title(), /It works/);
+		assert.equal(await page.getByText('The portal does not answer').isVisible(), false);
+		const seventh = await page.context().newPage();
+		await seventh.goto(bed.origin);
+		await seventh.getByText('It works: 2 devices').waitFor();
+
+		bed.exporter.unplug(FTDI.busid);
+		await seventh.getByText('It works: 1 device on').waitFor();
+		await setVisibility(page, 'visible');
+		await page.getByText('It works: 1 device on').waitFor();
+		await until(async () => await watchers() === 2, 'those that are looked at follow');
+		bed.exporter.unplug(ARDUINO.busid);
+		await page.getByText('Ready: bench-vm').waitFor();
+		assert.match(await page.title(), /^Ready: bench-vm/);
+		await close(page);
+	});
+
+	it('goes on following when it is looked at again soon', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed, { ...DESKTOP, hasClock: true });
+		await page.getByText('It works: 2 devices').waitFor();
+		let opened = 0;
+		page.on('request', (request) => { opened += /stream$/.test(request.url()); });
+		await setVisibility(page, 'hidden');
+		await page.clock.fastForward(10000);
+		await setVisibility(page, 'visible');
+		await passHalfAMinute([page]);
+		assert.equal(await watchers(), 1);
+		assert.equal(opened, 0);
+		await close(page);
+	});
+
+	it('gives its connection back when it was opened in the background and never looked at', async () => {
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed, { ...DESKTOP, hasClock: true, init: () => Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true }) });
+		await page.getByText('It works: 2 devices').waitFor();
+		await passHalfAMinute([page]);
+		await until(async () => await watchers() === 0, 'it does not follow');
+		await setVisibility(page, 'visible');
+		bed.exporter.unplug(FTDI.busid);
+		await page.getByText('It works: 1 device on').waitFor();
+		await close(page);
+	});
+
+	it('leaves a password that is half typed alone, looked at or not', async () => {
+		await bed.stop();
+		bed = await Bed.start({ config: 'PORTAL_PUBLIC_STATUS=yes\n' });
+		await bed.claim();
+		plugAll(bed.exporter);
+		page = await openPage(browser, bed, { ...DESKTOP, hasClock: true, loggedIn: false });
+		await page.getByText('It works: 2 devices').waitFor();
+		await page.getByRole('button', { name: 'Log in' }).click();
+		await page.getByLabel('Password', { exact: true }).fill('correct h');
+		await setVisibility(page, 'hidden');
+		await page.clock.fastForward(60000);
+		await setVisibility(page, 'visible');
+		await page.clock.fastForward(60000);
+		await until(async () => await watchers() === 0, 'it does not follow behind the form');
+		assert.equal(await page.getByLabel('Password', { exact: true }).inputValue(), 'correct h');
+		await close(page);
+	});
+
 	it('works by keyboard alone', async () => {
 		plugAll(bed.exporter);
 		page = await openPage(browser, bed);
