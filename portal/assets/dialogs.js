@@ -221,7 +221,9 @@ export function openPairing(page) {
 		} catch (error) {
 			setText(state, error.code === 'bad-request' ? 'This exporter does not pair by code. Use the host key.' : sentence(error.message));
 		}
-		timer = setTimeout(look, 1500);
+		clearTimeout(timer); // of another look that was on its way
+		if (list.isConnected) // it may have been closed while this was on its way
+			timer = setTimeout(look, 1500);
 	};
 	const login = loginPart(page, () => dialog);
 	const onEvent = (event) => {

@@ -722,6 +722,31 @@ describe('dialogs', () => {
 		await close(page);
 	});
 
+	it('asks for pairings no longer once its dialog is closed, also in the middle of a question', async () => {
+		page = await openPage(browser, bed, { ...DESKTOP, hasClock: true });
+		await page.getByText('Not paired with a VM yet').waitFor();
+		let answer, asked = 0;
+		bed.exporter.answers.pairings = async () => {
+			asked++;
+			await new Promise((resolve) => { answer = resolve; });
+			return { ok: true, pairings: [], locked_ms: 0 };
+		};
+		await page.getByRole('button', { name: 'Set up pairing' }).click();
+		await until(() => answer, 'the exporter is asked');
+		await page.keyboard.press('Escape');
+		assert.equal(await page.getByRole('dialog').count(), 0);
+		const answered = page.waitForResponse('**/api/v1/pairings');
+		answer();
+		await (await answered).finished();
+		const passed = () => page.evaluate(() => fetch('/api/v1/session').then((r) => r.text())); // what the page had begun before is done with
+		await passed();
+		await page.clock.fastForward(5000);
+		await passed();
+		assert.equal(asked, 1);
+		checkComplaints(page);
+		await close(page);
+	});
+
 	it('pairs by host key, and tells what the exporter has against it', async () => {
 		page = await openPage(browser, bed);
 		bed.exporter.answers.pair = (request) => (request.host === 'bench-vm.example' ? { ok: true } : { ok: false, error: { code: 'unreachable', text: `${request.host} is not to be found`, cure: 'Is the name right?' } });
