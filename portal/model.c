@@ -12,7 +12,7 @@
 
 #define MODEL_MAX_EVENTS   50
 #define MODEL_FRESH_USEC   1000000
-#define MODEL_LOOK_USEC    2000000
+#define MODEL_LOOK_USEC    2000000 /* app.js takes 13 s of silence for the end of the connection */
 #define MODEL_TIMEOUT_USEC 5000000
 #define MODEL_MAX_WAITING  400 /* more than there can be connections */
 
