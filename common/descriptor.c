@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -16,14 +17,14 @@ static uint16_t le16(const uint8_t *data)
 
 static int descriptors_add_interface(struct descriptors *descriptors, const uint8_t *data)
 {
+	const struct usb_interface interface = { .number = data[2], .class = data[5], .subclass = data[6], .protocol = data[7] };
+
+	for (size_t i = 0; i < descriptors->n_interfaces; i++)
+		if (memcmp(&descriptors->interfaces[i], &interface, sizeof(interface)) == 0)
+			return 0;
 	if (descriptors->n_interfaces == DESCRIPTOR_MAX_INTERFACES)
 		return -E2BIG;
-	descriptors->interfaces[descriptors->n_interfaces++] = (struct usb_interface){
-		.number = data[2],
-		.class = data[5],
-		.subclass = data[6],
-		.protocol = data[7],
-	};
+	descriptors->interfaces[descriptors->n_interfaces++] = interface;
 	return 0;
 }
 

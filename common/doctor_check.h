@@ -77,6 +77,9 @@ ssize_t doctor_read(const struct doctor *doctor, const char *path, size_t max_si
 /* The first line of a small file, without its newline. 0 or negative errno. */
 int doctor_read_line(const struct doctor *doctor, const char *path, char *buffer, size_t size);
 
+#define DOCTOR_OUTPUT_MAX ((size_t)1024 * 1024)
+
 /* Runs a program (argv[0] below root; argv ends with NULL) for at most ten seconds, with input (may be NULL) on its standard input. Its output, stdout and stderr
- * together and NUL-ended, at most 1 MiB, is the caller's. Its exit status, or a negative errno: -ENOENT where there is none. */
+ * together and NUL-ended, is the caller's: the first DOCTOR_OUTPUT_MAX bytes, what is more is left out. Its exit status (128 and the signal where one ended it), or a
+ * negative errno: -ENOENT where there is none, -ETIMEDOUT where it was ended for taking longer, whether it still spoke or not. */
 int doctor_command(const struct doctor *doctor, const char *const *argv, const char *input, char **ret_output);

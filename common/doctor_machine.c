@@ -249,6 +249,9 @@ void doctor_check_firewall(struct doctor *doctor, unsigned port, const char *wha
 		doctor_say(doctor, DOCTOR_OK, NULL, "no nftables here");
 	else if (r != 0)
 		doctor_say(doctor, DOCTOR_SKIPPED, "Run it with sudo.", "the firewall's rules can't be read");
+	else if (strlen(rules) == DOCTOR_OUTPUT_MAX)
+		doctor_say(doctor, DOCTOR_SKIPPED, "Look yourself: sudo nft list ruleset",
+			   "the firewall's rules are more than 1 MiB: whether port %u (%s) is let in was not looked at", port, what);
 	else if (rules_drop(rules, port)) {
 		snprintf(cure, sizeof(cure),
 			 "Let TCP port %u in, from your own network: with ufw, sudo ufw allow from NETWORK to any port %u", port, port);

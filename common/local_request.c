@@ -148,7 +148,7 @@ int local_request(int fd, json_t *request, int timeout_ms, json_t **ret_answer, 
 	_cleanup_json_ json_t *answer = NULL;
 	int r = local_send_line(fd, request);
 
-	if (r == 0)
+	if (r == 0 || r == -EPIPE) /* whoever was turned away before he asked was told why */
 		r = local_next_event(fd, timeout_ms, &answer);
 	if (r == -ETIMEDOUT)
 		return failure_set(ret_failure, FAILURE_TIMEOUT, NULL, "the daemon did not answer within %d s", timeout_ms / 1000);

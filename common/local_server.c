@@ -22,6 +22,7 @@ struct local_client {
 	struct local_server *server; /* borrowed: outlives us */
 	int fd;                      /* owned */
 	uid_t uid;
+	bool is_foreign;         /* it has its share of the places, and no more */
 	sd_event_source *source; /* owned */
 	sd_event_source *reaper; /* owned; set once the client is to go */
 	struct line_buffer input;
@@ -42,7 +43,8 @@ struct local_server {
 	unsigned n_clients, max_clients;
 	local_request_fn on_request;
 	local_gone_fn on_gone;
-	void *userdata; /* borrowed */
+	local_own_fn is_own; /* NULL: the places are not shared out */
+	void *userdata;      /* borrowed */
 	struct local_client_list clients;
 };
 
@@ -236,11 +238,9 @@ static int local_client_on_io(sd_event_source *source, int fd, uint32_t events, 
 	return 0;
 }
 
-static int local_client_new(struct local_server *server, int fd)
+static int local_client_new(struct local_server *server, int fd, uid_t uid, bool is_foreign)
 {
 	struct local_client *client = calloc(1, sizeof(*client));
-	struct ucred credentials;
-	socklen_t size = sizeof(credentials);
 	int r;
 
 	if (!client) {
@@ -249,17 +249,80 @@ static int local_client_new(struct local_server *server, int fd)
 	}
 	client->server = server;
 	client->fd = fd;
+	client->uid = uid;
+	client->is_foreign = is_foreign;
 	LIST_INSERT_HEAD(&server->clients, client, entry);
 	server->n_clients++;
-	r = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 ?
-		    -errno :
-		    sd_event_add_io(server->event, &client->source, fd, EPOLLIN, local_client_on_io, client);
-	if (r < 0) {
+	r = sd_event_add_io(server->event, &client->source, fd, EPOLLIN, local_client_on_io, client);
+	if (r < 0)
 		local_client_destroy(client);
-		return r;
+	return r < 0 ? r : 0;
+}
+
+/* ---- who has a place ---- */
+
+static bool local_server_is_foreign(const struct local_server *server, uid_t uid)
+{
+	return server->is_own && !server->is_own(uid, server->userdata);
+}
+
+/* Whose share one more of a foreign uid would exceed: its own, or that of all of them, so that who has uids to spare (subuid(5)) gets no more by it. NULL: nobody's. */
+static const char *local_server_exceeds(const struct local_server *server, uid_t uid)
+{
+	unsigned n_his = 0, n_foreign = 0, share = server->max_clients / 4;
+	const struct local_client *client;
+
+	LIST_FOREACH(client, &server->clients, entry) {
+		n_his += client->uid == uid;
+		n_foreign += client->is_foreign;
 	}
-	client->uid = credentials.uid;
-	return 0;
+	if (n_his >= (share ? share : 1))
+		return "one user";
+	return n_foreign >= server->max_clients - share ? "all users together" : NULL;
+}
+
+/* fd is closed. What it was told is there to be read all the same. */
+static void local_server_refuse(const struct local_server *server, int fd, uid_t uid, const char *who)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	_cleanup_free_ char *line = NULL;
+	struct failure failure;
+	size_t size = 0;
+
+	failure_set(&failure, FAILURE_BUSY, "Which programs hold them: sudo ss -xp. End what was left running, as with --watch.",
+		    "%s: as many connections as %s may have are open already", server->path, who);
+	answer = json_pack("{s:b, s:o}", "ok", 0, "error", failure_to_json(&failure));
+	line = line_of_json(answer, &size);
+	if (line)
+		(void)send(fd, line, size, MSG_NOSIGNAL | MSG_DONTWAIT); /* who does not hear it sees the end */
+	log_warning("%s: more connections of uid %u than %s may have of the %u; one was closed", server->path, (unsigned)uid, who,
+		    server->max_clients);
+	close_fd(fd);
+}
+
+/* The connection has a place, or it is closed. */
+static void local_server_admit(struct local_server *server, int fd)
+{
+	struct ucred credentials;
+	socklen_t size = sizeof(credentials);
+	const char *exceeded;
+	bool is_foreign;
+	int r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) {
+		log_error("%s: who connects is not known: %s", server->path, strerror(errno));
+		close_fd(fd);
+		return;
+	}
+	is_foreign = local_server_is_foreign(server, credentials.uid);
+	exceeded = is_foreign ? local_server_exceeds(server, credentials.uid) : NULL;
+	if (exceeded) {
+		local_server_refuse(server, fd, credentials.uid, exceeded);
+		return;
+	}
+	r = local_client_new(server, fd, credentials.uid, is_foreign);
+	if (r < 0)
+		log_error("%s: a connection could not be accepted: %s", server->path, strerror(-r));
 }
 
 /* Out of file descriptors: the one kept for that takes the connection off the backlog, or the loop would spin on it. */
@@ -275,7 +338,6 @@ static int local_server_on_connect(sd_event_source *source, int fd, uint32_t eve
 {
 	struct local_server *server = userdata;
 	int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	int r;
 
 	(void)source;
 	(void)events;
@@ -290,9 +352,7 @@ static int local_server_on_connect(sd_event_source *source, int fd, uint32_t eve
 		close_fd(client_fd);
 		return 0;
 	}
-	r = local_client_new(server, client_fd);
-	if (r < 0)
-		log_error("%s: a connection could not be accepted: %s", server->path, strerror(-r));
+	local_server_admit(server, client_fd);
 	return 0;
 }
 
@@ -343,6 +403,11 @@ int local_server_new(sd_event *event, const char *path, mode_t mode, unsigned ma
 	}
 	*ret_server = server;
 	return 0;
+}
+
+void local_server_share_places(struct local_server *server, local_own_fn is_own)
+{
+	server->is_own = is_own;
 }
 
 struct local_server *local_server_free(struct local_server *server)

@@ -16,9 +16,16 @@ struct local_client;
 typedef void (*local_request_fn)(struct local_client *client, const char *request, json_t *arguments, void *userdata);
 typedef void (*local_gone_fn)(struct local_client *client, void *userdata);
 
-/* Listens at path (a socket that a dead predecessor left is replaced) with mode. At most max_clients at once. systemd's socket activation is not used. */
+/* Listens at path (a socket that a dead predecessor left is replaced) with mode. At most max_clients at once, whoever they are (local_server_share_places()). systemd's socket activation is not used. */
 int local_server_new(sd_event *event, const char *path, mode_t mode, unsigned max_clients, local_request_fn on_request,
 		     local_gone_fn on_gone, void *userdata, struct local_server **ret_server);
+
+/* Whether this uid is root's or that of a daemon of ours. */
+typedef bool (*local_own_fn)(uid_t uid, void *userdata);
+
+/* From now on the places are shared out, so that no user keeps the others from the daemon: each uid that is not is_own may hold a quarter of them (at least one), and
+ * all such uids together three quarters. Who comes for more is answered with FAILURE_BUSY before it has asked, and cut off. is_own has the server's userdata. */
+void local_server_share_places(struct local_server *server, local_own_fn is_own);
 
 /* Closes all clients and removes the socket. Takes NULL. */
 struct local_server *local_server_free(struct local_server *server);

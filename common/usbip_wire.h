@@ -17,6 +17,7 @@
 #define USBIP_COUNT_SIZE     ((size_t)4)
 #define USBIP_DEVICE_SIZE    ((size_t)312)
 #define USBIP_INTERFACE_SIZE ((size_t)4)
+#define USBIP_MAX_INTERFACES 32                                     /* of one configuration: USB_MAXINTERFACES of include/linux/usb.h */
 #define USBIP_REQUEST_SIZE   (USBIP_HEADER_SIZE + USBIP_BUSID_SIZE) /* of an import */
 #define USBIP_PATH_SIZE      256
 
@@ -45,7 +46,7 @@ struct usbip_device {
 	uint16_t vid, pid, bcd;
 	uint8_t class, subclass, protocol, configuration, n_configurations;
 	size_t n_interfaces; /* those of usbip_interfaces_encode() */
-	struct usb_interface interfaces[DESCRIPTOR_MAX_INTERFACES];
+	struct usb_interface interfaces[USBIP_MAX_INTERFACES];
 };
 
 /* A header as it is on the wire. */

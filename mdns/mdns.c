@@ -389,6 +389,11 @@ int mdns_new(sd_event *event, const char *name, const struct mdns_service *servi
 	return 0;
 }
 
+void mdns_publish_anew(struct mdns *mdns)
+{
+	sd_event_source_set_enabled(mdns->renew, SD_EVENT_ONESHOT);
+}
+
 struct mdns *mdns_free(struct mdns *mdns)
 {
 	if (!mdns)

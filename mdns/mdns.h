@@ -46,5 +46,8 @@ struct mdns_handlers {
 int mdns_new(sd_event *event, const char *name, const struct mdns_service *services, size_t n, const char *browse,
 	     const struct mdns_handlers *handlers, void *userdata, struct mdns **ret_mdns);
 
+/* The services say something else now: they are published anew. */
+void mdns_publish_anew(struct mdns *mdns);
+
 /* Takes what is published back. Takes NULL, returns NULL. */
 struct mdns *mdns_free(struct mdns *mdns);

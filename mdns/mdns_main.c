@@ -12,17 +12,18 @@
 #include "atomic_file.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "file_watch.h"
 #include "fingerprint.h"
 #include "json_text.h"
 #include "log.h"
 #include "machine.h"
 #include "mdns.h"
 #include "mdns_exporter.h"
+#include "portal_port.h"
 
 #define CONTROL_SOCKET    "/run/usbpush/control.sock"
 #define HOST_KEY_PATH     "/etc/ssh/ssh_host_ed25519_key.pub"
 #define HOST_KEY_MAX_SIZE ((size_t)16384)
-#define PORTAL_PORT       8080
 #define FIND_LIMIT_USEC   UINT64_C(5000000)
 #define FIND_QUIET_USEC   UINT64_C(1500000) /* after the last that was found; a question that was lost is asked again after 1 s */
 
@@ -34,6 +35,7 @@ static const char HELP[] =
 	"  find  print the Pis that are found within some seconds, one JSON object a line\n"
 	"  --ssh-port N  the VM's, if it is not 22\n"
 	"  --socket FILE the exporter's, for tests\n"
+	"  --config FILE instead of " PORTAL_CONFIG_PATH "\n"
 	"  --debug       log every step\n"
 	"  --help, --version\n"
 	"See usbpush-mdns(8).\n";
@@ -46,7 +48,8 @@ struct program {
 	/* what is published */
 	char name[MDNS_NAME_SIZE], version[48], id[48], fingerprint[80];
 	unsigned long ssh_port;
-	const char *socket_path;
+	const char *socket_path, *config_path;
+	struct mdns_service portal[2]; /* of a Pi */
 };
 
 static void on_stop(void *userdata)
@@ -72,20 +75,58 @@ static void on_vm_lost(const char *key, void *userdata)
 	mdns_exporter_lost(program->exporter, key);
 }
 
+/* Whether the portal is elsewhere than it was. */
+static bool read_portal_port(struct program *program)
+{
+	uint16_t port = PORTAL_PORT_DEFAULT;
+	int r = portal_port_read(program->config_path, &port);
+
+	if (r < 0)
+		log_warning("%s can't be read: %s. Port %u is published; the file has to be readable to everybody.", program->config_path,
+			    strerror(-r), port);
+	if (port == program->portal[0].port)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(program->portal); i++)
+		program->portal[i].port = port;
+	return true;
+}
+
+static void on_config(void *userdata)
+{
+	struct program *program = userdata;
+
+	if (!read_portal_port(program))
+		return;
+	log_info("the portal's port is %u now", program->portal[0].port);
+	mdns_publish_anew(program->mdns);
+}
+
+/* Without it everything goes on; without the directory there is nothing to follow. NULL then. */
+static struct file_watch *watch_config(struct program *program)
+{
+	struct file_watch *watch = NULL;
+	int r = file_watch_new(program->daemon.event, program->config_path, on_config, program, &watch);
+
+	if (r < 0 && r != -ENOENT)
+		log_warning("%s can't be watched: %s. After a change: systemctl restart usbpush-mdns", program->config_path, strerror(-r));
+	return watch;
+}
+
 static int run_pi(struct program *program)
 {
 	static const struct mdns_handlers handlers = { .on_found = on_vm_found, .on_lost = on_vm_lost };
-	const struct mdns_service services[] = {
-		{ MDNS_TYPE_PI, PORTAL_PORT, { program->version, program->id, "role=pi" } },
-		{ MDNS_TYPE_WEB, PORTAL_PORT, { program->version, program->id, "role=pi", "path=/" } },
-	};
+	struct file_watch *watch = watch_config(program); /* before the file is read: no change is missed */
 	int r = mdns_exporter_new(program->daemon.event, program->socket_path, &program->exporter);
 
+	program->portal[0] = (struct mdns_service){ MDNS_TYPE_PI, 0, { program->version, program->id, "role=pi" } };
+	program->portal[1] = (struct mdns_service){ MDNS_TYPE_WEB, 0, { program->version, program->id, "role=pi", "path=/" } };
+	(void)read_portal_port(program);
 	if (r >= 0)
-		r = mdns_new(program->daemon.event, program->name, services, ARRAY_SIZE(services), MDNS_TYPE_VM, &handlers, program,
-			     &program->mdns);
+		r = mdns_new(program->daemon.event, program->name, program->portal, ARRAY_SIZE(program->portal), MDNS_TYPE_VM, &handlers,
+			     program, &program->mdns);
 	if (r >= 0)
 		r = daemon_run(&program->daemon);
+	file_watch_free(watch);
 	program->mdns = mdns_free(program->mdns);
 	program->exporter = mdns_exporter_free(program->exporter);
 	return r;
@@ -199,9 +240,13 @@ static int run(struct program *program, int (*run_role)(struct program *))
 static int read_options(struct program *program, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "debug", no_argument, NULL, 'd' },        { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },      { "ssh-port", required_argument, NULL, 'p' },
-		{ "socket", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 },
+		{ "debug", no_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ "ssh-port", required_argument, NULL, 'p' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "config", required_argument, NULL, 'c' },
+		{ NULL, 0, NULL, 0 },
 	};
 	char *end = NULL;
 	int option;
@@ -225,6 +270,9 @@ static int read_options(struct program *program, int argc, char **argv)
 		case 's':
 			program->socket_path = optarg;
 			break;
+		case 'c':
+			program->config_path = optarg;
+			break;
 		default:
 			return -EINVAL;
 		}
@@ -234,7 +282,7 @@ static int read_options(struct program *program, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static struct program program = { .ssh_port = 22, .socket_path = CONTROL_SOCKET };
+	static struct program program = { .ssh_port = 22, .socket_path = CONTROL_SOCKET, .config_path = PORTAL_CONFIG_PATH };
 	int at;
 
 	log_init("usbpush-mdns", false);

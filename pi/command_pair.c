@@ -145,7 +145,7 @@ static int wait_for_vm(int events_fd, const char *wanted, json_t **ret_pairing)
 		r = now < end ? local_next_event(events_fd, (int)((end - now) / 1000) + 1, &event) : -ETIMEDOUT;
 		if (r < 0) {
 			failure_set(&failure, r == -ETIMEDOUT ? FAILURE_TIMEOUT : FAILURE_UNREACHABLE,
-				    "Does the VM reach this Pi at port 8080? usbpush-vm pair says so.", "no VM asked to be paired");
+				    "Does the VM reach this Pi's portal? usbpush-vm pair says so.", "no VM asked to be paired");
 			command_fail(&failure);
 			return r;
 		}

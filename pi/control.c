@@ -417,6 +417,14 @@ static bool control_may_change(const struct control *control, uid_t uid)
 	return getpwnam_r(control->portal_user, &entry, buffer, sizeof(buffer), &found) == 0 && found && found->pw_uid == uid;
 }
 
+/* Root, as whom we run, the portal and usbpush-mdns. */
+static bool control_is_own(uid_t uid, void *userdata)
+{
+	const struct control *control = userdata;
+
+	return uid == geteuid() || control_may_change(control, uid) || follow_is_teller(uid);
+}
+
 static void control_on_request(struct local_client *client, const char *request, json_t *arguments, void *userdata)
 {
 	struct control *control = userdata;
@@ -473,6 +481,7 @@ int control_new(sd_event *event, const char *path, struct exporter *exporter, st
 		free(control);
 		return r;
 	}
+	local_server_share_places(control->server, control_is_own);
 	event_log_set_listener(exporter_events(exporter), control_on_event, control);
 	*ret_control = control;
 	return 0;

@@ -10,7 +10,7 @@
 
 /* A device on the direct road. The VM imports what it is offered; another machine that may, what nobody has ("lent": the VM gets it when that one is done). */
 
-/* The first of each number: of the first configuration, the alternate setting 0. usbip-host leaves none of them active. */
+/* The first of each number: of the first configuration, the alternate setting 0. usbip-host leaves none of them active. No configuration has more than there is room for. */
 static void device_fill_interfaces(const struct descriptors *descriptors, struct usbip_device *usbip)
 {
 	bool is_there[256] = { false };
@@ -18,7 +18,7 @@ static void device_fill_interfaces(const struct descriptors *descriptors, struct
 	for (size_t i = 0; i < descriptors->n_interfaces; i++) {
 		const struct usb_interface *interface = &descriptors->interfaces[i];
 
-		if (!is_there[interface->number])
+		if (!is_there[interface->number] && usbip->n_interfaces < USBIP_MAX_INTERFACES)
 			usbip->interfaces[usbip->n_interfaces++] = *interface;
 		is_there[interface->number] = true;
 	}

@@ -73,7 +73,7 @@ static void device_on_looked(int result, void *arg, void *userdata)
 	if ((result == -ENOENT || result == -ENODEV) && !device_is_current(device))
 		return; /* unplugged while it was read: `remove` is on its way */
 	if (result == -EBADMSG || result == -E2BIG) {
-		device_ignore(device, "its descriptors make no sense, or are more than any serial device has");
+		device_ignore(device, "its descriptors make no sense, or are more than any device has");
 		return;
 	}
 	if (result < 0) {

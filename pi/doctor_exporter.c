@@ -8,8 +8,7 @@
 #include "doctor_machine.h"
 #include "doctor_network.h"
 #include "pi_doctor.h"
-
-#define PORTAL_CONFIG "/etc/usbpush/portal.conf"
+#include "portal_port.h"
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -84,7 +83,7 @@ void pi_doctor_check_devices(struct doctor *doctor)
 /* ---- the portal ---- */
 
 struct portal_settings {
-	unsigned port;
+	uint16_t port;
 	bool is_elsewhere; /* it listens on one address only */
 };
 
@@ -96,7 +95,7 @@ static int on_setting(const char *key, const char *value, unsigned line, char *e
 	(void)expected;
 	(void)size;
 	if (strcmp(key, "PORTAL_PORT") == 0)
-		settings->port = (unsigned)strtoul(value, NULL, 10);
+		(void)portal_port_parse(value, &settings->port);
 	if (strcmp(key, "PORTAL_ADDRESS") == 0 && *value && strcmp(value, "127.0.0.1") != 0)
 		settings->is_elsewhere = true;
 	return 0;
@@ -110,13 +109,13 @@ static void pass_over(const struct config_problem *problem, void *userdata)
 
 void pi_doctor_check_portal(struct doctor *doctor)
 {
-	struct portal_settings settings = { .port = 8080 };
+	struct portal_settings settings = { .port = PORTAL_PORT_DEFAULT };
 	char path[DOCTOR_PATH_SIZE];
 
-	if (doctor_path(doctor, PORTAL_CONFIG, path))
+	if (doctor_path(doctor, PORTAL_CONFIG_PATH, path))
 		(void)config_read(path, on_setting, pass_over, &settings);
 	if (settings.is_elsewhere)
-		doctor_say(doctor, DOCTOR_OK, NULL, "it listens on an address of its own (%s)", PORTAL_CONFIG);
+		doctor_say(doctor, DOCTOR_OK, NULL, "it listens on an address of its own (%s)", PORTAL_CONFIG_PATH);
 	else if (doctor_port_answers(settings.port))
 		doctor_say(doctor, DOCTOR_OK, NULL, "the web page answers on port %u", settings.port);
 	else

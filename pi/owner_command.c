@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "machine.h"
+#include "portal_port.h"
 #include "setup_code.h"
 
 enum { DONE = 0, FAILED = 1, USAGE = 2 };
@@ -56,6 +57,7 @@ static int print_code(void)
 {
 	const char *path = path_of("USBPUSH_SETUP_CODE", SETUP_CODE_PATH);
 	char code[SETUP_CODE_SIZE], name[64];
+	uint16_t port = PORTAL_PORT_DEFAULT;
 	gid_t group;
 	int r = find_group(&group);
 
@@ -67,11 +69,13 @@ static int print_code(void)
 		return fail_at(path);
 	}
 	machine_name(name, sizeof(name));
+	(void)portal_port_read(path_of("USBPUSH_PORTAL_CONFIG", PORTAL_CONFIG_PATH),
+			       &port); /* the portal can't read it either, and is at that port */
 	printf("%s\n", code);
 	fflush(stdout);
 	fprintf(stderr,
-		"Type it at http://%s.local:8080 and set a password there: the portal is yours then. Valid until the next boot or code.\n",
-		name);
+		"Type it at http://%s.local:%u and set a password there: the portal is yours then. Valid until the next boot or code.\n",
+		name, port);
 	return DONE;
 }
 

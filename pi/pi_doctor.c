@@ -4,11 +4,17 @@
 #include "control.h"
 #include "doctor_cli.h"
 #include "doctor_machine.h"
+#include "portal_port.h"
 #include "vm_config.h"
 
 static void check_firewall(struct doctor *doctor)
 {
-	doctor_check_firewall(doctor, 8080, "the web page, and a VM that pairs by six digits");
+	uint16_t port = PORTAL_PORT_DEFAULT;
+	char path[DOCTOR_PATH_SIZE];
+
+	if (doctor_path(doctor, PORTAL_CONFIG_PATH, path))
+		(void)portal_port_read(path, &port); /* pi_doctor_check_portal() looks at what is there */
+	doctor_check_firewall(doctor, port, "the web page, and a VM that pairs by six digits");
 }
 
 static const struct doctor_check CHECKS[] = {
@@ -38,7 +44,7 @@ static const struct doctor_check CHECKS[] = {
 /* The key and the owner's password are in /var/lib, the setup code in /run: nothing of either is read. */
 static const struct doctor_part PARTS[] = {
 	{ "vm.conf", DOCTOR_PART_FILE, COMMAND(VM_CONFIG_PATH) },
-	{ "portal.conf", DOCTOR_PART_FILE, COMMAND("/etc/usbpush/portal.conf") },
+	{ "portal.conf", DOCTOR_PART_FILE, COMMAND(PORTAL_CONFIG_PATH) },
 	{ "devices.conf", DOCTOR_PART_FILE, COMMAND("/etc/usbpush/devices.conf") },
 	{ "os-release", DOCTOR_PART_FILE, COMMAND("/etc/os-release") },
 	{ "kernel", DOCTOR_PART_FILE, COMMAND("/proc/version") },

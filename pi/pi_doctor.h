@@ -40,5 +40,5 @@ void pi_doctor_check_direct(struct doctor *doctor);
 /* Each device that could not be attached, with its cure, and how many are. (doctor_exporter.c) */
 void pi_doctor_check_devices(struct doctor *doctor);
 
-/* Whether the web page answers where portal.conf says; without it pairing by six digits is all that is lacking. (doctor_exporter.c) */
+/* Whether the web page answers at the port that portal.conf says; without it pairing by six digits is all that is lacking. (doctor_exporter.c) */
 void pi_doctor_check_portal(struct doctor *doctor);

@@ -87,6 +87,11 @@ uint64_t usbfs_claim_pay_change(struct usbfs_claim *claim, uint64_t now_usec)
 	return 0;
 }
 
+void usbfs_claim_refund_change(struct usbfs_claim *claim)
+{
+	claim->changed_usec -= USBFS_CHANGE_USEC;
+}
+
 /* usbfs is done with all of them. */
 static void claim_free_transfers(struct usbfs_claim *claim)
 {

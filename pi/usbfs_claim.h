@@ -34,9 +34,12 @@ int usbfs_claim_get_configuration(const struct usbfs_claim *claim);
 /* Whether the device and the kernel can make sense of it now. Else the kernel would say so, in its log, each time: the VM could fill that. */
 bool usbfs_claim_allows(const struct usbfs_claim *claim, const struct usbfs_urb *urb);
 
-/* A reset, a configuration or a setting is to be chosen now: 0, or how many µs that must wait. Of each the kernel's log has a line or more, and so the VM may not have it
- * without end: USBFS_CHANGE_BURST at once, then one a second. */
+/* A reset, a configuration or a setting is to be chosen now: 0, or how many µs that must wait. Of each the kernel's log has a line or more, of a setting where it fails,
+ * and so the VM may not have it without end: USBFS_CHANGE_BURST at once, then one a second. */
 uint64_t usbfs_claim_pay_change(struct usbfs_claim *claim, uint64_t now_usec);
+
+/* The change that was paid for last has cost no line of the kernel's log, and counts for none. */
+void usbfs_claim_refund_change(struct usbfs_claim *claim);
 
 /* Claims what was released, on that node of it. 0 or negative errno. May block. */
 int usbfs_claim_again(int fd, struct usbfs_specials *specials);

@@ -293,6 +293,9 @@ static void session_on_special_done(int result, void *arg, void *userdata)
 
 	(void)arg;
 	session->job = NULL;
+	/* usb_set_interface() says nothing of one that is set, and an audio driver sets one with each stream that it opens or closes. */
+	if (result == 0 && usbfs_urb_get_kind(session->special) == USBFS_URB_SET_INTERFACE)
+		usbfs_claim_refund_change(session->claim);
 	session_answer_status(session, TAKE_PTR(session->special), result);
 	session_reap(session);
 	session_update(session);

@@ -27,7 +27,7 @@ static const char HELP[] = "usbpush: USB serial devices of this Pi, pushed to a 
 			   "  usbpush test                        the link, end to end\n"
 			   "  usbpush doctor [--json] [--archive FILE]\n"
 			   "                                      looks at all it stands on, and says what to do; FILE for a bug report\n"
-			   "  usbpush setup-code                  the code that makes you owner of the web page, port 8080\n"
+			   "  usbpush setup-code                  the code that makes you owner of the web page, and its address\n"
 			   "  usbpush reset-password              when its password is lost\n"
 			   "  usbpush --help, --version\n"
 			   "\n"

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,15 +10,10 @@
 
 static int config_set_port(struct portal_config *config, const char *value, char *ret_expected, size_t size)
 {
-	char *end;
-	unsigned long port = strtoul(value, &end, 10);
-
-	if (*value < '0' || *value > '9' || *end || port == 0 || port > UINT16_MAX) {
-		snprintf(ret_expected, size, "a port from 1 to 65535");
-		return -EINVAL;
-	}
-	config->port = (uint16_t)port;
-	return 0;
+	if (portal_port_parse(value, &config->port) == 0)
+		return 0;
+	snprintf(ret_expected, size, "a port from 1 to 65535");
+	return -EINVAL;
 }
 
 static int config_set_address(struct portal_config *config, const char *value, char *ret_expected, size_t size)
@@ -92,7 +86,7 @@ static int portal_config_on_setting(const char *key, const char *value, unsigned
 
 int portal_config_load(const char *path, config_problem_fn on_problem, struct portal_config *ret_config)
 {
-	struct portal_config config = { .port = 8080 };
+	struct portal_config config = { .port = PORTAL_PORT_DEFAULT };
 	int r = config_read(path, portal_config_on_setting, on_problem, &config);
 
 	if (r < 0 && r != -ENOENT)

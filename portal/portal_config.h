@@ -4,12 +4,11 @@
 #include <stdint.h>
 
 #include "config.h"
-
-#define PORTAL_CONFIG_PATH "/etc/usbpush/portal.conf"
+#include "portal_port.h"
 
 /* How the portal is to be: portal.conf. */
 struct portal_config {
-	uint16_t port;           /* 8080 */
+	uint16_t port;           /* PORTAL_PORT_DEFAULT */
 	char address[64];        /* to listen on, numeric; empty: all */
 	bool is_public;          /* whether the status may be seen without login */
 	char metrics_token[256]; /* the file with the token that opens /metrics; empty: none */

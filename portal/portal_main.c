@@ -11,7 +11,7 @@
 #include "secret.h"
 #include "setup_code.h"
 
-static const char HELP[] = "usbpush-portal: the web page and the JSON API of this Pi, at port 8080\n"
+static const char HELP[] = "usbpush-portal: the web page and the JSON API of this Pi, at port 8080 or that of portal.conf\n"
 			   "\n"
 			   "It is started by systemd (usbpush-portal.service). See usbpush-portal(8).\n"
 			   "\n"
@@ -118,7 +118,7 @@ static int main_listen(struct program *program)
 	if (r < 0)
 		log_warning("%s can't be read: %s. All is as without it.", program->config_path, strerror(-r));
 	if (r < 0)
-		*config = (struct portal_config){ .port = 8080 };
+		*config = (struct portal_config){ .port = PORTAL_PORT_DEFAULT };
 	if (program->port >= 0)
 		config->port = (uint16_t)program->port;
 	program->options.listen_fd = http_listen(config->address, config->port);

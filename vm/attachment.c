@@ -164,6 +164,7 @@ struct attachment *attachment_free(struct attachment *attachment)
 	job_abandon(attachment->job);
 	close_fd(attachment->stream_fd);
 	node_list_done(&attachment->info.nodes);
+	free(attachment->descriptors);
 	free(attachment);
 	return NULL;
 }
@@ -186,6 +187,8 @@ void attachment_fail(struct attachment *attachment)
 
 void attachment_end(struct attachment *attachment)
 {
+	free(attachment->descriptors);
+	attachment->descriptors = NULL;
 	attachment_enter_state(attachment, attachment->info.failure.code != FAILURE_NONE ? ATTACHMENT_STATE_FAILED : ATTACHMENT_STATE_GONE);
 }
 
@@ -306,7 +309,7 @@ static void attachment_fail_job(struct attachment *attachment, int err)
 
 static int attachment_check_acceptance(struct attachment *attachment)
 {
-	const struct acceptance_device device = { attachment->owner_name, &attachment->info.offer.identity, &attachment->descriptors };
+	const struct acceptance_device device = { attachment->owner_name, &attachment->info.offer.identity, attachment->descriptors };
 
 	return acceptance_check(attachment->services->acceptance, &device, &attachment->info.failure);
 }
@@ -319,7 +322,11 @@ static int attachment_judge(struct attachment *attachment, const struct candidat
 		return failure_set(&attachment->info.failure, FAILURE_IDENTITY,
 				   "If nobody tampers with the Pi, unplug it and plug it in again",
 				   "the device is not what was offered: %s", why);
-	attachment->descriptors = device->descriptors;
+	if (!attachment->descriptors)
+		attachment->descriptors = malloc(sizeof(*attachment->descriptors));
+	if (!attachment->descriptors)
+		return failure_set(&attachment->info.failure, FAILURE_INTERNAL, NULL, "out of memory");
+	*attachment->descriptors = device->descriptors;
 	return attachment_check_acceptance(attachment);
 }
 
@@ -328,9 +335,9 @@ static bool attachment_enter_name(struct attachment *attachment)
 	const struct name_claim claim = { .busid = &attachment->info.busid,
 					  .pi = attachment->owner_name,
 					  .offer = &attachment->info.offer,
-					  .descriptors = &attachment->descriptors,
+					  .descriptors = attachment->descriptors,
 					  .main_interface =
-						  acceptance_find_main(attachment->services->acceptance, &attachment->descriptors) };
+						  acceptance_find_main(attachment->services->acceptance, attachment->descriptors) };
 
 	return name_book_enter(attachment->services->names, &claim);
 }

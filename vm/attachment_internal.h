@@ -17,8 +17,8 @@ struct attachment {
 	void *owner;                                /* borrowed: outlives us */
 	const char *owner_name;                     /* borrowed: outlives us */
 	struct attachment_info info;
-	struct descriptors descriptors; /* what the kernel read; from AUTHORIZING on */
-	int stream_fd;                  /* owned until the kernel has it */
+	struct descriptors *descriptors; /* owned: what the kernel read, from AUTHORIZING on; before, of which there are many, NULL */
+	int stream_fd;                   /* owned until the kernel has it */
 	uint64_t entered_usec;
 	uint64_t spent_usec[N_ATTACHMENT_STATES];
 	uint64_t poll_usec;

@@ -505,6 +505,14 @@ void handler_start(struct handler *handler)
 	daemon_status("no Pi connected yet");
 }
 
+/* Root, as whom we run, and the relay: without a place for the latter no Pi's channel comes up. */
+static bool handler_is_own(uid_t uid, void *userdata)
+{
+	const struct handler *handler = userdata;
+
+	return uid == 0 || uid == geteuid() || uid == handler_get_relay_uid(handler);
+}
+
 int handler_listen(struct handler *handler)
 {
 	_cleanup_free_ char *path = NULL;
@@ -516,7 +524,10 @@ int handler_listen(struct handler *handler)
 	handler_start(handler); /* what changes from now on comes as an event */
 	if (asprintf(&path, "%s/handler.sock", handler->runtime_dir) < 0)
 		return -ENOMEM;
-	return local_server_new(handler->event, path, 0666, HANDLER_MAX_CLIENTS, handler_on_request, NULL, handler, &handler->server);
+	err = local_server_new(handler->event, path, 0666, HANDLER_MAX_CLIENTS, handler_on_request, NULL, handler, &handler->server);
+	if (err == 0)
+		local_server_share_places(handler->server, handler_is_own);
+	return err;
 }
 
 struct handler *handler_free(struct handler *handler)

@@ -43,7 +43,7 @@ static const struct pair_patience HURRY = { 3 * USEC_PER_SEC, 3 * USEC_PER_SEC, 
 struct pair_options {
 	const char *root, *socket_path, *user, *finder; /* for tests */
 	const char *pi, *address, *name;
-	unsigned long ssh_port, pi_port;
+	unsigned long ssh_port, pi_port;      /* pi_port 0: not given */
 	const struct pair_patience *patience; /* borrowed */
 };
 
@@ -384,28 +384,40 @@ static int pair_steps(struct pair *pair, struct failure *failure)
 	return err;
 }
 
-static int pair_open(struct pair *pair, struct failure *failure)
+/* Where the Pi's portal is: as it was given, else as it was found. */
+static int pair_locate(const struct pair_options *options, struct pair_found *ret_found, struct failure *failure)
 {
-	const struct pair_options *options = pair->options;
-	_cleanup_json_ json_t *status = NULL;
-	char found[PAIR_FIND_HOST_SIZE];
-	const char *host = options->pi;
-	int err = ask_handler(pair, "status", &status, failure); /* without it nothing would connect */
+	struct pair_found found = { .port = PI_PORTAL_PORT };
+	int err = 0;
 
-	if (err < 0)
-		return err;
-	if (!host) {
+	if (options->pi) {
+		snprintf(found.host, sizeof(found.host), "%s", options->pi);
+	} else {
 		printf("Looking for a Pi on this network ...\n");
 		fflush(stdout);
-		err = pair_find(options->finder, &stop_signal_came, found, failure);
-		if (err < 0)
-			return err;
-		host = found;
+		err = pair_find(options->finder, &stop_signal_came, &found, failure);
 	}
-	err = pi_portal_new(host, (uint16_t)options->pi_port, &stop_signal_came, &pair->portal, failure);
 	if (err < 0)
 		return err;
-	printf("Found %s at %s.\n", host, pi_portal_address(pair->portal));
+	if (options->pi_port)
+		found.port = (uint16_t)options->pi_port;
+	*ret_found = found;
+	return 0;
+}
+
+static int pair_open(struct pair *pair, struct failure *failure)
+{
+	_cleanup_json_ json_t *status = NULL;
+	struct pair_found found;
+	int err = ask_handler(pair, "status", &status, failure); /* without it nothing would connect */
+
+	if (err == 0)
+		err = pair_locate(pair->options, &found, failure);
+	if (err == 0)
+		err = pi_portal_new(found.host, found.port, &stop_signal_came, &pair->portal, failure);
+	if (err < 0)
+		return err;
+	printf("Found %s at %s.\n", found.host, pi_portal_address(pair->portal));
 	return pair_describe_self(pair, failure);
 }
 
@@ -502,15 +514,13 @@ static int parse_options(int argc, char **argv, struct pair_options *options)
 
 int pair_main(int argc, char **argv)
 {
-	struct pair_options options = { .patience = &PATIENCE,
-					.root = "",
-					.socket_path = VM_CLI_SOCKET_PATH,
-					.user = "usbpush",
-					.ssh_port = 22,
-					.pi_port = PI_PORTAL_PORT };
+	struct pair_options options = {
+		.patience = &PATIENCE, .root = "", .socket_path = VM_CLI_SOCKET_PATH, .user = "usbpush", .ssh_port = 22
+	};
 
 	if (parse_options(argc, argv, &options) < 0)
-		return vm_cli_usage("pair takes the Pi's name or address, --address this machine's, --port of its sshd, --name for the Pi");
+		return vm_cli_usage(
+			"pair takes the Pi's name or address, --pi-port of its portal, --address this machine's, --port of its sshd, --name for the Pi");
 	stop_signal_catch();
 	return pair_run(&options);
 }

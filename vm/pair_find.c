@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "identity.h"
 #include "pair_party.h"
+#include "pi_portal.h"
 
 #define FINDER        "/usr/libexec/usbpush/usbpush-mdns"
 #define FINDER_USER   "usbpush-mdns"
@@ -25,7 +26,8 @@
 #define FIND_MAX_PIS  16
 
 struct found_pi {
-	char id[40], name[64], address[PAIR_FIND_HOST_SIZE];
+	char id[40], name[64];
+	struct pair_found at;
 };
 
 /* In the child: no rights from here on. */
@@ -96,45 +98,67 @@ static bool is_better(const char *address, const char *than)
 	return !strchr(address, ':') && strchr(than, ':');
 }
 
+/* The finder always says one. 0 for what can't be one. */
+static uint16_t port_of(const json_t *object)
+{
+	const json_t *port = json_object_get(object, "port");
+	json_int_t number = port ? json_integer_value(port) : PI_PORTAL_PORT;
+
+	return number > 0 && number <= UINT16_MAX ? (uint16_t)number : 0;
+}
+
 static void take_line(const char *line, size_t length, struct found_pi *pis, size_t *n)
 {
 	_cleanup_json_ json_t *object = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
 	const char *id = json_string_value(json_object_get(object, "id")), *name = json_string_value(json_object_get(object, "name"));
 	const char *address = json_string_value(json_object_get(object, "address"));
+	uint16_t port = port_of(object);
 	struct found_pi *pi = pis;
 
-	if (!id || !name || !address || !pair_party_is_host(address) || strlen(id) >= sizeof(pis->id))
+	if (!id || !name || !address || !port || !pair_party_is_host(address) || strlen(id) >= sizeof(pis->id))
 		return;
 	while (pi < pis + *n && (strcmp(pi->id, id) != 0 || !*id))
 		pi++;
 	if (pi == pis + FIND_MAX_PIS)
 		return;
-	if (pi < pis + *n && !is_better(address, pi->address))
+	if (pi < pis + *n && !is_better(address, pi->at.host))
 		return;
 	*n += pi == pis + *n;
 	snprintf(pi->id, sizeof(pi->id), "%s", id);
 	identity_clean_string(name, pi->name, sizeof(pi->name));
-	snprintf(pi->address, sizeof(pi->address), "%s", address);
+	snprintf(pi->at.host, sizeof(pi->at.host), "%s", address);
+	pi->at.port = port;
 }
 
-static int choose(const struct found_pi *pis, size_t n, char ret_host[PAIR_FIND_HOST_SIZE], struct failure *failure)
+/* "10.0.0.1 (garage)", and its port where that is not the usual one. */
+static void describe(const struct found_pi *pi, char *buffer, size_t size)
 {
-	char list[200] = "";
+	if (pi->at.port == PI_PORTAL_PORT)
+		snprintf(buffer, size, "%s (%s)", pi->at.host, pi->name);
+	else
+		snprintf(buffer, size, "%s --pi-port %u (%s)", pi->at.host, pi->at.port, pi->name);
+}
+
+static int choose(const struct found_pi *pis, size_t n, struct pair_found *ret_found, struct failure *failure)
+{
+	char list[200] = "", one[sizeof(*pis) + 32];
 
 	if (n == 1) {
-		memcpy(ret_host, pis[0].address, PAIR_FIND_HOST_SIZE);
+		*ret_found = pis[0].at;
 		return 0;
 	}
 	if (n == 0)
 		return failure_set(failure, FAILURE_NOT_FOUND,
 				   "Is it on, and on this network? Else give its name or address: usbpush-vm pair raspberrypi.local",
 				   "no Pi with usbpush was found by mDNS");
-	for (size_t i = 0; i < n && strlen(list) < sizeof(list) - 1; i++)
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s (%s)", i ? ", " : "", pis[i].address, pis[i].name);
+	for (size_t i = 0; i < n && strlen(list) < sizeof(list) - 1; i++) {
+		describe(&pis[i], one, sizeof(one));
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", one);
+	}
 	return failure_set(failure, FAILURE_AMBIGUOUS, "Say which: usbpush-vm pair ADDRESS", "%zu Pis were found: %s", n, list);
 }
 
-int pair_find(const char *program, const volatile sig_atomic_t *is_stopped, char ret_host[PAIR_FIND_HOST_SIZE], struct failure *ret_failure)
+int pair_find(const char *program, const volatile sig_atomic_t *is_stopped, struct pair_found *ret_found, struct failure *ret_failure)
 {
 	_cleanup_free_ char *output = malloc(OUTPUT_MAX);
 	struct found_pi pis[FIND_MAX_PIS];
@@ -150,5 +174,5 @@ int pair_find(const char *program, const volatile sig_atomic_t *is_stopped, char
 		take_line(line, (size_t)(end - line), pis, &n);
 	if (*is_stopped)
 		return failure_set(ret_failure, FAILURE_CANCELLED, NULL, "stopped by you");
-	return choose(pis, n, ret_host, ret_failure);
+	return choose(pis, n, ret_found, ret_failure);
 }

@@ -118,8 +118,10 @@ static int find_address(struct pi_portal *portal, struct failure *failure)
 		return fail_stopped(failure);
 	if (err < 0)
 		return failure_set(failure, FAILURE_UNREACHABLE,
-				   err == -ECONNREFUSED ? "Is usbpush installed there? On the Pi: systemctl status usbpush-portal" :
-							  "Is it on, and on this network?",
+				   err == -ECONNREFUSED ?
+					   "Is usbpush installed there? On the Pi: systemctl status usbpush-portal. For another "
+					   "PORTAL_PORT: --pi-port" :
+					   "Is it on, and on this network?",
 				   "%s (%s): nothing answers at port %u: %s", portal->name, portal->address, portal->port, strerror(-err));
 	return 0;
 }

@@ -5,11 +5,12 @@
 #include <stdint.h>
 
 #include "failure.h"
+#include "portal_port.h"
 
 /* The HTTP client of pairing: JSON to the portal of a Pi and back, blocking. It wraps libcurl, which no other file includes. */
 struct pi_portal;
 
-#define PI_PORTAL_PORT 8080
+#define PI_PORTAL_PORT PORTAL_PORT_DEFAULT /* unless somebody says another */
 
 /* Finds an address of host (a name, IPv4, IPv6, link-local with its scope) that answers, and stays with it. is_stopped (borrowed) ends every wait when it is
  * set. FAILURE_UNREACHABLE: which address failed in which way. */

@@ -313,7 +313,7 @@ static void print_help(void)
 	puts("Usage: usbpush-vm COMMAND [OPTIONS]\n"
 	     "\n"
 	     "  status [--json] [--watch]                        what is attached, and whether all works\n"
-	     "  pair [PI] [--address HOST] [--port N] [--name NAME]\n"
+	     "  pair [PI] [--pi-port N] [--address HOST] [--port N] [--name NAME]\n"
 	     "                                                   pair with a Pi: shows six digits to type there (root)\n"
 	     "  authorize --name NAME [--address HOST] KEYFILE|- let the Pi with this public key in (root)\n"
 	     "  unpair PI                                        shut a Pi out, by its name or id (root)\n"

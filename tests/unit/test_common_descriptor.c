@@ -137,16 +137,64 @@ START_TEST(what_does_not_begin_with_a_device_is_refused)
 }
 END_TEST
 
-/* A device with n interfaces in buffer; its size. */
+/* A device with n interfaces, no two of them alike, in buffer; its size. */
 static size_t compose_interfaces(uint8_t *buffer, size_t n)
 {
-	static const uint8_t interface[] = { 9, 4, 0, 0, 0, 0x0e, 1, 0, 0 };
-
 	memcpy(buffer, FT232R_BYTES, 18);
 	for (size_t i = 0; i < n; i++)
-		memcpy(buffer + 18 + i * sizeof(interface), interface, sizeof(interface));
-	return 18 + n * sizeof(interface);
+		memcpy(buffer + 18 + 9 * i, (const uint8_t[]){ 9, 4, (uint8_t)i, 0, 0, 0x0e, 1, (uint8_t)(i >> 8), 0 }, 9);
+	return 18 + 9 * n;
 }
+
+#define SETTINGS      30
+#define EXTRA         100 /* bytes of a descriptor of its class behind each setting */
+#define SETTINGS_SIZE (18 + 9 + 2 * SETTINGS * (9 + EXTRA))
+
+/* A configuration of two interfaces with 30 settings each, as a webcam with a microphone has it. */
+static void compose_settings(uint8_t buffer[static SETTINGS_SIZE])
+{
+	uint8_t *at = buffer + 18 + 9;
+
+	memset(buffer, 0, SETTINGS_SIZE);
+	memcpy(buffer, FT232R_BYTES, 18);
+	memcpy(buffer + 18, (const uint8_t[]){ 9, 2, (SETTINGS_SIZE - 18) & 0xff, (SETTINGS_SIZE - 18) >> 8, 2, 1, 0, 0x80, 50 }, 9);
+	for (size_t i = 0; i < 2 * SETTINGS; i++, at += 9 + EXTRA) {
+		const uint8_t number = i / SETTINGS, class = number ? 0x01 : 0x0e;
+
+		memcpy(at, (const uint8_t[]){ 9, 4, number, (uint8_t)(i % SETTINGS), 1, class, 2, 0, 0 }, 9);
+		memcpy(at + 9, (const uint8_t[]){ EXTRA, 0x24 }, 2);
+	}
+}
+
+START_TEST(settings_of_one_interface_are_one)
+{
+	uint8_t bytes[SETTINGS_SIZE];
+	struct temp_tree tree;
+
+	compose_settings(bytes);
+	temp_tree_new(&tree);
+	temp_tree_put_bytes(&tree, "descriptors", bytes, sizeof(bytes));
+	ck_assert_int_eq(descriptors_read(tree.fd, &found), 0);
+	ck_assert_uint_eq(found.n_interfaces, 2);
+	ck_assert_uint_eq(found.interfaces[0].class, 0x0e);
+	ck_assert_uint_eq(found.interfaces[1].class, 0x01);
+	ck_assert_uint_eq(found.interfaces[1].number, 1);
+	temp_tree_free(&tree);
+}
+END_TEST
+
+START_TEST(a_setting_of_another_kind_is_told_too)
+{
+	uint8_t bytes[SETTINGS_SIZE];
+
+	compose_settings(bytes);
+	bytes[sizeof(bytes) - EXTRA - 4] = 0x03; /* the last one's class: a keyboard's */
+	ck_assert_int_eq(descriptors_parse(bytes, sizeof(bytes), &found), 0);
+	ck_assert_uint_eq(found.n_interfaces, 3);
+	ck_assert_uint_eq(found.interfaces[2].number, 1);
+	ck_assert_uint_eq(found.interfaces[2].class, 0x03);
+}
+END_TEST
 
 START_TEST(as_many_interfaces_as_fit_are_taken_and_one_more_is_refused)
 {
@@ -242,6 +290,8 @@ int main(void)
 	tcase_add_test(tests, a_descriptor_of_no_length_ends_the_reading);
 	tcase_add_test(tests, an_interface_shorter_than_an_interface_is_refused);
 	tcase_add_test(tests, what_does_not_begin_with_a_device_is_refused);
+	tcase_add_test(tests, settings_of_one_interface_are_one);
+	tcase_add_test(tests, a_setting_of_another_kind_is_told_too);
 	tcase_add_test(tests, as_many_interfaces_as_fit_are_taken_and_one_more_is_refused);
 	tcase_add_test(tests, a_refusal_leaves_the_result_untouched);
 	tcase_add_loop_test(tests, random_bytes_never_read_beyond_their_end, 1, 6);

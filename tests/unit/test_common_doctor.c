@@ -260,6 +260,15 @@ START_TEST(a_firewall_that_can_not_be_read_is_skipped)
 }
 END_TEST
 
+START_TEST(a_firewall_of_more_rules_than_are_read_is_skipped)
+{
+	temp_tree_put(&bed.tree, "usr/sbin/nft", "#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' x\n");
+	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, "usr/sbin/nft"), 0755), 0);
+	doctor_bed_run_one(&bed, "firewall", check_port_22);
+	expect_finding(&bed, DOCTOR_SKIPPED, "more than 1 MiB");
+}
+END_TEST
+
 static void ask_daemon(struct doctor *doctor)
 {
 	(void)doctor_ask_daemon(doctor, "/run/d.sock", "some-daemon", "version");
@@ -314,6 +323,41 @@ START_TEST(a_program_that_hangs_is_ended_after_ten_seconds)
 
 	bed.doctor.root = bed.tree.path;
 	temp_tree_put(&bed.tree, "bin/tool", "#!/bin/sh\nexec sleep 60\n");
+	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, "bin/tool"), 0755), 0);
+	ck_assert_int_eq(doctor_command(&bed.doctor, command, NULL, &output), -ETIMEDOUT);
+	ck_assert_uint_lt(clock_now_usec() - start, UINT64_C(15000000) * test_slowness());
+}
+END_TEST
+
+START_TEST(a_program_that_says_more_than_fits_is_heard_to_its_end)
+{
+	const char *const command[] = { "/bin/tool", NULL };
+	_cleanup_free_ char *output = NULL;
+	uint64_t start = clock_now_usec();
+
+	bed.doctor.root = bed.tree.path;
+	temp_tree_put(&bed.tree, "bin/tool", "#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' x\nexit 3\n");
+	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, "bin/tool"), 0755), 0);
+	ck_assert_int_eq(doctor_command(&bed.doctor, command, NULL, &output), 3);
+	ck_assert_uint_eq(strlen(output), 1024 * 1024);
+	ck_assert_uint_eq(strspn(output, "x"), 1024 * 1024);
+	ck_assert_uint_lt(clock_now_usec() - start, UINT64_C(10000000) * test_slowness());
+}
+END_TEST
+
+static const char *const HANGING[] = {
+	"#!/bin/sh\nexec cat /dev/zero\n",         /* never silent */
+	"#!/bin/sh\nexec sleep 60 <&- >&- 2>&-\n", /* silent, and still there */
+};
+
+START_TEST(a_program_is_ended_after_ten_seconds_whether_it_speaks_or_not)
+{
+	const char *const command[] = { "/bin/tool", NULL };
+	_cleanup_free_ char *output = NULL;
+	uint64_t start = clock_now_usec();
+
+	bed.doctor.root = bed.tree.path;
+	temp_tree_put(&bed.tree, "bin/tool", HANGING[_i]);
 	ck_assert_int_eq(chmod(temp_tree_path(&bed.tree, "bin/tool"), 0755), 0);
 	ck_assert_int_eq(doctor_command(&bed.doctor, command, NULL, &output), -ETIMEDOUT);
 	ck_assert_uint_lt(clock_now_usec() - start, UINT64_C(15000000) * test_slowness());
@@ -458,11 +502,14 @@ int main(void)
 	tcase_add_test(tests, an_avahi_that_does_not_listen_does_not_run);
 	tcase_add_loop_test(tests, a_firewall_that_names_no_such_port_is_noted, 0, ARRAY_SIZE(FIREWALLS));
 	tcase_add_test(tests, a_firewall_that_can_not_be_read_is_skipped);
+	tcase_add_test(tests, a_firewall_of_more_rules_than_are_read_is_skipped);
 	tcase_add_test(tests, a_daemon_of_another_version_is_told);
 	tcase_add_test(tests, a_daemon_that_is_not_there_is_told);
 	tcase_add_test(tests, a_daemon_that_answers_is_good);
 	tcase_add_test(tests, a_program_is_run_with_its_input_and_told_by_its_status);
 	tcase_add_test(tests, a_program_that_hangs_is_ended_after_ten_seconds);
+	tcase_add_test(tests, a_program_that_says_more_than_fits_is_heard_to_its_end);
+	tcase_add_loop_test(tests, a_program_is_ended_after_ten_seconds_whether_it_speaks_or_not, 0, ARRAY_SIZE(HANGING));
 	tcase_add_loop_test(tests, what_looks_like_a_secret_is_blotted_out_and_no_more, 0, ARRAY_SIZE(SECRETS));
 	tcase_add_test(tests, an_archive_has_its_parts_and_no_secret);
 	tcase_add_test(tests, an_archive_is_never_written_over_what_is_there);

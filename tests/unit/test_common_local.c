@@ -335,6 +335,118 @@ START_TEST(one_too_many_is_turned_away_and_the_others_stay)
 }
 END_TEST
 
+/* ---- whose the places are ---- */
+
+#define MANY_PLACES 8
+
+static uid_t own_uid;
+
+static bool is_own(uid_t uid, void *userdata)
+{
+	ck_assert_ptr_eq(userdata, &tree);
+	return uid == own_uid;
+}
+
+static void share_places(uid_t uid)
+{
+	own_uid = uid;
+	local_server_free(server);
+	ck_assert_int_eq(local_server_new(event, path, 0666, MANY_PLACES, on_request, on_gone, &tree, &server), 0);
+	local_server_share_places(server, is_own);
+}
+
+/* It has a place if it is answered. */
+static int connect_and_echo(void)
+{
+	int fd = connect_raw();
+
+	say(fd, "{\"request\":\"echo\",\"say\":1}\n");
+	ck_assert_str_eq(hear(fd), "{\"said\":1,\"ok\":true}");
+	return fd;
+}
+
+static int connect_as(uid_t uid)
+{
+	int fd;
+
+	ck_assert_int_eq(seteuid(uid), 0);
+	fd = connect_raw();
+	ck_assert_int_eq(seteuid(0), 0);
+	return fd;
+}
+
+static void expect_turned_away(int fd, const char *whose)
+{
+	const char *answer = hear(fd);
+
+	ck_assert_msg(has_field(answer, "\"ok\":false") && has_field(answer, "\"code\":\"busy\"") && has_field(answer, whose), "%s",
+		      answer);
+	ck_assert_str_eq(hear(fd), "");
+}
+
+START_TEST(one_user_holds_a_quarter_of_the_places_and_is_told_why_not_more)
+{
+	int fds[MANY_PLACES];
+	_cleanup_close_ int extra = -EBADF;
+	unsigned n = 0;
+
+	share_places((uid_t)-1);
+	while (n < MANY_PLACES / 4)
+		fds[n++] = connect_and_echo();
+	extra = connect_raw();
+	expect_turned_away(extra, "one user");
+	close(fds[--n]);
+	wait_gone(1);
+	fds[n++] = connect_and_echo(); /* what is free again is his again */
+	own_uid = geteuid();
+	while (n < MANY_PLACES) /* the daemons have all that is left */
+		fds[n++] = connect_and_echo();
+	while (n > 0)
+		close(fds[--n]);
+}
+END_TEST
+
+START_TEST(all_users_together_leave_the_daemons_a_quarter)
+{
+	int fds[MANY_PLACES];
+	_cleanup_close_ int extra = -EBADF;
+	unsigned n = 0;
+
+	if (geteuid() != 0)
+		return; /* it takes root to become somebody else */
+	share_places(0);
+	ck_assert_int_eq(chmod(tree.path, 0755), 0);
+	while (n < MANY_PLACES / 4 * 3) {
+		fds[n] = connect_as(1001 + n / 2);
+		say(fds[n], "{\"request\":\"echo\",\"say\":1}\n");
+		ck_assert_str_eq(hear(fds[n++]), "{\"said\":1,\"ok\":true}");
+	}
+	extra = connect_as(1001 + n / 2);
+	expect_turned_away(extra, "all users together");
+	while (n < MANY_PLACES)
+		fds[n++] = connect_and_echo();
+	while (n > 0)
+		close(fds[--n]);
+}
+END_TEST
+
+START_TEST(who_is_turned_away_before_he_asks_hears_why)
+{
+	_cleanup_json_ json_t *request = json_pack("{s:s}", "request", "later"), *answer = NULL;
+	_cleanup_close_ int first = -EBADF, second = -EBADF, extra = -EBADF;
+	struct failure failure;
+
+	share_places((uid_t)-1);
+	first = connect_and_echo();
+	second = connect_and_echo();
+	extra = connect_raw();
+	loop_for(event, 20000); /* it is closed by now */
+	ck_assert_int_eq(local_request(extra, request, 5000, &answer, &failure), -EREMOTEIO);
+	ck_assert_int_eq(failure.code, FAILURE_BUSY);
+	ck_assert(has_field(failure.cure, "--watch"));
+}
+END_TEST
+
 /* ---- subscribers ---- */
 
 static void publish(int number)
@@ -729,6 +841,9 @@ int main(void)
 	tcase_add_test(daemon, an_answer_may_come_later);
 	tcase_add_test(daemon, a_client_knows_its_caller_and_what_was_noted);
 	tcase_add_test(daemon, one_too_many_is_turned_away_and_the_others_stay);
+	tcase_add_test(daemon, one_user_holds_a_quarter_of_the_places_and_is_told_why_not_more);
+	tcase_add_test(daemon, all_users_together_leave_the_daemons_a_quarter);
+	tcase_add_test(daemon, who_is_turned_away_before_he_asks_hears_why);
 	tcase_add_test(daemon, a_subscriber_hears_its_answer_first_then_every_event);
 	tcase_add_test(daemon, a_subscriber_that_does_not_read_is_dropped_and_the_others_hear_on);
 	tcase_add_test(daemon, a_subscriber_that_was_behind_gets_everything_in_order);

@@ -269,6 +269,30 @@ START_TEST(a_vm_finds_the_pi)
 }
 END_TEST
 
+START_TEST(a_vm_finds_the_pi_at_the_port_that_portal_conf_says)
+{
+	const char *path = temp_tree_path(&bed.tree, "control.sock");
+	const char *config = temp_tree_path(&bed.tree, "portal.conf");
+	const char *pi_arguments[] = { "pi", "--socket", path, "--config", config, NULL };
+	static const char *const find_arguments[] = { "find", NULL };
+	struct program pi, find;
+
+	temp_tree_put(&bed.tree, "portal.conf", "PORTAL_ADDRESS=\nPORTAL_PORT=\"8081\"\n");
+	program_start(&pi, daemon_frame.event, "usbpush-mdns", pi_arguments);
+	program_wait_for(&pi, "published as");
+	program_start(&find, daemon_frame.event, "usbpush-mdns", find_arguments);
+	program_wait_for(&find, "\"address\":\"127.0.0.1\",\"port\":8081");
+	ck_assert_int_eq(program_finish(&find), 0);
+	temp_tree_put(&bed.tree, "portal.conf", "PORTAL_PORT=8082\n"); /* and follows it */
+	program_wait_for(&pi, "port is 8082 now\nusbpush-mdns: published as");
+	program_start(&find, daemon_frame.event, "usbpush-mdns", find_arguments);
+	program_wait_for(&find, "\"address\":\"127.0.0.1\",\"port\":8082");
+	ck_assert_int_eq(program_finish(&find), 0);
+	program_signal(&pi, SIGTERM);
+	ck_assert_int_eq(program_finish(&pi), 0);
+}
+END_TEST
+
 static const char *const USAGE[][4] = {
 	{ NULL }, { "fly", NULL }, { "vm", "pi", NULL }, { "vm", "--ssh-port", "0", NULL }, { "vm", "--ssh-port", "x", NULL }
 };
@@ -322,6 +346,7 @@ int main(void)
 	tcase_add_test(library, what_is_hostile_is_cleaned_and_what_makes_no_sense_left_out);
 	tcase_add_test(program, the_pi_tells_its_exporter_of_vms_that_come_and_go);
 	tcase_add_test(program, a_vm_finds_the_pi);
+	tcase_add_test(program, a_vm_finds_the_pi_at_the_port_that_portal_conf_says);
 	tcase_add_loop_test(program, a_wrong_call_is_a_usage_error, 0, ARRAY_SIZE(USAGE));
 	tcase_add_test(fingerprint, a_fingerprint_is_that_of_ssh_keygen);
 	tcase_add_loop_test(fingerprint, what_is_no_key_has_no_fingerprint, 0, ARRAY_SIZE(NO_KEYS));

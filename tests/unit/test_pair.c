@@ -451,15 +451,14 @@ START_TEST(a_pi_that_connects_elsewhere_is_no_pairing)
 }
 END_TEST
 
-/* A finder that says what it found, as usbpush-mdns does. */
-static void start_vm_finding(const char *said)
+/* A finder that says what it found, as usbpush-mdns does. port: given on the command line, too; or NULL. */
+static void start_vm_finding_at(const char *said, const char *port)
 {
-	char port[8];
 	const char *finder = temp_tree_path(&root, "finder");
-	const char *arguments[] = { "pair", "--socket", handler_path, "--root", root.path, "--finder", finder, "--pi-port", port, NULL };
+	const char *arguments[] = { "pair", "--socket", handler_path, "--root", root.path, "--finder", finder, port ? "--pi-port" : NULL,
+				    port,   NULL };
 	char script[2048];
 
-	snprintf(port, sizeof(port), "%u", pair_portal_port(portal));
 	snprintf(script, sizeof(script), "#!/bin/sh\n%s\n", said);
 	temp_tree_put(&root, "finder", script);
 	ck_assert_int_eq(chmod(finder, 0755), 0);
@@ -467,12 +466,46 @@ static void start_vm_finding(const char *said)
 	program_start(&vm, bed.daemon.event, "usbpush-vm", arguments);
 }
 
+static void start_vm_finding(const char *said)
+{
+	char port[8];
+
+	snprintf(port, sizeof(port), "%u", pair_portal_port(portal));
+	start_vm_finding_at(said, port);
+}
+
+#define FOUND_AT(id, address, port) "echo '{\"id\":\"" id "\",\"name\":\"a pi\",\"address\":\"" address "\",\"port\":" port "}'\n"
+
 #define FOUND(id, address) "echo '{\"id\":\"" id "\",\"name\":\"a pi\",\"address\":\"" address "\"}'\n"
 
 START_TEST(a_pi_with_several_addresses_is_found_and_is_one)
 {
 	start_vm_finding(FOUND("aa", "fe80::9%lo") FOUND("aa", "127.0.0.1") FOUND("aa", "2001:db8::1"));
 	program_wait_for(&vm, "Found 127.0.0.1");
+	program_wait_for(&vm, "digits on the Pi:");
+	program_signal(&vm, SIGINT);
+	ck_assert_int_eq(program_finish(&vm), 1);
+}
+END_TEST
+
+START_TEST(a_pi_is_asked_at_the_port_where_it_was_found)
+{
+	char said[512], address[32];
+
+	snprintf(said, sizeof(said), FOUND_AT("aa", "::1", "9") FOUND_AT("aa", "127.0.0.1", "%u"), pair_portal_port(portal));
+	snprintf(address, sizeof(address), "http://127.0.0.1:%u)", pair_portal_port(portal));
+	start_vm_finding_at(said, NULL);
+	program_wait_for(&vm, "Found 127.0.0.1");
+	program_wait_for(&vm, address);
+	ck_assert_int_ge((int)pair_portal_count(portal, "begin"), 1);
+	program_signal(&vm, SIGINT);
+	ck_assert_int_eq(program_finish(&vm), 1);
+}
+END_TEST
+
+START_TEST(a_port_that_was_given_counts_and_not_what_was_found)
+{
+	start_vm_finding(FOUND_AT("aa", "127.0.0.1", "9"));
 	program_wait_for(&vm, "digits on the Pi:");
 	program_signal(&vm, SIGINT);
 	ck_assert_int_eq(program_finish(&vm), 1);
@@ -487,6 +520,10 @@ static const struct {
 	{ "echo nonsense; echo '{}'; echo '[]'; echo '{\"id\":7,\"name\":8,\"address\":9}'", "no Pi with usbpush was found" },
 	{ FOUND("aa", "-oProxyCommand=x"), "no Pi with usbpush was found" },
 	{ FOUND("aa", "10.0.0.1") FOUND("bb", "10.0.0.2"), "10.0.0.1 (a pi), 10.0.0.2 (a pi)" },
+	{ FOUND("aa", "10.0.0.1") FOUND_AT("bb", "10.0.0.2", "81"), "10.0.0.1 (a pi), 10.0.0.2 --pi-port 81 (a pi)" },
+	{ FOUND_AT("aa", "10.0.0.1", "0") FOUND_AT("bb", "10.0.0.2", "65536") FOUND_AT("cc", "10.0.0.3", "-1")
+		  FOUND_AT("dd", "10.0.0.4", "\"8080\""),
+	  "no Pi with usbpush was found" },
 	{ "while :; do " FOUND("aa", "10.0.0.1 ") "done", "no Pi with usbpush was found" },
 };
 
@@ -575,6 +612,8 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, a_pi_that_connects_elsewhere_is_no_pairing);
 	tcase_add_loop_test(good, a_pi_is_reached_by_ipv6_and_by_name, 0, 2);
 	tcase_add_test(good, a_pi_with_several_addresses_is_found_and_is_one);
+	tcase_add_test(good, a_pi_is_asked_at_the_port_where_it_was_found);
+	tcase_add_test(good, a_port_that_was_given_counts_and_not_what_was_found);
 	tcase_add_loop_test(bad, what_the_finder_says_is_only_a_hint, 0, ARRAY_SIZE(FINDERS));
 	tcase_add_test(bad, two_pairings_at_once_on_one_vm_are_refused);
 	tcase_add_test(bad, the_pi_gives_up_on_what_is_no_code);

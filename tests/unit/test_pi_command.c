@@ -567,6 +567,7 @@ static void setup_owner(void)
 	setenv("USBPUSH_PORTAL_STATE", temp_tree_path(&bed.vm.tree, "portal"), 1);
 	setenv("USBPUSH_SETUP_CODE", temp_tree_path(&bed.vm.tree, "run/setup-code"), 1);
 	setenv("USBPUSH_PORTAL_GROUP", "daemon", 1);
+	setenv("USBPUSH_PORTAL_CONFIG", temp_tree_path(&bed.vm.tree, "portal.conf"), 1);
 }
 
 START_TEST(a_setup_code_is_for_root_and_the_portal_alone)
@@ -584,6 +585,17 @@ START_TEST(a_setup_code_is_for_root_and_the_portal_alone)
 	snprintf(first, sizeof(first), "%.10s", out);
 	ck_assert_int_eq(usbpush("setup-code"), 0);
 	ck_assert_str_ne(out, first);
+}
+END_TEST
+
+START_TEST(a_setup_code_says_the_port_that_portal_conf_says)
+{
+	temp_tree_put(&bed.vm.tree, "portal.conf", "PORTAL_PORT=81\n");
+	ck_assert_int_eq(usbpush("setup-code"), 0);
+	expect_err(".local:81 ");
+	temp_tree_put(&bed.vm.tree, "portal.conf", "PORTAL_PORT=0\n"); /* the portal passes it over */
+	ck_assert_int_eq(usbpush("setup-code"), 0);
+	expect_err(".local:8080 ");
 }
 END_TEST
 
@@ -720,6 +732,7 @@ int main(int argc, char **argv)
 	tcase_add_test(fresh, help_and_version_are_no_errors);
 	tcase_add_test(fresh, without_the_exporter_each_command_says_how_to_start_it);
 	tcase_add_test(owner, a_setup_code_is_for_root_and_the_portal_alone);
+	tcase_add_test(owner, a_setup_code_says_the_port_that_portal_conf_says);
 	tcase_add_test(owner, nobody_else_gets_a_setup_code);
 	tcase_add_test(owner, an_owned_portal_has_no_setup_code_before_its_password_is_reset);
 	tcase_add_test(owner, without_the_portals_group_no_code_lies_around);

@@ -208,10 +208,10 @@ END_TEST
 
 START_TEST(a_device_with_more_interfaces_than_fit_is_never_taken)
 {
-	uint8_t bytes[18 + 9 * 40] = { 18, 1, 0, 2, 0xef, 2, 1, 64 };
+	uint8_t bytes[18 + 9 * (DESCRIPTOR_MAX_INTERFACES + 1)] = { 18, 1, 0, 2, 0xef, 2, 1, 64 };
 
-	for (size_t i = 0; i < 40; i++)
-		memcpy(bytes + 18 + 9 * i, (const uint8_t[]){ 9, 4, 1, (uint8_t)i, 0, 0x0e, 2, 0, 0 }, 9);
+	for (size_t i = 0; i <= DESCRIPTOR_MAX_INTERFACES; i++)
+		memcpy(bytes + 18 + 9 * i, (const uint8_t[]){ 9, 4, (uint8_t)i, 0, 0, 0x0e, 2, (uint8_t)(i >> 8), 0 }, 9);
 	fake_kernel_have(&bed.kernel, "1-1", &FT232R, "");
 	temp_tree_put_bytes(&bed.kernel.tree, "sys/devices/pci0000:00/usb1/1-1/descriptors", bytes, sizeof(bytes));
 	fake_kernel_probe(&bed.kernel, "1-1");

@@ -306,6 +306,33 @@ START_TEST(an_answer_that_makes_no_sense_breaks_nothing)
 }
 END_TEST
 
+/* A check as the command has it. */
+static const struct doctor_check *find_check(const char *name)
+{
+	size_t n;
+	const struct doctor_check *checks = pi_doctor_checks(&n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(checks[i].name, name) == 0)
+			return &checks[i];
+	ck_abort_msg("no check is called %s", name);
+}
+
+START_TEST(the_firewall_is_looked_at_for_the_port_that_portal_conf_says)
+{
+	doctor_bed_put_program(
+		&bed, "/usr/sbin/nft",
+		"table inet f {\n chain input {\n  type filter hook input priority 0; policy drop;\n  tcp dport 8081 accept\n }\n}", 0);
+	doctor_bed_run(&bed, find_check("firewall"), 1);
+	expect_finding(&bed, DOCTOR_NOTE, "port 8080");
+	temp_tree_put(&bed.tree, "etc/usbpush/portal.conf", "PORTAL_PORT=8081\n");
+	doctor_bed_run(&bed, find_check("firewall"), 1);
+	expect_finding(&bed, DOCTOR_OK, "port 8081");
+	doctor_bed_run(&bed, find_check("portal"), 1);
+	expect_finding(&bed, DOCTOR_NOTE, "port 8081");
+}
+END_TEST
+
 START_TEST(without_the_exporter_the_rest_is_skipped)
 {
 	size_t n;
@@ -349,6 +376,7 @@ int main(void)
 	tcase_add_test(tests, a_direct_road_that_nobody_wants_is_good_when_it_is_closed);
 	tcase_add_test(tests, two_versions_are_noted);
 	tcase_add_test(tests, an_answer_that_makes_no_sense_breaks_nothing);
+	tcase_add_test(tests, the_firewall_is_looked_at_for_the_port_that_portal_conf_says);
 	tcase_add_test(tests, without_the_exporter_the_rest_is_skipped);
 	return check_program_run("pi_doctor", tests, NULL);
 }

@@ -770,7 +770,7 @@ static void expect_log(const char *log)
 	ck_assert_str_eq(fake_usbfs_log(&usbfs), log);
 }
 
-/* Of each the kernel's log has a line. */
+/* Of each reset the kernel's log has a line. */
 START_TEST(changes_without_end_wait)
 {
 	uint64_t start = clock_now_usec();
@@ -788,6 +788,43 @@ START_TEST(changes_without_end_wait)
 	expect_log("interface 1; setting 2");
 	complete(0x81, 0, NULL, 0);
 	expect_answer(12, 0, 0);
+}
+END_TEST
+
+/* As an audio driver chooses them, with each stream that it opens and closes. */
+START_TEST(settings_that_are_set_never_wait)
+{
+	uint32_t seqnum = 1;
+	uint64_t now;
+
+	for (unsigned i = 0; i < 30; i++) {
+		ask_control(seqnum, i % 2 ? "\x01\x0b\x00\x00\x01\x00\x00\x00" : "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+		expect_answer(seqnum++, 0, 0);
+		ask_in(seqnum, 1, 8);
+		complete(0x81, 0, "x", 1);
+		expect_answer(seqnum++, 0, 1);
+		expect_bytes("x", 1);
+	}
+	now = clock_now_usec();
+	for (unsigned i = 0; i < USBFS_CHANGE_BURST; i++) /* what does cost a line has as many as before */
+		ck_assert_uint_eq(usbfs_claim_pay_change(claim, now), 0);
+}
+END_TEST
+
+/* Of each of these the kernel's log has one: "Not enough bandwidth for altsetting". */
+START_TEST(settings_that_are_refused_without_end_wait)
+{
+	uint64_t start = clock_now_usec();
+
+	usbfs.special_result = -ENOSPC;
+	for (uint32_t i = 1; i <= 10; i++) {
+		ask_control(i, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+		expect_answer(i, -ENOSPC, 0);
+	}
+	(void)fake_usbfs_log(&usbfs);
+	ask_control(11, "\x01\x0b\x02\x00\x01\x00\x00\x00", false, 0);
+	expect_answer(11, -ENOSPC, 0);
+	ck_assert_uint_ge(clock_now_usec() - start, 1000000);
 }
 END_TEST
 
@@ -1664,6 +1701,8 @@ int main(void)
 	tcase_add_test(special, an_unplug_while_the_device_is_changed_ends_the_stream);
 	tcase_add_test(special, a_change_waits_for_what_was_asked_before_it);
 	tcase_add_test(special, changes_without_end_wait);
+	tcase_add_test(special, settings_that_are_set_never_wait);
+	tcase_add_test(special, settings_that_are_refused_without_end_wait);
 	tcase_add_test(special, a_change_that_waits_for_its_turn_holds_up_who_came_later);
 	tcase_add_test(special, after_a_pause_as_many_changes_pass_as_before);
 	tcase_add_test(special, a_change_that_waits_can_be_cancelled);

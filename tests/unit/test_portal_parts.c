@@ -112,6 +112,30 @@ START_TEST(a_line_that_makes_no_sense_is_told_and_leaves_the_default)
 }
 END_TEST
 
+static const char *const PORTS[] = { "",
+				     "PORTAL_PORT=81\n",
+				     "PORTAL_PORT=81\nPORTAL_PORT=82\n",
+				     "PORTAL_PORT=81\nPORTAL_PORT=x\n",
+				     "PORTAL_PORT = '81'\nnonsense\n",
+				     "PORTAL_PORT=0\n",
+				     "PORTAL_PORT=65536\n",
+				     "PORTAL_PORT=+81\n" };
+
+START_TEST(who_says_where_the_portal_is_reads_the_port_as_it_does)
+{
+	struct portal_config config = load(PORTS[_i]);
+	uint16_t port = 0;
+
+	ck_assert_int_eq(portal_port_read(temp_tree_path(&tree, "portal.conf"), &port), 0);
+	ck_assert_uint_eq(port, config.port);
+	ck_assert_int_eq(portal_port_read(temp_tree_path(&tree, "none"), &port), 0);
+	ck_assert_uint_eq(port, PORTAL_PORT_DEFAULT);
+	port = 7;
+	ck_assert_int_lt(portal_port_read(tree.path, &port), 0); /* a directory */
+	ck_assert_uint_eq(port, 7);
+}
+END_TEST
+
 /* ---- the setup code ---- */
 
 START_TEST(a_setup_code_fits_however_it_is_typed)
@@ -440,6 +464,7 @@ int main(void)
 	tcase_add_test(config, without_a_file_all_is_default);
 	tcase_add_test(config, each_setting_is_taken);
 	tcase_add_loop_test(config, a_line_that_makes_no_sense_is_told_and_leaves_the_default, 0, ARRAY_SIZE(BAD_LINES));
+	tcase_add_loop_test(config, who_says_where_the_portal_is_reads_the_port_as_it_does, 0, ARRAY_SIZE(PORTS));
 	tcase_add_checked_fixture(code, setup, teardown);
 	tcase_add_test(code, a_setup_code_fits_however_it_is_typed);
 	tcase_add_test(code, nothing_else_fits);
