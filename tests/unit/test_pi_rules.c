@@ -1,6 +1,7 @@
 /* The owner's rules while the exporter runs: changed in the file or by request, they act on what is plugged in. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -103,6 +104,33 @@ START_TEST(a_rule_takes_a_device_from_the_vm_and_brings_it_back)
 	temp_tree_remove(&bed.vm.tree, "devices.conf");
 	expect_policy("serial driver ftdi_sio");
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
+}
+END_TEST
+
+/* As vim does it, whose new file may be some time coming. */
+START_TEST(an_editor_that_renames_the_rules_away_while_it_saves_moves_no_device)
+{
+	char old[128], backup[128];
+
+	snprintf(old, sizeof(old), "%s", temp_tree_path(&bed.vm.tree, "devices.conf"));
+	snprintf(backup, sizeof(backup), "%s", temp_tree_path(&bed.vm.tree, "devices.conf~"));
+	rules("ignore 0403:6001\nshare class=storage\n");
+	pi_bed_run(&bed, 20000);
+	plug("1-1", &FT232R, "IGNORED");
+	plug("1-2", &DISK, "ATTACHED");
+	(void)fake_kernel_writes(&bed.kernel);
+	ck_assert_int_eq(rename(old, backup), 0);
+	pi_bed_run(&bed, 200000);
+	rules("ignore 0403:6001\nshare class=storage name=disk\n");
+	wait_heard("\"name\":\"disk\"");
+	pi_bed_run(&bed, 1200000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "IGNORED");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-2", "state"), "ATTACHED");
+	pi_bed_expect_heard(&bed, "\"disconnect\"", 0);
+	ck_assert_int_eq(rename(old, backup), 0); /* this time for good */
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	pi_bed_wait(&bed, "1-2", "IGNORED");
 }
 END_TEST
 
@@ -456,6 +484,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_rule_takes_a_device_from_the_vm_and_brings_it_back);
+	tcase_add_test(tests, an_editor_that_renames_the_rules_away_while_it_saves_moves_no_device);
 	tcase_add_test(tests, rules_that_can_not_be_read_at_the_start_are_read_again);
 	tcase_add_test(tests, what_was_detached_by_hand_stays_here_whatever_the_rules_say);
 	tcase_add_test(tests, a_line_that_makes_no_sense_takes_nothing_away);
