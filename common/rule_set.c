@@ -121,7 +121,7 @@ static bool rule_equal(const struct rule *a, const struct rule *b)
 		if (strcmp(a->also[i], b->also[i]) != 0)
 			return false;
 	return a->line == b->line && a->action == b->action && a->is_reset == b->is_reset && a->recover == b->recover &&
-	       strcmp(a->name, b->name) == 0 && rule_matches_equal(a, b);
+	       a->transport == b->transport && a->backend == b->backend && strcmp(a->name, b->name) == 0 && rule_matches_equal(a, b);
 }
 
 bool rule_set_equal(const struct rule_set *a, const struct rule_set *b)

@@ -573,6 +573,23 @@ START_TEST(a_name_alone_changes_nothing_else)
 }
 END_TEST
 
+START_TEST(a_rule_of_its_own_does_all_that_the_rule_for_many_did)
+{
+	static const char many[] = "share 0403:* reset-before-share recover=power transport=direct backend=usbfs\n";
+	char expected[512];
+
+	rules(many);
+	ck_assert_int_eq(set_name(&FT232R, "bench", NULL), 0);
+	snprintf(expected, sizeof(expected),
+		 "share 0403:6001 serial=A50285BI name=bench reset-before-share recover=power transport=direct backend=usbfs\n%s", many);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), expected);
+	rules(many);
+	snprintf(expected, sizeof(expected),
+		 "ignore 0403:6001 serial=A50285BI reset-before-share recover=power transport=direct backend=usbfs\n%s", many);
+	ck_assert_str_eq(set_action(&FT232R, POLICY_IGNORE), expected);
+}
+END_TEST
+
 START_TEST(a_board_keeps_its_name_in_its_boot_loader)
 {
 	struct usb_sample loader = CH340, other = CH340;
@@ -663,6 +680,7 @@ int main(void)
 	tcase_add_test(tests, a_device_gets_a_rule_of_its_own);
 	tcase_add_test(tests, a_rule_of_its_own_stands_before_the_one_for_many);
 	tcase_add_test(tests, a_name_alone_changes_nothing_else);
+	tcase_add_test(tests, a_rule_of_its_own_does_all_that_the_rule_for_many_did);
 	tcase_add_test(tests, a_board_keeps_its_name_in_its_boot_loader);
 	tcase_add_test(tests, what_can_not_be_written_is_refused_with_the_cure);
 	tcase_add_test(tests, an_interface_knows_its_serial_driver);
