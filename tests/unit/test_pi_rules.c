@@ -295,6 +295,19 @@ START_TEST(a_new_name_is_told_without_taking_the_device_away)
 }
 END_TEST
 
+START_TEST(a_new_name_is_told_also_with_a_carrier_that_the_device_has_already)
+{
+	rules("share 0403:6001\n");
+	pi_bed_run(&bed, 20000);
+	plug("1-1", &FT232R, "ATTACHED");
+	rules("share 0403:6001 backend=usbip-host name=bench\n");
+	wait_heard("\"name\":\"bench\"");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
+	pi_bed_expect_heard(&bed, "\"disconnect\"", 0);
+}
+END_TEST
+
 START_TEST(a_name_follows_the_board_to_another_socket_and_into_its_boot_loader)
 {
 	struct usb_sample loader = ARDUINO_UNO;
@@ -495,6 +508,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_yes_holds_for_a_board_that_resets);
 	tcase_add_test(tests, a_name_goes_with_the_offer_and_selects_the_device);
 	tcase_add_test(tests, a_new_name_is_told_without_taking_the_device_away);
+	tcase_add_test(tests, a_new_name_is_told_also_with_a_carrier_that_the_device_has_already);
 	tcase_add_test(tests, a_name_follows_the_board_to_another_socket_and_into_its_boot_loader);
 	tcase_add_test(tests, a_name_that_is_none_or_taken_is_refused);
 	tcase_add_test(tests, a_selection_that_fits_several_is_refused_with_the_list);
