@@ -8,6 +8,7 @@
 
 #include "atomic_file.h"
 #include "cleanup.h"
+#include "identity.h"
 
 #define FILE_MAX_SIZE ((size_t)256 * 1024)
 
@@ -23,9 +24,11 @@ struct reader {
 
 static void reader_tell(struct reader *reader, unsigned line, const char *text)
 {
-	struct config_problem problem;
+	struct config_problem problem = { 0 };
+	char whole[512];
 
-	snprintf(problem.text, sizeof(problem.text), "%.120s:%u: %.240s", reader->path, line, text);
+	snprintf(whole, sizeof(whole), "%.120s:%u: %.360s", reader->path, line, text);
+	identity_clean_string(whole, problem.text, sizeof(problem.text));
 	if (reader->n_problems++ == 0) {
 		reader->set.broken_line = line;
 		reader->set.broken = problem;
@@ -121,7 +124,7 @@ static bool rule_equal(const struct rule *a, const struct rule *b)
 		if (strcmp(a->also[i], b->also[i]) != 0)
 			return false;
 	return a->line == b->line && a->action == b->action && a->is_reset == b->is_reset && a->recover == b->recover &&
-	       strcmp(a->name, b->name) == 0 && rule_matches_equal(a, b);
+	       a->transport == b->transport && a->backend == b->backend && strcmp(a->name, b->name) == 0 && rule_matches_equal(a, b);
 }
 
 bool rule_set_equal(const struct rule_set *a, const struct rule_set *b)

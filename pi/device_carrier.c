@@ -56,10 +56,12 @@ void device_leave_carrier(struct device *device)
 	device_enter_state(device, DEVICE_BINDING);
 }
 
-void device_change_carrier(struct device *device)
+bool device_change_carrier(struct device *device)
 {
 	bool is_settled = device->state == DEVICE_READY || device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
 
-	if (is_settled && device_has_wrong_carrier(device))
-		device_leave_carrier(device);
+	if (!is_settled || !device_has_wrong_carrier(device))
+		return false;
+	device_leave_carrier(device);
+	return true;
 }

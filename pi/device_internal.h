@@ -150,8 +150,9 @@ bool device_has_wrong_carrier(const struct device *device);
 /* Takes it from its carrier, to give it to the other. */
 void device_leave_carrier(struct device *device);
 
-/* The rules want, maybe, another carrier for it since: it is taken from the one it has unless something is under way, whose end does it. */
-void device_change_carrier(struct device *device);
+/* The rules want, maybe, another carrier for it since: it is taken from the one it has unless something is under way, whose end does it.
+ * Whether it was taken. */
+bool device_change_carrier(struct device *device);
 
 /* Gives fd (borrowed) to whatever carries the device: usbip-host, or a session of ours. 0, or a negative errno with ret_failure. */
 int device_start_session(struct device *device, int fd, struct failure *ret_failure);

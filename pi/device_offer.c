@@ -126,7 +126,7 @@ void device_send_disconnect(const struct device *device, const char *reason)
 	if (!device->offer_id[0])
 		return;
 	memcpy(message.id, device->offer_id, sizeof(message.id));
-	snprintf(message.reason, sizeof(message.reason), "%s", reason);
+	identity_clean_string(reason, message.reason, sizeof(message.reason)); /* cut at a character: else it could not be sent */
 	link_send(device->context->link, &message);
 }
 

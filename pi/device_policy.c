@@ -26,6 +26,22 @@ static void device_keep_here(struct device *device)
 		device->context->on_change(device, device->context->userdata);
 }
 
+/* It is shared as before, but maybe by another road, another carrier or another name. What is offered anew has its new name with that. */
+static void device_follow_rules(struct device *device, const struct policy_decision *old)
+{
+	bool is_other_road = old->is_direct != device->decision.is_direct;
+
+	if (is_other_road)
+		device_change_road(device);
+	if (old->backend != device->decision.backend && device_change_carrier(device))
+		return;
+	if (strcmp(old->name, device->decision.name) == 0)
+		return;
+	if (!is_other_road)
+		device_send_name(device);
+	device->context->on_change(device, device->context->userdata);
+}
+
 void device_reconsider(struct device *device)
 {
 	const struct policy_decision old = device->decision;
@@ -40,13 +56,8 @@ void device_reconsider(struct device *device)
 	else if (device->state == DEVICE_IGNORED || device->goal == GOAL_RELEASE) {
 		if (link_get_state(device->context->link) != LINK_UNPAIRED && !device_is_foreign(device))
 			device_share(device);
-	} else if (old.is_direct != device->decision.is_direct) {
-		device_change_road(device);
-	} else if (old.backend != device->decision.backend && device->hold.device_fd >= 0) {
-		device_change_carrier(device);
-	} else if (strcmp(old.name, device->decision.name) != 0) {
-		device_send_name(device);
-		device->context->on_change(device, device->context->userdata);
+	} else {
+		device_follow_rules(device, &old);
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #include "atomic_file.h"
 #include "cleanup.h"
+#include "identity.h"
 #include "sysfs.h"
 
 #define MOUNTS_MAX_SIZE ((size_t)4 * 1024 * 1024)
@@ -61,8 +62,11 @@ static int search_class(const struct search *search, const char *class,
 
 static int search_on_net(const struct search *search, int dir_fd, const char *name)
 {
+	char shown[33];
+
 	(void)dir_fd;
-	snprintf(search->use, search->size, "it has the network interface %.32s", name);
+	identity_clean_string(name, shown, sizeof(shown)); /* the kernel lets it have any bytes */
+	snprintf(search->use, search->size, "it has the network interface %s", shown);
 	return 1;
 }
 
@@ -100,10 +104,12 @@ static int search_mounts(const struct search *search, const char *file, const ch
 	rest = content;
 	while ((line = strsep(&rest, "\n"))) {
 		const char *point;
+		char shown[81];
 
 		if (!mount_is_of(line, numbers, name, &point))
 			continue;
-		snprintf(search->use, search->size, "it holds %.32s, mounted at %.80s", name, point);
+		identity_clean_string(point, shown, sizeof(shown));
+		snprintf(search->use, search->size, "it holds %.32s, mounted at %s", name, shown);
 		return 1;
 	}
 	return 0;

@@ -57,6 +57,15 @@ static void pairing_keep(struct pairing *pairing)
 		pairing->handlers.on_paired(pairing->userdata);
 }
 
+/* The try is over, and what was before it is back. If that is no VM at all, what was plugged in while the link was no longer UNPAIRED goes back to the Pi, as long as the link can
+ * still tell. */
+static void pairing_restore(struct pairing *pairing)
+{
+	if (!vm_config_is_paired(pairing->current))
+		pairing->handlers.on_ended(pairing->userdata);
+	link_configure(pairing->link, pairing->current);
+}
+
 /* ---- the VM that goes back ---- */
 
 static void pairing_check_settled(struct pairing *pairing, enum link_state state)
@@ -246,7 +255,7 @@ static int pairing_on_decided(sd_event_source *source, void *userdata)
 	pairing->state = PAIRING_IDLE;
 	pairing->on_done = NULL;
 	if (!pairing->is_up)
-		link_configure(pairing->link, pairing->current);
+		pairing_restore(pairing);
 	if (on_done)
 		on_done(pairing->is_up ? NULL : &pairing->failure, pairing->waiter);
 	return 0;
@@ -327,7 +336,7 @@ int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure
 	pairing->on_done = NULL;
 	if (pairing->is_up)
 		return 0;
-	link_configure(pairing->link, pairing->current);
+	pairing_restore(pairing);
 	*ret_failure = pairing->failure;
 	return -EIO;
 }
@@ -339,7 +348,7 @@ void pairing_revert(struct pairing *pairing)
 	pairing->state = PAIRING_IDLE;
 	pairing->on_done = NULL;
 	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF);
-	link_configure(pairing->link, pairing->current);
+	pairing_restore(pairing);
 }
 
 void pairing_cancel(struct pairing *pairing)

@@ -13,7 +13,7 @@ typedef void (*pairing_done_fn)(const struct failure *failure, void *userdata); 
 
 struct pairing_handlers {
 	void (*on_paired)(void *userdata); /* with another VM than before */
-	void (*on_ended)(void *userdata);  /* there is no VM any more: nothing is shared. Called again when the link is gone too */
+	void (*on_ended)(void *userdata);  /* there is no VM (any more): nothing is shared. Called again when the link is gone, too */
 	void (*on_back)(void *userdata);   /* vm.conf is again as it was before the last pairing: read it */
 };
 
@@ -35,7 +35,7 @@ int pairing_start_held(struct pairing *pairing, const struct vm_config *config, 
  * let this Pi in any more, before the link was seen up settle_usec from now or later, has gone back, and so does the Pi. */
 int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure *ret_failure);
 
-/* Drops the try under way, or what is held, without a word to who waits: the old pairing is back. */
+/* Drops the try under way, or what is held, without a word to who waits: the old pairing is back. Where there was none, on_ended is called, as after each try that failed. */
 void pairing_revert(struct pairing *pairing);
 
 /* Ends the pairing: vm.conf has no VM any more, a try under way fails, and the VM is asked to forget this Pi, too. on_done tells the end, 8 s later at most: failure

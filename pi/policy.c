@@ -297,16 +297,17 @@ static void policy_ask(const struct policy *policy, const struct policy_device *
 static void policy_decide_broken(const struct policy *policy, const struct policy_device *device, struct policy_decision *decision)
 {
 	policy_ask(policy, device, decision);
-	snprintf(decision->rule, sizeof(decision->rule), "%.250s", policy->rules.broken.text);
+	identity_clean_string(policy->rules.broken.text, decision->rule, sizeof(decision->rule));
 }
 
 static void policy_apply(struct policy *policy, const struct rule *rule, const struct policy_device *device,
 			 struct policy_decision *decision)
 {
-	char text[RULE_MAX_LINE] = "";
+	char text[RULE_MAX_LINE] = "", shown[111];
 
 	(void)rule_format(&POLICY_SYNTAX, rule, text, sizeof(text));
-	snprintf(decision->rule, sizeof(decision->rule), "%.120s:%u: %.110s", policy->options->rules_path, rule->line, text);
+	identity_clean_string(text, shown, sizeof(shown)); /* cut at a character: JSON takes nothing else */
+	snprintf(decision->rule, sizeof(decision->rule), "%.120s:%u: %s", policy->options->rules_path, rule->line, shown);
 	memcpy(decision->name, rule->name, sizeof(decision->name));
 	decision->is_reset = rule->is_reset;
 	decision->recover = rule->recover;

@@ -100,6 +100,8 @@ static int edit_prepare(const struct policy *policy, const struct policy_device 
 		own.action = decides->action;
 		own.is_reset = decides->is_reset;
 		own.recover = decides->recover;
+		own.transport = decides->transport;
+		own.backend = decides->backend;
 	}
 	edit.rule = decides && edit.is_replacing ? *decides : own;
 	*ret_edit = edit;

@@ -355,6 +355,27 @@ START_TEST(a_pairing_that_fails_is_not_written_and_the_pi_stays_unpaired)
 }
 END_TEST
 
+START_TEST(what_is_plugged_in_during_a_pairing_that_fails_goes_back_to_the_pi)
+{
+	pi_bed_start(&bed);
+	bed.vm.wire = WIRE_SILENT;
+	n_pair_ends = 0;
+	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), 0);
+	pi_bed_wait_link(&bed, "AUTHENTICATING");
+	plug("1-1", &FT232R);
+	expect_device("1-1", "READY");
+	bed.vm.held[0] = close_fd(bed.vm.held[0]);
+	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	ck_assert_int_ne(pair_failure.code, FAILURE_NONE);
+	expect_device("1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+	bed.vm.wire = WIRE_SSHD;
+	pair_with(&bed.vm.config);
+	expect_device("1-1", "ATTACHED");
+}
+END_TEST
+
 START_TEST(a_pairing_that_fails_leaves_the_old_one_in_place)
 {
 	const struct vm_config config = wrong_key();
@@ -657,6 +678,7 @@ int main(int argc, char **argv)
 	tcase_add_test(fresh, what_somebody_binds_while_we_run_is_left_alone);
 	tcase_add_test(fresh, a_pairing_that_works_is_written_and_shares_what_is_plugged_in);
 	tcase_add_test(fresh, a_pairing_that_fails_is_not_written_and_the_pi_stays_unpaired);
+	tcase_add_test(fresh, what_is_plugged_in_during_a_pairing_that_fails_goes_back_to_the_pi);
 	tcase_add_test(fresh, a_pairing_that_can_not_be_written_is_none);
 	tcase_add_test(fresh, one_pairing_at_a_time);
 	tcase_add_test(fresh, a_pairing_goes_on_when_who_asked_for_it_has_gone);

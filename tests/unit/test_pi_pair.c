@@ -504,6 +504,42 @@ START_TEST(a_link_that_is_lost_before_the_end_is_no_pairing)
 }
 END_TEST
 
+/* The link is up, and what is plugged in now is attached already. */
+static void plug_while_up(void)
+{
+	come_to_up();
+	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+}
+
+static void expect_given_back(void)
+{
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	pi_bed_wait(&bed, "1-1", "IGNORED");
+	pi_bed_wait_driver(&bed, "1-1", "usb");
+	ck_assert_uint_eq(fake_kernel_count_table(&bed.kernel), 0);
+}
+
+START_TEST(what_was_plugged_in_before_it_is_called_off_goes_back_to_the_pi)
+{
+	plug_while_up();
+	json_decref(ask(json_pack("{s:s, s:s}", "request", "pairing-cancel", "session", pair_exchange_session(vm))));
+	expect_error(owner_hears(), "cancelled");
+	expect_given_back();
+}
+END_TEST
+
+START_TEST(what_was_plugged_in_before_it_can_not_be_written_down_goes_back_to_the_pi)
+{
+	plug_while_up();
+	temp_tree_make_dir(&bed.vm.tree, "vm.conf");
+	expect_error(send("finish", finish), "no-permission");
+	expect_error(owner_hears(), "no-permission");
+	expect_given_back();
+	temp_tree_remove(&bed.vm.tree, "vm.conf");
+}
+END_TEST
+
 /* `finish` was heard and its answer lost, and SSH with it: the VM goes back. */
 START_TEST(a_vm_that_goes_back_takes_the_pi_with_it)
 {
@@ -688,6 +724,8 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, another_host_key_than_the_confirmed_one_is_no_pairing);
 	tcase_add_test(bad, a_vm_that_does_not_let_the_pi_in_is_no_pairing);
 	tcase_add_test(bad, a_link_that_is_lost_before_the_end_is_no_pairing);
+	tcase_add_test(bad, what_was_plugged_in_before_it_is_called_off_goes_back_to_the_pi);
+	tcase_add_test(bad, what_was_plugged_in_before_it_can_not_be_written_down_goes_back_to_the_pi);
 	tcase_add_test(bad, a_vm_that_goes_back_takes_the_pi_with_it);
 	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);

@@ -425,6 +425,86 @@ START_TEST(a_network_interface_that_no_index_knows_is_seen_in_sysfs)
 }
 END_TEST
 
+/* ---- what is said of it ---- */
+
+static void expect_text(const char *text)
+{
+	json_t *string = json_string(text);
+
+	ck_assert_msg(string != NULL, "no UTF-8: %s", text);
+	json_decref(string);
+}
+
+static void repeat(const char *start, const char *what, unsigned times, const char *end, char *buffer, size_t size)
+{
+	size_t used = (size_t)snprintf(buffer, size, "%s", start);
+
+	while (times-- > 0)
+		used += (size_t)snprintf(buffer + used, size - used, "%s", what);
+	ck_assert_int_lt(snprintf(buffer + used, size - used, "%s", end), (int)(size - used));
+}
+
+/* Characters of several bytes, which a bound must not cut; and bytes that are none. */
+static const char *const STRANGE[] = { "語", "\xff", "é" };
+
+START_TEST(a_disk_is_told_as_in_use_wherever_it_is_mounted)
+{
+	struct policy_decision decision;
+	char line[512];
+
+	repeat("21 1 8:1 / /media/", STRANGE[_i], 60, " rw,noatime shared:1 - ext4 /dev/sda1 rw\n", line, sizeof(line));
+	put_disk(line);
+	temp_tree_put(&tree, "proc/swaps", "");
+	decision = decide(&DISK, "/sys/" DISK_PLACE);
+	ck_assert(decision.is_never);
+	ck_assert_ptr_nonnull(strstr(decision.reason, "mounted at /media/"));
+	expect_text(decision.reason);
+}
+END_TEST
+
+START_TEST(a_network_interface_is_told_whatever_it_is_called)
+{
+	temp_tree_make_dir(&tree, "sys/class/net");
+	temp_tree_link(&tree, "sys/class/net/wlan\xff", "../../" DISK_PLACE "/1-1.4:1.0/net/wlan\xff");
+	rules("share *:*\n");
+	ck_assert_str_eq(decide(&MYSTERY, "/sys/" DISK_PLACE).reason, "it has the network interface wlan?");
+}
+END_TEST
+
+START_TEST(a_long_rule_is_told_up_to_a_character)
+{
+	struct usb_sample sample = FT232R;
+	struct policy_decision decision;
+	char serial[256], line[512];
+
+	repeat("", "瀀", 60, "", serial, sizeof(serial));
+	sample.serial = serial;
+	for (unsigned i = 0; i < 3; i++) { /* the bound falls on each byte of a character */
+		snprintf(line, sizeof(line), "share serial=%.*s%s\n", (int)i, "**", serial);
+		rules(line);
+		decision = decide(&sample, ON_THE_PI);
+		ck_assert_str_eq(decision.reason, "a rule shares it");
+		expect_text(decision.rule);
+	}
+}
+END_TEST
+
+/* So that the bound falls on each byte of a character. */
+static const char *const STARTS[] = { "share ", "share a", "share aa" };
+
+START_TEST(a_long_line_that_makes_no_sense_is_told_up_to_a_character)
+{
+	struct policy *own;
+	char line[512];
+
+	repeat(STARTS[_i], "瀀", 100, "=x\n", line, sizeof(line));
+	temp_tree_put(&tree, "devices.conf", line);
+	own = policy_of(options.modules_dir);
+	expect_text(decide_by(own, &FT232R, ON_THE_PI).rule);
+	policy_free(own);
+}
+END_TEST
+
 START_TEST(a_device_that_is_asked_for_waits_for_the_answer)
 {
 	struct policy_device device;
@@ -573,6 +653,23 @@ START_TEST(a_name_alone_changes_nothing_else)
 }
 END_TEST
 
+START_TEST(a_rule_of_its_own_does_all_that_the_rule_for_many_did)
+{
+	static const char many[] = "share 0403:* reset-before-share recover=power transport=direct backend=usbfs\n";
+	char expected[512];
+
+	rules(many);
+	ck_assert_int_eq(set_name(&FT232R, "bench", NULL), 0);
+	snprintf(expected, sizeof(expected),
+		 "share 0403:6001 serial=A50285BI name=bench reset-before-share recover=power transport=direct backend=usbfs\n%s", many);
+	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), expected);
+	rules(many);
+	snprintf(expected, sizeof(expected),
+		 "ignore 0403:6001 serial=A50285BI reset-before-share recover=power transport=direct backend=usbfs\n%s", many);
+	ck_assert_str_eq(set_action(&FT232R, POLICY_IGNORE), expected);
+}
+END_TEST
+
 START_TEST(a_board_keeps_its_name_in_its_boot_loader)
 {
 	struct usb_sample loader = CH340, other = CH340;
@@ -655,6 +752,10 @@ int main(void)
 	tcase_add_loop_test(tests, the_disk_that_the_pi_uses_is_never_shared, 0, ARRAY_SIZE(USES));
 	tcase_add_test(tests, a_disk_under_a_volume_group_is_in_use);
 	tcase_add_test(tests, a_network_interface_that_no_index_knows_is_seen_in_sysfs);
+	tcase_add_loop_test(tests, a_disk_is_told_as_in_use_wherever_it_is_mounted, 0, ARRAY_SIZE(STRANGE));
+	tcase_add_test(tests, a_network_interface_is_told_whatever_it_is_called);
+	tcase_add_test(tests, a_long_rule_is_told_up_to_a_character);
+	tcase_add_loop_test(tests, a_long_line_that_makes_no_sense_is_told_up_to_a_character, 0, ARRAY_SIZE(STARTS));
 	tcase_add_test(tests, a_device_that_is_asked_for_waits_for_the_answer);
 	tcase_add_test(tests, answers_are_bounded_and_the_newest_stay);
 	tcase_add_test(tests, a_broken_file_leaves_the_rules_as_they_were);
@@ -663,6 +764,7 @@ int main(void)
 	tcase_add_test(tests, a_device_gets_a_rule_of_its_own);
 	tcase_add_test(tests, a_rule_of_its_own_stands_before_the_one_for_many);
 	tcase_add_test(tests, a_name_alone_changes_nothing_else);
+	tcase_add_test(tests, a_rule_of_its_own_does_all_that_the_rule_for_many_did);
 	tcase_add_test(tests, a_board_keeps_its_name_in_its_boot_loader);
 	tcase_add_test(tests, what_can_not_be_written_is_refused_with_the_cure);
 	tcase_add_test(tests, an_interface_knows_its_serial_driver);

@@ -1,6 +1,7 @@
 /* The owner's rules while the exporter runs: changed in the file or by request, they act on what is plugged in. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -103,6 +104,33 @@ START_TEST(a_rule_takes_a_device_from_the_vm_and_brings_it_back)
 	temp_tree_remove(&bed.vm.tree, "devices.conf");
 	expect_policy("serial driver ftdi_sio");
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
+}
+END_TEST
+
+/* As vim does it, whose new file may be some time coming. */
+START_TEST(an_editor_that_renames_the_rules_away_while_it_saves_moves_no_device)
+{
+	char old[128], backup[128];
+
+	snprintf(old, sizeof(old), "%s", temp_tree_path(&bed.vm.tree, "devices.conf"));
+	snprintf(backup, sizeof(backup), "%s", temp_tree_path(&bed.vm.tree, "devices.conf~"));
+	rules("ignore 0403:6001\nshare class=storage\n");
+	pi_bed_run(&bed, 20000);
+	plug("1-1", &FT232R, "IGNORED");
+	plug("1-2", &DISK, "ATTACHED");
+	(void)fake_kernel_writes(&bed.kernel);
+	ck_assert_int_eq(rename(old, backup), 0);
+	pi_bed_run(&bed, 200000);
+	rules("ignore 0403:6001\nshare class=storage name=disk\n");
+	wait_heard("\"name\":\"disk\"");
+	pi_bed_run(&bed, 1200000);
+	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "IGNORED");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-2", "state"), "ATTACHED");
+	pi_bed_expect_heard(&bed, "\"disconnect\"", 0);
+	ck_assert_int_eq(rename(old, backup), 0); /* this time for good */
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	pi_bed_wait(&bed, "1-2", "IGNORED");
 }
 END_TEST
 
@@ -262,6 +290,19 @@ START_TEST(a_new_name_is_told_without_taking_the_device_away)
 	wait_heard("\"name\":\"bench\"");
 	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
 	pi_bed_expect_heard(&bed, "\"connect\"", 3);
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
+	pi_bed_expect_heard(&bed, "\"disconnect\"", 0);
+}
+END_TEST
+
+START_TEST(a_new_name_is_told_also_with_a_carrier_that_the_device_has_already)
+{
+	rules("share 0403:6001\n");
+	pi_bed_run(&bed, 20000);
+	plug("1-1", &FT232R, "ATTACHED");
+	rules("share 0403:6001 backend=usbip-host name=bench\n");
+	wait_heard("\"name\":\"bench\"");
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "state"), "ATTACHED");
 	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 1);
 	pi_bed_expect_heard(&bed, "\"disconnect\"", 0);
 }
@@ -456,6 +497,7 @@ int main(int argc, char **argv)
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, a_rule_takes_a_device_from_the_vm_and_brings_it_back);
+	tcase_add_test(tests, an_editor_that_renames_the_rules_away_while_it_saves_moves_no_device);
 	tcase_add_test(tests, rules_that_can_not_be_read_at_the_start_are_read_again);
 	tcase_add_test(tests, what_was_detached_by_hand_stays_here_whatever_the_rules_say);
 	tcase_add_test(tests, a_line_that_makes_no_sense_takes_nothing_away);
@@ -466,6 +508,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, a_yes_holds_for_a_board_that_resets);
 	tcase_add_test(tests, a_name_goes_with_the_offer_and_selects_the_device);
 	tcase_add_test(tests, a_new_name_is_told_without_taking_the_device_away);
+	tcase_add_test(tests, a_new_name_is_told_also_with_a_carrier_that_the_device_has_already);
 	tcase_add_test(tests, a_name_follows_the_board_to_another_socket_and_into_its_boot_loader);
 	tcase_add_test(tests, a_name_that_is_none_or_taken_is_refused);
 	tcase_add_test(tests, a_selection_that_fits_several_is_refused_with_the_list);

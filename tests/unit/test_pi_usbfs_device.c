@@ -177,6 +177,20 @@ START_TEST(it_changes_its_carrier_with_the_rules)
 }
 END_TEST
 
+START_TEST(while_it_waits_for_the_link_it_changes_its_carrier_together_with_its_road)
+{
+	plug();
+	expect_attached();
+	bed.vm.wire = WIRE_CLOSED;
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	expect("READY");
+	write_rules("default 0403:6001 transport=direct backend=usbip-host\n");
+	pi_bed_wait_driver(&bed, "1-1", "usbip-host");
+	expect_backend("usbip-host");
+}
+END_TEST
+
 START_TEST(what_another_program_has_stays_with_it_and_that_is_told)
 {
 	plug();
@@ -324,6 +338,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tunnel, what_usbip_host_has_no_place_for_is_carried_by_usbfs);
 	tcase_add_test(tunnel, after_a_session_it_is_reset_and_offered_again);
 	tcase_add_test(tunnel, it_changes_its_carrier_with_the_rules);
+	tcase_add_test(tunnel, while_it_waits_for_the_link_it_changes_its_carrier_together_with_its_road);
 	tcase_add_test(tunnel, what_another_program_has_stays_with_it_and_that_is_told);
 	tcase_add_test(tunnel, a_successor_takes_what_a_killed_one_left);
 	tcase_add_test(tunnel, a_successor_gives_back_what_is_shared_no_more);

@@ -1,5 +1,6 @@
 /* What the VM's owner decides about devices: which it takes, and how they are called. */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "check_program.h"
@@ -16,6 +17,14 @@ static struct vm_pi pi, other, stream;
 static void setup(void)
 {
 	vm_bed_setup(&bed);
+}
+
+/* A handler that watches its files, too. */
+static void setup_listening(void)
+{
+	vm_bed_make(&bed);
+	ck_assert_int_eq(handler_new(bed.event, &bed.options, &bed.handler), 0);
+	ck_assert_int_eq(handler_listen(bed.handler), 0);
 }
 
 static void teardown(void)
@@ -106,6 +115,35 @@ START_TEST(a_broken_file_changes_nothing)
 	rules("refsue serial=A1\nrefuse *:*\n");
 	vm_bed_settle(&bed);
 	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "attached");
+}
+END_TEST
+
+/* As vim does it, whose new file may be some time coming. */
+START_TEST(an_editor_that_renames_the_rules_away_while_it_saves_takes_no_device)
+{
+	_cleanup_json_ json_t *failed = NULL;
+	char old[128], backup[128];
+	uint32_t port;
+
+	snprintf(old, sizeof(old), "%s", temp_tree_path(&bed.tree, "accept.conf"));
+	snprintf(backup, sizeof(backup), "%s", temp_tree_path(&bed.tree, "accept.conf~"));
+	rules("accept class=keyboard pi=pi1\n");
+	vm_pi_come_up(&pi, &bed, BED_PI);
+	port = enumerate(&pi, BED_PI, "o-1", "1-1", &KEYBOARD, "");
+	vm_bed_expect_state(&bed, "o-1", "settling");
+	vm_bed_add_tty(&bed, port, "/dev/ttyACM0", "");
+	vm_bed_expect_state(&bed, "o-1", "attached");
+	loop_for(bed.event, 100000); /* what the watch has still to say of the file as it is now */
+	ck_assert_int_eq(rename(old, backup), 0);
+	loop_for(bed.event, 200000);
+	temp_tree_put(&bed.tree, "accept.conf", "accept class=keyboard\n");
+	loop_for(bed.event, 1200000);
+	ck_assert_str_eq(vm_bed_device_state(&bed, "o-1"), "attached");
+	ck_assert_str_eq(vm_bed_take_write(&bed, "detach"), "");
+	ck_assert_int_eq(rename(old, backup), 0); /* this time for good */
+	vm_bed_expect_state(&bed, "o-1", "detaching");
+	failed = vm_pi_expect(&pi, "failed");
+	ck_assert_str_eq(json_string_value(json_object_get(failed, "code")), "not-accepted");
 }
 END_TEST
 
@@ -327,13 +365,16 @@ END_TEST
 
 int main(void)
 {
-	TCase *tests = tcase_create("rules");
+	TCase *tests = tcase_create("rules"), *listening = tcase_create("listening");
 
 	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_checked_fixture(listening, setup_listening, teardown);
+	tcase_set_timeout(listening, 60);
 	tcase_add_test(tests, a_keyboard_is_taken_only_by_a_rule);
 	tcase_add_test(tests, a_rule_for_one_pi_is_none_for_another);
 	tcase_add_test(tests, what_the_rules_do_not_take_any_more_is_detached);
 	tcase_add_test(tests, a_broken_file_changes_nothing);
+	tcase_add_test(listening, an_editor_that_renames_the_rules_away_while_it_saves_takes_no_device);
 	tcase_add_test(tests, a_name_is_there_before_a_driver_sees_the_device);
 	tcase_add_test(tests, nothing_is_named_that_is_not_taken);
 	tcase_add_loop_test(tests, without_a_name_one_is_made_and_a_wrong_one_counts_as_none, 0, 4);
@@ -345,5 +386,5 @@ int main(void)
 	tcase_add_test(tests, a_container_gets_the_link_that_stays);
 	tcase_add_test(tests, each_interface_has_its_own_link_and_the_main_one_the_name);
 	tcase_add_test(tests, a_name_that_is_taken_everywhere_gives_no_link);
-	return check_program_run("vm_rules", tests, NULL);
+	return check_program_run("vm_rules", tests, listening, NULL);
 }
