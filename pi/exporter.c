@@ -191,6 +191,7 @@ static void exporter_on_config(const struct vm_config *config, void *userdata)
 {
 	struct exporter *exporter = userdata;
 	bool is_other_road = direct_road_configure(exporter->road, config);
+	bool is_same_vm = vm_config_is_same_vm(config, &exporter->config);
 
 	if (vm_config_equal(config, &exporter->config)) {
 		if (is_other_road)
@@ -203,7 +204,9 @@ static void exporter_on_config(const struct vm_config *config, void *userdata)
 	if (!vm_config_is_paired(config))
 		exporter_release_all(exporter);
 	link_configure(exporter->link, config);
-	if (vm_config_is_paired(config))
+	if (is_other_road)
+		exporter_reconsider_all(exporter);
+	if (vm_config_is_paired(config) && !is_same_vm) /* else what was detached by hand stays so */
 		exporter_share_all(exporter);
 }
 

@@ -584,6 +584,42 @@ START_TEST(a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing
 }
 END_TEST
 
+START_TEST(what_was_detached_by_hand_stays_so_when_a_changed_file_is_read)
+{
+	struct vm_config changed = bed.vm.config;
+
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
+	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	expect_device("1-1", "IGNORED");
+	snprintf(changed.host, sizeof(changed.host), "localhost");
+	ck_assert_int_eq(vm_config_save(bed.config_path, &changed), 0);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "CONNECTING");
+	pi_bed_wait_link(&bed, "UP");
+	expect_device("1-2", "ATTACHED"); /* what is to be shared is, by now */
+	pi_bed_run(&bed, 200000);
+	expect_device("1-1", "IGNORED");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+}
+END_TEST
+
+START_TEST(a_file_that_names_another_vm_shares_what_was_detached_by_hand)
+{
+	struct vm_config other = wrong_key();
+
+	plug("1-1", &FT232R);
+	expect_device("1-1", "ATTACHED");
+	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	expect_device("1-1", "IGNORED");
+	ck_assert_int_eq(vm_config_save(bed.config_path, &other), 0);
+	exporter_reload(bed.exporter);
+	expect_device("1-1", "READY"); /* for a VM that does not prove who it is */
+}
+END_TEST
+
 START_TEST(a_file_that_can_not_be_read_leaves_the_pairing_as_it_was)
 {
 	unlink(bed.config_path);
@@ -678,6 +714,8 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_vm_that_ends_the_pairing_is_shown_with_the_reason);
 	tcase_add_test(up, unpairing_during_a_pairing_ends_that_and_the_next_may_begin);
 	tcase_add_test(up, a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing);
+	tcase_add_test(up, what_was_detached_by_hand_stays_so_when_a_changed_file_is_read);
+	tcase_add_test(up, a_file_that_names_another_vm_shares_what_was_detached_by_hand);
 	tcase_add_test(up, a_file_that_can_not_be_read_leaves_the_pairing_as_it_was);
 	tcase_add_test(up, status_is_whole_or_not_there_when_memory_runs_out);
 	return check_program_run("pi_exporter", fresh, up, NULL);

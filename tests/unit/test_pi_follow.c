@@ -194,7 +194,6 @@ START_TEST(what_was_detached_by_hand_stays_so_when_the_vm_moves)
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	ck_assert_int_eq(config_set(bed.config_path, &(struct config_setting){ "VM_HOST", "127.0.0.9" }, 1, 0644), 0);
 	exporter_reload(bed.exporter);
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand"); /* the reload shared all */
 	pi_bed_wait_link(&bed, "DOWN");
 	ck_assert_str_eq(tell(found("2/0/bench", VM_ID, "127.0.0.1", bed.vm.config.port)), "");
 	pi_bed_wait_link(&bed, "UP");
