@@ -265,7 +265,7 @@ static void device_handle_detached(struct device *device, const char *reason)
 	struct failure failure;
 
 	if (device_was_steady(device)) {
-		device_lose_stream(device, reason);
+		device_lose_offer(device, reason);
 		return;
 	}
 	failure_set(&failure, FAILURE_STREAM, NULL, "the VM let go of it: %s", reason);
