@@ -289,7 +289,7 @@ void device_handle_message(struct device *device, const struct message *message)
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
 
 	if (message->type == MESSAGE_DETACHED && strcmp(message->reason, DETACHED_BY_HAND) == 0) {
-		device_release(device, "detached on the VM by hand; usbpush attach brings it back");
+		device_detach(device, "detached on the VM by hand; usbpush attach brings it back");
 		return;
 	}
 	if ((device->state == DEVICE_BINDING || device->is_early) && device->is_announced) {

@@ -269,7 +269,7 @@ START_TEST(a_device_detached_here_stays_here_until_it_is_attached_again)
 	bed.kernel.teardown_msec = 30;
 	plug("1-1", &FT232R);
 	expect_device("1-1", "ATTACHED");
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
 	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	pi_bed_run(&bed, 500000);
@@ -327,7 +327,7 @@ START_TEST(a_device_detached_and_attached_in_one_breath_ends_attached)
 	bed.kernel.teardown_msec = 30;
 	plug("1-1", &FT232R);
 	expect_device("1-1", "ATTACHED");
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
 	device_share(pi_bed_device(&bed, "1-1"));
 	pi_bed_run(&bed, 500000);
 	expect_device("1-1", "ATTACHED");
