@@ -160,7 +160,7 @@ static void control_detach(struct control *control, struct local_client *client,
 		control_refuse(client, FAILURE_BAD_REQUEST, NULL, "it is not shared: it stays with this Pi already");
 		return;
 	}
-	device_release(device, "detached by hand; usbpush attach brings it back");
+	device_detach(device, DETACHED_HERE);
 	local_client_reply(client, json_pack("{s:s}", "busid", device_busid(device)->text));
 }
 

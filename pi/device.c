@@ -321,6 +321,11 @@ bool device_is_current(const struct device *device)
 	return devnum == device->devnum || devnum == 0; /* 0: the kernel is resetting what is there */
 }
 
+uint32_t device_get_number(const struct device *device)
+{
+	return device->devnum;
+}
+
 bool device_has_number(const struct device *device, uint32_t devnum)
 {
 	return devnum == 0 || device->devnum == 0 || devnum == device->devnum;
@@ -399,6 +404,30 @@ void device_release(struct device *device, const char *reason)
 	device_let_go(device, reason, false);
 }
 
+void device_detach(struct device *device, const char *reason)
+{
+	bool was_ignored = device->state == DEVICE_IGNORED;
+
+	if (device->state == DEVICE_GONE)
+		return;
+	device->is_detached = true;
+	device_release(device, reason);
+	if (was_ignored) /* it stays so, for another reason */
+		device->context->on_change(device, device->context->userdata);
+}
+
+void device_found_detached(struct device *device)
+{
+	device->is_detached = true;
+	device->goal = GOAL_RELEASE;
+	snprintf(device->reason, sizeof(device->reason), "%s", DETACHED_HERE);
+}
+
+bool device_is_detached(const struct device *device)
+{
+	return device->is_detached;
+}
+
 /* Being let go for a rule: what a person says does not hold it up, and a rule may bring it back. */
 static bool device_is_leaving_by_rule(const struct device *device)
 {
@@ -407,6 +436,9 @@ static bool device_is_leaving_by_rule(const struct device *device)
 
 void device_share(struct device *device)
 {
+	bool was_detached = device->is_detached;
+
+	device->is_detached = false;
 	if (device_is_leaving_by_rule(device)) {
 		device->is_by_rule = true;
 		if (device->state == DEVICE_FAILED)
@@ -425,6 +457,10 @@ void device_share(struct device *device)
 		device_enter_state(device, DEVICE_BINDING); /* a person does not wait for it to stay */
 	} else {
 		device_offer_now(device);
+	}
+	if (was_detached && device->state == DEVICE_IGNORED) { /* while it is looked at: a successor is to know now */
+		snprintf(device->reason, sizeof(device->reason), "until it has been looked at again");
+		device->context->on_change(device, device->context->userdata);
 	}
 }
 

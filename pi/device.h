@@ -19,6 +19,9 @@
 struct sockaddr_storage;
 struct device;
 
+/* Why it is IGNORED after it was detached on this side. */
+#define DETACHED_HERE "detached by hand; usbpush attach brings it back"
+
 enum device_state {
 	DEVICE_SEEN,     /* enumerated; being looked at */
 	DEVICE_IGNORED,  /* stays with the Pi; the reason says why */
@@ -70,11 +73,17 @@ const struct usbip_hold *device_get_hold(const struct device *device);
 /* Whether it is what is in its socket now, and not another one that came since. */
 bool device_is_current(const struct device *device);
 
+/* Its number on its bus, which is another one at the next plug; 0: nobody knows it (yet). */
+uint32_t device_get_number(const struct device *device);
+
 /* Whether what is said of a device of this number in its socket is said of it, and not of one that was there before. 0: nobody knows the number. */
 bool device_has_number(const struct device *device, uint32_t devnum);
 
 /* It was found with usbip-host at start: ours says whether a predecessor of this exporter put it there. */
 void device_found_bound(struct device *device, bool is_ours);
+
+/* A person detached it before a restart of the exporter, and it was not unplugged since: it stays here, as after device_detach(). To be said before it is looked at. */
+void device_found_detached(struct device *device);
 
 /* A predecessor had it by usbfs, and left it without drivers: it gets them back unless it is shared again. */
 void device_found_left(struct device *device);
@@ -97,8 +106,14 @@ void device_keep_offer(struct device *device);
 /* What the VM says about the offer that is this device's (attached, failed, detached). */
 void device_handle_message(struct device *device, const struct message *message);
 
-/* By hand or at exit: end the stream and give it back to the Pi's own driver; it then is IGNORED with that reason until device_share() or a new plug. */
+/* At exit, or without a VM: end the stream and give it back to the Pi's own driver; it then is IGNORED with that reason until device_share() or a new plug. */
 void device_release(struct device *device, const char *reason);
+
+/* By hand: the same, and a restart of the exporter changes nothing about it (kept_file.h). */
+void device_detach(struct device *device, const char *reason);
+
+/* Whether a person has detached it, and nobody wanted it again since. */
+bool device_is_detached(const struct device *device);
 
 /* The rules changed: it is judged anew, and shared, let go or renamed accordingly; what was detached by hand stays so. */
 void device_reconsider(struct device *device);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "cleanup.h"
 #include "daemon.h"
 #include "device_internal.h"
 #include "direct_road.h"
@@ -132,6 +133,8 @@ enum usbip_status device_import(struct device *device, int fd, const char *peer,
 		status = device_check_kernel(device);
 	if (status != USBIP_OK)
 		return status;
+	/* Opened ahead, before anybody knew its road. Its end, or the link's, is not to be the borrower's. */
+	spare_give(device->context->spare, TAKE_PTR(device->stream));
 	if (device_start_direct(device, fd, peer) < 0)
 		return USBIP_DEVICE_ERROR;
 	device_fill_usbip(device, ret_usbip);

@@ -27,8 +27,9 @@ struct device {
 	struct identity identity;
 	struct policy_decision decision;
 	enum device_recovery recovery;
-	bool is_by_rule; /* GOAL_RELEASE came from the owner's rules, and goes with them */
-	bool has_looked; /* identity and descriptors are there */
+	bool is_by_rule;  /* GOAL_RELEASE came from the owner's rules, and goes with them */
+	bool is_detached; /* a person wants it here: kept over a restart */
+	bool has_looked;  /* identity and descriptors are there */
 	struct descriptors descriptors;
 	char reason[192]; /* of IGNORED, or why it waits */
 	struct failure failure;

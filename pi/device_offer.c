@@ -265,7 +265,7 @@ static void device_handle_detached(struct device *device, const char *reason)
 	struct failure failure;
 
 	if (device_was_steady(device)) {
-		device_lose_stream(device, reason);
+		device_lose_offer(device, reason);
 		return;
 	}
 	failure_set(&failure, FAILURE_STREAM, NULL, "the VM let go of it: %s", reason);
@@ -289,7 +289,7 @@ void device_handle_message(struct device *device, const struct message *message)
 	bool is_offered = device->state == DEVICE_OFFERED || device->state == DEVICE_ATTACHED;
 
 	if (message->type == MESSAGE_DETACHED && strcmp(message->reason, DETACHED_BY_HAND) == 0) {
-		device_release(device, "detached on the VM by hand; usbpush attach brings it back");
+		device_detach(device, "detached on the VM by hand; usbpush attach brings it back");
 		return;
 	}
 	if ((device->state == DEVICE_BINDING || device->is_early) && device->is_announced) {

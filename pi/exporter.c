@@ -82,7 +82,7 @@ static void exporter_on_device_change(struct device *device, void *userdata)
 
 	device_describe(device, text, sizeof(text));
 	event_log_add(exporter->events, "device", device_busid(device)->text, device_state_to_string(device_get_state(device)), text);
-	inventory_note_held(exporter->inventory);
+	inventory_note(exporter->inventory);
 	exporter_count_attached(exporter);
 	exporter_check_stop(exporter);
 }
@@ -92,7 +92,7 @@ static void exporter_on_device_finished(struct device *device, void *userdata)
 	struct exporter *exporter = userdata;
 
 	device_list_finish(exporter->devices, device);
-	inventory_note_held(exporter->inventory);
+	inventory_note(exporter->inventory);
 	exporter_check_stop(exporter);
 }
 
@@ -191,6 +191,7 @@ static void exporter_on_config(const struct vm_config *config, void *userdata)
 {
 	struct exporter *exporter = userdata;
 	bool is_other_road = direct_road_configure(exporter->road, config);
+	bool is_same_vm = vm_config_is_same_vm(config, &exporter->config);
 
 	if (vm_config_equal(config, &exporter->config)) {
 		if (is_other_road)
@@ -203,7 +204,9 @@ static void exporter_on_config(const struct vm_config *config, void *userdata)
 	if (!vm_config_is_paired(config))
 		exporter_release_all(exporter);
 	link_configure(exporter->link, config);
-	if (vm_config_is_paired(config))
+	if (is_other_road)
+		exporter_reconsider_all(exporter);
+	if (vm_config_is_paired(config) && !is_same_vm) /* else what was detached by hand stays so */
 		exporter_share_all(exporter);
 }
 
@@ -263,7 +266,6 @@ static int exporter_init_link(struct exporter *exporter)
 static int exporter_init_devices(struct exporter *exporter)
 {
 	sd_event *event = exporter->daemon->event;
-	char held_path[256];
 	int r = spare_new(event, &exporter->spare);
 
 	if (r == 0)
@@ -290,15 +292,14 @@ static int exporter_init_devices(struct exporter *exporter)
 		.make_offer_id = exporter_make_offer_id,
 		.userdata = exporter,
 	};
-	snprintf(held_path, sizeof(held_path), "%s/held", exporter->options.run_dir);
 	r = device_list_new(&exporter->context, &exporter->devices);
 	if (r == 0)
 		direct_road_set_devices(exporter->road, exporter->devices);
 	if (r == 0)
 		r = offers_new(exporter->link, exporter->devices, &exporter->offers);
 	if (r == 0)
-		r = inventory_new(event, exporter->host, exporter->devices, exporter->options.holds, held_path, exporter_on_plug, exporter,
-				  &exporter->inventory);
+		r = inventory_new(event, exporter->host, exporter->devices, exporter->options.holds, exporter->options.run_dir,
+				  exporter_on_plug, exporter, &exporter->inventory);
 	return r;
 }
 

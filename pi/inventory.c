@@ -8,9 +8,19 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "held_file.h"
+#include "kept_file.h"
 #include "log.h"
 
 #define LOOK_AGAIN_USEC UINT64_C(1000000)
+
+/* What a successor is to know: a file with a line a device. */
+struct note {
+	void (*print)(FILE *stream, const struct device *device); /* its line, or none */
+	int (*write)(const char *path, const char *lines, size_t size);
+	char path[256];
+	char *text;   /* owned: what was last written */
+	char *former; /* owned: what it says while devices are enumerated; NULL else */
+};
 
 struct inventory {
 	sd_event *event;             /* borrowed: outlives us */
@@ -21,9 +31,7 @@ struct inventory {
 	void *userdata;                 /* borrowed: outlives us */
 	struct uevent_monitor *monitor; /* owned */
 	sd_event_source *look_timer;    /* owned */
-	char held_path[256];
-	char *held;       /* owned: what was last written to held_path */
-	char *former;     /* owned: what it says while devices are enumerated */
+	struct note held, kept;
 	bool is_starting; /* what a predecessor held is still being found */
 	bool is_stopping;
 	bool has_missed; /* a device, for want of memory */
@@ -45,8 +53,20 @@ static void inventory_look_later(struct inventory *inventory)
 
 /* ---- what a successor finds ---- */
 
-/* The bus ids, one a line; the caller's. NULL without memory. */
-static char *inventory_list_held(struct inventory *inventory)
+static void print_held(FILE *stream, const struct device *device)
+{
+	if (device_is_held(device))
+		fprintf(stream, "%s\n", device_busid(device)->text);
+}
+
+static void print_kept(FILE *stream, const struct device *device)
+{
+	if (device_is_detached(device))
+		kept_file_print(stream, device_busid(device), device_get_number(device));
+}
+
+/* The lines; the caller's. NULL without memory. */
+static char *inventory_list(struct inventory *inventory, const struct note *note)
 {
 	char *text = NULL;
 	size_t size = 0;
@@ -55,8 +75,7 @@ static char *inventory_list_held(struct inventory *inventory)
 	if (!stream)
 		return NULL;
 	DEVICE_LIST_FOREACH(inventory->devices, device)
-		if (device_is_held(device))
-			fprintf(stream, "%s\n", device_busid(device)->text);
+		note->print(stream, device);
 	if (fclose(stream) == 0)
 		return text;
 	free(text);
@@ -72,26 +91,51 @@ static void inventory_keep_holds(struct inventory *inventory)
 	hold_store_end(inventory->holds);
 }
 
-void inventory_note_held(struct inventory *inventory)
+static void inventory_write(struct inventory *inventory, struct note *note)
 {
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = inventory_list(inventory, note);
 	int r;
 
-	if (inventory->is_starting)
-		return; /* the predecessor's file is still being read */
-	inventory_keep_holds(inventory);
-	text = inventory_list_held(inventory);
-	if (!text || (inventory->held && strcmp(inventory->held, text) == 0))
+	if (!text || (note->text && strcmp(note->text, text) == 0))
 		return;
-	free(inventory->held);
-	inventory->held = NULL; /* the next change writes it again */
-	r = held_file_write(inventory->held_path, text, strlen(text));
+	free(note->text);
+	note->text = NULL; /* the next change writes it again */
+	r = note->write(note->path, text, strlen(text));
 	if (r == 0) {
-		inventory->held = TAKE_PTR(text);
+		note->text = TAKE_PTR(text);
 		return;
 	}
-	log_warning("%s can't be written: %s", inventory->held_path, strerror(-r));
+	log_warning("%s can't be written: %s", note->path, strerror(-r));
 	inventory_look_later(inventory); /* and with it, it is written again */
+}
+
+void inventory_note(struct inventory *inventory)
+{
+	if (inventory->is_starting)
+		return; /* the predecessor's files are still being read */
+	inventory_keep_holds(inventory);
+	inventory_write(inventory, &inventory->held);
+	inventory_write(inventory, &inventory->kept);
+}
+
+/* What the files say now. Without the first nothing may be touched; without the second, only what a person said is lost. */
+static int inventory_read_notes(struct inventory *inventory)
+{
+	int r = held_file_read(inventory->held.path, &inventory->held.former);
+
+	if (r < 0 || !inventory->is_starting) /* from then on we know ourselves who was detached */
+		return r;
+	r = kept_file_read(inventory->kept.path, &inventory->kept.former);
+	if (r < 0 && r != -ENOMEM)
+		log_warning("%s can't be read: %s; what was detached by hand is shared again", inventory->kept.path, strerror(-r));
+	return r == -ENOMEM ? r : 0;
+}
+
+static void inventory_forget_notes(struct inventory *inventory)
+{
+	free(inventory->held.former);
+	free(inventory->kept.former);
+	inventory->held.former = inventory->kept.former = NULL;
 }
 
 /* ---- what the kernel says ---- */
@@ -183,7 +227,7 @@ static void inventory_on_enumerated(const struct busid *busid, const char *syspa
 {
 	struct inventory *inventory = userdata;
 	struct device *device = device_list_find(inventory->devices, busid);
-	bool is_ours = held_lines_have(inventory->former, busid);
+	bool is_ours = held_lines_have(inventory->held.former, busid);
 
 	if (device) { /* its `add` came, and maybe its `bind` was among what was lost */
 		if (device_get_state(device) == DEVICE_SEEN && strcmp(driver, "usb") == 0)
@@ -193,6 +237,8 @@ static void inventory_on_enumerated(const struct busid *busid, const char *syspa
 	device = inventory_add(inventory, busid, syspath);
 	if (!device)
 		return;
+	if (kept_lines_have(inventory->kept.former, busid, device_get_number(device)))
+		device_found_detached(device);
 	if (strcmp(driver, "usbip-host") == 0) {
 		device_found_bound(device, is_ours);
 	} else if (driver[0] || is_ours) { /* ours without a driver: the predecessor ended between two drivers */
@@ -204,22 +250,21 @@ static void inventory_on_enumerated(const struct busid *busid, const char *syspa
 
 static void inventory_enumerate(struct inventory *inventory)
 {
-	int r = held_file_read(inventory->held_path, &inventory->former);
+	int r = inventory_read_notes(inventory);
 
 	inventory->has_missed = false;
 	if (r == 0)
 		r = usbip_host_enumerate(inventory->host, inventory_on_enumerated, inventory);
 	if (r == 0 && inventory->has_missed)
 		r = -ENOMEM;
-	free(inventory->former);
-	inventory->former = NULL;
+	inventory_forget_notes(inventory);
 	if (r < 0) {
 		log_warning("not every USB device could be looked at: %s; it is tried again", strerror(-r));
 		inventory_look_later(inventory);
 		return;
 	}
 	inventory->is_starting = false;
-	inventory_note_held(inventory);
+	inventory_note(inventory);
 }
 
 /* What is gone, or another one by now, is found by its number, what is new by enumeration. */
@@ -233,7 +278,7 @@ void inventory_look(struct inventory *inventory)
 
 /* ---- start and end ---- */
 
-int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *devices, struct hold_store *holds, const char *held_path,
+int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *devices, struct hold_store *holds, const char *run_dir,
 		  void (*on_plug)(void *userdata), void *userdata, struct inventory **ret_inventory)
 {
 	struct inventory *inventory = calloc(1, sizeof(*inventory));
@@ -247,8 +292,11 @@ int inventory_new(sd_event *event, struct usbip_host *host, struct device_list *
 					 .holds = holds,
 					 .on_plug = on_plug,
 					 .userdata = userdata,
+					 .held = { .print = print_held, .write = held_file_write },
+					 .kept = { .print = print_kept, .write = kept_file_write },
 					 .is_starting = true };
-	snprintf(inventory->held_path, sizeof(inventory->held_path), "%s", held_path);
+	snprintf(inventory->held.path, sizeof(inventory->held.path), "%s/held", run_dir);
+	snprintf(inventory->kept.path, sizeof(inventory->kept.path), "%s/kept", run_dir);
 	r = timer_new(event, &inventory->look_timer, inventory_on_look, inventory);
 	if (r < 0) {
 		inventory_free(inventory);
@@ -264,7 +312,8 @@ struct inventory *inventory_free(struct inventory *inventory)
 		return NULL;
 	uevent_monitor_free(inventory->monitor);
 	sd_event_source_disable_unref(inventory->look_timer);
-	free(inventory->held);
+	free(inventory->held.text);
+	free(inventory->kept.text);
 	free(inventory);
 	return NULL;
 }

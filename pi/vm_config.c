@@ -120,6 +120,11 @@ bool vm_config_equal(const struct vm_config *a, const struct vm_config *b)
 	       strcmp(a->host_key, b->host_key) == 0 && a->patience_ms == b->patience_ms;
 }
 
+bool vm_config_is_same_vm(const struct vm_config *a, const struct vm_config *b)
+{
+	return vm_config_is_paired(a) && vm_config_is_paired(b) && strcmp(a->host_key, b->host_key) == 0;
+}
+
 int vm_config_load(const char *path, config_problem_fn on_problem, void *userdata, struct vm_config *ret_config)
 {
 	struct vm_config config = DEFAULTS;

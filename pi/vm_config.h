@@ -34,6 +34,9 @@ bool vm_config_is_id(const char *text);
 /* Whether the two mean the same link; which road the devices take is not part of it. */
 bool vm_config_equal(const struct vm_config *a, const struct vm_config *b);
 
+/* Whether both are paired, and with the same VM wherever it is now: by its host key. */
+bool vm_config_is_same_vm(const struct vm_config *a, const struct vm_config *b);
+
 /* Checks host, port and user alone, what is needed before there is a host key. FAILURE_BAD_REQUEST with the cure otherwise. */
 int vm_config_check_login(const struct vm_config *config, struct failure *ret_failure);
 

@@ -1,4 +1,4 @@
-/* Files of our own that we read back, whoever wrote into them meanwhile: ports.json, held, the setup code, authorized_keys. */
+/* Files of our own that we read back, whoever wrote into them meanwhile: ports.json, held, kept, the setup code, authorized_keys. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "fuzz.h"
 #include "held_file.h"
+#include "kept_file.h"
 #include "port_record.h"
 #include "setup_code.h"
 
@@ -65,6 +66,19 @@ static void check_authorized_keys(const uint8_t *data, size_t size)
 		FUZZ_CHECK((size_t)after_size >= size && (size_t)after_size <= size + 1 && memcmp(before, after, size) == 0);
 }
 
+/* A device is kept by a whole line of its own. */
+static void check_kept(const uint8_t *data, size_t size)
+{
+	static const struct busid busid = { "1-1.2" };
+	_cleanup_free_ char *kept = NULL;
+
+	if (kept_file_read(fuzz_put("kept", data, size), &kept) < 0)
+		return;
+	if (kept_lines_have(kept, &busid, 17))
+		FUZZ_CHECK(strncmp(kept, "1-1.2 17\n", 9) == 0 || strstr(kept, "\n1-1.2 17\n"));
+	FUZZ_CHECK(!kept_lines_have(kept, &busid, 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct busid busid = { "1-1.2" };
@@ -73,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_port_records(fuzz_put("ports.json", data, size));
 	if (held_file_read(fuzz_put("held", data, size), &held) >= 0)
 		(void)held_lines_have(held, &busid);
+	check_kept(data, size);
 	/* An empty or broken file is nobody's code. */
 	if (setup_code_fits(fuzz_put("code", data, size), text))
 		FUZZ_CHECK(size >= 8);

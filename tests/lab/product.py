@@ -129,6 +129,6 @@ class Product:
         """All that must be as before once everything is unplugged."""
         return {"ports": self.used_ports(), "match_busid": self.matched_busids(), "bound": self.bound_busids(),
                 "relays": self.relays(), "fds": self.fds(),
-                "run (pi)": self.pi.sh("cat /run/usbpush/held; ls /run/usbpush"),
+                "run (pi)": self.pi.sh("cat /run/usbpush/held /run/usbpush/kept; ls /run/usbpush"),
                 "run (vm)": self.vm.sh("ls /run/usbpush"),
                 "records": self.vm.sh("cat /run/usbpush/ports.json").count('"port"')}

@@ -110,6 +110,9 @@ def test_a_stop_does_not_wait_for_a_kernel_that_does_not_return(product):
         product.pi.sh("systemctl stop usbpush-exporter", timeout=60)
         assert str(product.pi.sh("systemctl show -P Result usbpush-exporter")) == "success"
     product.pi.sh("systemctl start usbpush-exporter")
+    wait_until(lambda: "detached by hand" in (product.device(device.busid) or {}).get("reason", ""), 60, "what was said before the stop",
+               interval=0.3, lab=product.lab)
+    product.pi.sh(f"usbpush attach {device.busid}")
     product.wait_attached(device)
 
 

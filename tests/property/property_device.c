@@ -75,7 +75,7 @@ static struct world {
 	struct device_list *devices;
 	struct offers *offers_made;
 	struct inventory *inventory;
-	char held[N_SOCKETS * 64]; /* the held file */
+	char held[N_SOCKETS * 64], kept[N_SOCKETS * 64]; /* the files */
 	struct socket sockets[N_SOCKETS];
 	struct stream *streams[MAX_STREAMS];
 	size_t n_streams;
@@ -236,25 +236,29 @@ struct uevent_monitor *uevent_monitor_free(struct uevent_monitor *monitor)
 	return monitor;
 }
 
+static char *file_of(const char *path)
+{
+	PROPERTY(strcmp(path, "run/held") == 0 || strcmp(path, "run/kept") == 0);
+	return strcmp(path, "run/held") == 0 ? world.held : world.kept;
+}
+
 ssize_t file_read(const char *path, size_t max_size, char **ret_content)
 {
-	(void)path;
 	(void)max_size;
 	if (happens(15))
 		return -EMFILE;
-	*ret_content = strdup(world.held);
+	*ret_content = strdup(file_of(path));
 	PROPERTY(*ret_content != NULL);
 	return (ssize_t)strlen(*ret_content);
 }
 
 int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode)
 {
-	(void)path;
 	(void)mode;
 	PROPERTY(size < sizeof(world.held));
 	if (happens(15))
 		return -ENOSPC;
-	snprintf(world.held, sizeof(world.held), "%s", content);
+	snprintf(file_of(path), sizeof(world.held), "%s", content);
 	return 0;
 }
 
@@ -1116,7 +1120,7 @@ static void on_change(struct device *device, void *userdata)
 	enum device_state state = device_get_state(device);
 
 	(void)userdata;
-	inventory_note_held(world.inventory);
+	inventory_note(world.inventory);
 	property_tell("    %s is %s", device_busid(device)->text, device_state_to_string(state));
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (known[i].device && known[i].device != device)
@@ -1165,7 +1169,7 @@ static void use_hands(struct socket *socket)
 	} else if (chance(2)) {
 		device_share(device);
 	} else {
-		device_release(device, "by hand");
+		device_detach(device, "by hand");
 	}
 }
 
@@ -1314,7 +1318,7 @@ static void world_setup(void)
 	};
 	PROPERTY(device_list_new(&world.context, &world.devices) == 0);
 	PROPERTY(offers_new(NULL, world.devices, &world.offers_made) == 0);
-	PROPERTY(inventory_new(NULL, NULL, world.devices, NULL, "held", on_plug, NULL, &world.inventory) == 0);
+	PROPERTY(inventory_new(NULL, NULL, world.devices, NULL, "run", on_plug, NULL, &world.inventory) == 0);
 	PROPERTY(inventory_start(world.inventory) == 0);
 }
 
@@ -1352,6 +1356,7 @@ static void check_end(void)
 	}
 	DEVICE_LIST_FOREACH(world.devices, device)
 		n_devices++;
+	PROPERTY(!world.kept[0]); /* all were wanted again */
 	vm_forget_dead();
 	PROPERTY(n_devices == n_plugged && world.n_offers == n_attached && world.n_streams == n_attached);
 	PROPERTY(world.n_holds == (int)n_attached && virtual_jobs_count() == 0);

@@ -120,7 +120,7 @@ START_TEST(giving_back_that_hangs_shows_and_ends)
 	fake_kernel_plug(&bed.kernel, STUCK, &FT232R);
 	pi_bed_wait(&bed, STUCK, "ATTACHED");
 	fake_kernel_hold(&bed.kernel, "usbip-host/unbind " STUCK);
-	device_release(pi_bed_device(&bed, STUCK), "detached by hand");
+	device_detach(pi_bed_device(&bed, STUCK), "detached by hand");
 	expect_blocked(STUCK, "write bus/usb/drivers/usbip-host/unbind");
 	fake_kernel_release(&bed.kernel);
 	pi_bed_wait(&bed, STUCK, "IGNORED");

@@ -1,4 +1,4 @@
-/* What the exporter keeps in files: /etc/usbpush/vm.conf, its key, the devices that it holds. */
+/* What the exporter keeps in files: /etc/usbpush/vm.conf, its key, the devices that it holds and those that it keeps here. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include "check_program.h"
 #include "cleanup.h"
 #include "held_file.h"
+#include "kept_file.h"
 #include "temp_tree.h"
 #include "transport.h"
 #include "vm_config.h"
@@ -338,9 +339,60 @@ START_TEST(a_held_device_is_one_whole_line)
 }
 END_TEST
 
+/* ---- kept ---- */
+
+static bool is_kept(const struct busid *busid, uint32_t devnum)
+{
+	_cleanup_free_ char *lines = NULL;
+
+	ck_assert_int_eq(kept_file_read(path, &lines), 0);
+	return kept_lines_have(lines, busid, devnum);
+}
+
+START_TEST(a_kept_device_is_one_whole_line_with_its_number)
+{
+	const struct busid kept = { "1-1.2" }, hub = { "1-1" }, end = { "1.2" };
+	_cleanup_free_ char *lines = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&lines, &size);
+
+	ck_assert_ptr_nonnull(stream);
+	kept_file_print(stream, &kept, 17);
+	kept_file_print(stream, &(struct busid){ "2-1" }, 0); /* whatever is there: nobody could tell it from the next one */
+	kept_file_print(stream, &(struct busid){ "2-2" }, UINT32_MAX);
+	ck_assert_int_eq(fclose(stream), 0);
+	ck_assert_str_eq(lines, "1-1.2 17\n2-2 4294967295\n");
+	ck_assert(!is_kept(&kept, 17)); /* no file */
+	ck_assert_int_eq(kept_file_write(path, lines, size), 0);
+	ck_assert(is_kept(&kept, 17));
+	ck_assert(is_kept(&(struct busid){ "2-2" }, UINT32_MAX));
+	ck_assert(!is_kept(&kept, 1));
+	ck_assert(!is_kept(&kept, 18)); /* plugged in again */
+	ck_assert(!is_kept(&hub, 17));
+	ck_assert(!is_kept(&end, 17));
+	ck_assert(!kept_lines_have(NULL, &kept, 17));
+}
+END_TEST
+
+START_TEST(a_kept_file_that_somebody_else_wrote_keeps_nothing)
+{
+	static const char *const texts[] = { "1-1.2",       "1-1.2\n",     "1-1.2 17",    "1-1.2  17\n",
+					     "1-1.2 017\n", "1-1.2 17x\n", " 1-1.2 17\n", "1-1.2 0\n" };
+	const struct busid busid = { "1-1.2" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		ck_assert_int_eq(kept_file_write(path, texts[i], strlen(texts[i])), 0);
+		ck_assert_msg(!is_kept(&busid, 17) && !is_kept(&busid, 0), "\"%s\"", texts[i]);
+	}
+	ck_assert_int_eq(kept_file_write(path, "\0\n1-1.2 17\n", 11), 0);
+	ck_assert(!is_kept(&busid, 17));
+}
+END_TEST
+
 int main(void)
 {
-	TCase *vm_conf = tcase_create("vm.conf"), *keys = tcase_create("keys"), *held = tcase_create("held devices");
+	TCase *vm_conf = tcase_create("vm.conf"), *keys = tcase_create("keys"), *held = tcase_create("held devices"),
+	      *kept = tcase_create("kept devices");
 
 	tcase_add_checked_fixture(vm_conf, setup, teardown);
 	tcase_add_test(vm_conf, without_a_file_the_pi_is_not_paired);
@@ -362,5 +414,8 @@ int main(void)
 	tcase_add_test(keys, what_is_no_public_key_is_refused);
 	tcase_add_checked_fixture(held, setup, teardown);
 	tcase_add_test(held, a_held_device_is_one_whole_line);
-	return check_program_run("pi_config", vm_conf, keys, held, NULL);
+	tcase_add_checked_fixture(kept, setup, teardown);
+	tcase_add_test(kept, a_kept_device_is_one_whole_line_with_its_number);
+	tcase_add_test(kept, a_kept_file_that_somebody_else_wrote_keeps_nothing);
+	return check_program_run("pi_config", vm_conf, keys, held, kept, NULL);
 }

@@ -5,6 +5,7 @@
 
 #include "check_program.h"
 #include "cleanup.h"
+#include "device_internal.h"
 #include "pi_bed.h"
 
 static struct pi_bed bed;
@@ -268,7 +269,7 @@ START_TEST(a_device_detached_here_stays_here_until_it_is_attached_again)
 	bed.kernel.teardown_msec = 30;
 	plug("1-1", &FT232R);
 	expect_device("1-1", "ATTACHED");
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
 	expect_device("1-1", "IGNORED");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	pi_bed_run(&bed, 500000);
@@ -326,7 +327,7 @@ START_TEST(a_device_detached_and_attached_in_one_breath_ends_attached)
 	bed.kernel.teardown_msec = 30;
 	plug("1-1", &FT232R);
 	expect_device("1-1", "ATTACHED");
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
 	device_share(pi_bed_device(&bed, "1-1"));
 	pi_bed_run(&bed, 500000);
 	expect_device("1-1", "ATTACHED");
@@ -343,6 +344,37 @@ START_TEST(a_hub_that_is_attached_by_hand_stays_what_it_is)
 	expect_device("1-1", "IGNORED");
 	expect_reason("1-1", "a hub");
 	ck_assert_str_eq(fake_kernel_writes(&bed.kernel), "");
+}
+END_TEST
+
+/* A new name is on its way when the VM lets go of the device: there it is another offer of it, and has to end before the next one comes. */
+START_TEST(what_the_vm_lets_go_of_is_withdrawn_before_it_is_offered_anew)
+{
+	struct message word = { .type = MESSAGE_DETACHED, .reason = "its stream ended" };
+	char withdrawn[512], *heard, *renamed, *end;
+	struct device *device;
+	bool is_streaming;
+
+	plug("1-1", &FT232R);
+	expect_device("1-1", "ATTACHED");
+	device = pi_bed_device(&bed, "1-1");
+	snprintf(word.id, sizeof(word.id), "%s", device_offer_id(device, &is_streaming));
+	snprintf(withdrawn, sizeof(withdrawn), "{\"id\":\"%s\",\"reason\":\"%s\",\"type\":\"disconnect\"}", word.id,
+		 _i ? word.reason : "failed");
+	if (_i)
+		device->attached_usec -= UINT64_C(60000000); /* for a minute by now */
+	temp_tree_put(&bed.vm.tree, "devices.conf", "share 0403:6001 name=meter\n");
+	exporter_reload(bed.exporter);
+	device_handle_message(device, &word);
+	expect_device("1-1", "ATTACHED");
+	pi_bed_expect_heard(&bed, withdrawn, 1);
+	heard = strdup(ssh_vm_heard(&bed.vm, "control"));
+	ck_assert_ptr_nonnull(heard);
+	renamed = strstr(heard, "\"name\":\"meter\"");
+	end = strstr(heard, withdrawn);
+	ck_assert(renamed && renamed < end && strstr(end, "\"name\":\"meter\""));
+	free(heard);
+	ck_assert_uint_eq(ssh_vm_count_offers(&bed.vm), 2);
 }
 END_TEST
 
@@ -445,6 +477,7 @@ int main(int argc, char **argv)
 	tcase_add_test(hand, a_device_detached_on_the_vm_by_hand_meanwhile_stays_with_the_pi_when_the_link_is_back);
 	tcase_add_test(hand, a_device_detached_and_attached_in_one_breath_ends_attached);
 	tcase_add_test(hand, a_hub_that_is_attached_by_hand_stays_what_it_is);
+	tcase_add_loop_test(hand, what_the_vm_lets_go_of_is_withdrawn_before_it_is_offered_anew, 0, 2);
 	tcase_add_test(hand, an_event_that_was_told_before_changes_nothing);
 	tcase_add_test(hand, a_removal_of_the_device_before_takes_nothing_from_the_one_that_is_there);
 	tcase_add_test(hand, events_of_interfaces_hubs_roots_and_other_subsystems_are_passed_over);

@@ -496,6 +496,38 @@ START_TEST(one_that_is_lent_survives_a_link_that_is_lost)
 }
 END_TEST
 
+/* The VM's handler hangs: a stream is opened for the offer to come, and then the device is to take the other road. It is the offer that would give the stream back. */
+START_TEST(one_that_is_lent_has_nothing_of_the_link_any_more)
+{
+	_cleanup_close_ int other = -EBADF;
+
+	write_config("ALLOW=127.0.0.9");
+	temp_tree_put(&bed.vm.tree, "devices.conf", "default 0403:6001 transport=tunnel\n");
+	exporter_reload(bed.exporter);
+	bed.vm.wire = WIRE_CLOSED;
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	plug("1-1", &FT232R);
+	expect_device("1-1", "READY");
+	ssh_vm_script(&bed.vm, "control", "wait\n");
+	bed.vm.wire = WIRE_SSHD;
+	pi_bed_wait_link(&bed, "SYNCING");
+	temp_tree_put(&bed.vm.tree, "devices.conf", "");
+	exporter_reload(bed.exporter);
+	ck_assert_str_eq(pi_bed_field(&bed, "1-1", "transport"), "direct");
+	other = machine("127.0.0.9");
+	ck_assert_uint_eq(import(other, "1-1"), USBIP_OK);
+	n_connects = ssh_vm_count_offers(&bed.vm);
+	ssh_vm_script(&bed.vm, "control", "serve\n");
+	ssh_vm_kill(&bed.vm);
+	pi_bed_wait_link(&bed, "DOWN");
+	expect_echo(other);
+	other = close_fd(other);
+	wait_connect();
+	expect_device("1-1", "OFFERED");
+}
+END_TEST
+
 START_TEST(the_list_has_what_can_be_imported_now)
 {
 	static const uint8_t request[] = { 0x01, 0x11, 0x80, 0x05, 0, 0, 0, 0 };
@@ -570,6 +602,7 @@ int main(int argc, char **argv)
 	tcase_add_test(others, one_in_allow_gets_what_the_vm_does_not_have);
 	tcase_add_test(others, one_that_allow_has_no_more_gives_back_what_it_was_lent);
 	tcase_add_test(others, one_that_is_lent_survives_a_link_that_is_lost);
+	tcase_add_test(others, one_that_is_lent_has_nothing_of_the_link_any_more);
 	tcase_add_test(others, the_list_has_what_can_be_imported_now);
 	tcase_add_test(others, a_vm_that_knows_no_direct_road_is_told_of);
 	return check_program_run("pi_direct", closed, unpaired, imports, others, NULL);

@@ -202,6 +202,161 @@ START_TEST(a_stop_does_not_wait_for_ever_for_a_kernel_that_does_not_let_go)
 }
 END_TEST
 
+/* ---- detached by hand, and started again ---- */
+
+static const char *kept(void)
+{
+	return temp_tree_get(&bed.vm.tree, "run/kept");
+}
+
+static void release(struct device *device, void *userdata)
+{
+	(void)userdata;
+	device_release(device, "usbpush-exporter is stopped");
+}
+
+/* It is killed, or stopped first: as exporter_stop() does, but that the loop goes on, for the next one. */
+static void end_exporter(bool is_stopped)
+{
+	if (is_stopped) {
+		exporter_for_each(bed.exporter, release, NULL);
+		pi_bed_wait_driver(&bed, "1-1", "usb");
+		pi_bed_wait_driver(&bed, "1-2", "usb");
+		expect_device("1-1", "IGNORED");
+		expect_device("1-2", "IGNORED");
+	}
+	pi_bed_kill(&bed);
+}
+
+/* Starts another one. By when it has attached 1-2, it has had the time for 1-1, too. */
+static void start_again(void)
+{
+	pi_bed_start(&bed);
+	pi_bed_wait_link(&bed, "UP");
+	expect_device("1-2", "ATTACHED");
+	pi_bed_run(&bed, 200000);
+}
+
+static void expect_kept_here(const char *why)
+{
+	expect_device("1-1", "IGNORED");
+	ck_assert_msg(strstr(pi_bed_field(&bed, "1-1", "reason"), why), "%s", pi_bed_field(&bed, "1-1", "reason"));
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+}
+
+static void detach_by_hand(void)
+{
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
+	ck_assert_str_eq(kept(), "");
+	device_detach(pi_bed_device(&bed, "1-1"), DETACHED_HERE);
+	expect_kept_here("detached by hand");
+}
+
+START_TEST(what_was_detached_by_hand_stays_so_when_the_exporter_is_started_again)
+{
+	detach_by_hand();
+	for (unsigned i = 0; i < 2; i++) { /* and again */
+		end_exporter(_i);
+		start_again();
+		expect_kept_here("detached by hand; usbpush attach brings it back");
+	}
+	device_share(pi_bed_device(&bed, "1-1"));
+	expect_device("1-1", "ATTACHED");
+	ck_assert_str_eq(kept(), "");
+	end_exporter(_i);
+	start_again();
+	expect_device("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(what_was_detached_on_the_vm_stays_so_when_the_exporter_is_started_again)
+{
+	struct message word = { .type = MESSAGE_DETACHED, .reason = DETACHED_BY_HAND };
+
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
+	device_handle_message(pi_bed_device(&bed, "1-1"), &word);
+	expect_kept_here("detached on the VM by hand");
+	end_exporter(_i);
+	start_again();
+	expect_kept_here("detached by hand");
+}
+END_TEST
+
+START_TEST(what_was_detached_by_hand_before_it_could_be_given_back_is_given_back_by_the_successor)
+{
+	bed.kernel.teardown_msec = 300;
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
+	device_detach(pi_bed_device(&bed, "1-1"), DETACHED_HERE);
+	expect_device("1-1", "BINDING");
+	pi_bed_kill(&bed);
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usbip-host");
+	start_again();
+	expect_kept_here("detached by hand");
+	ck_assert_uint_eq(fake_kernel_count_sessions(&bed.kernel), 1);
+}
+END_TEST
+
+START_TEST(what_was_detached_by_hand_is_shared_at_its_next_plug)
+{
+	detach_by_hand();
+	ck_assert_str_ne(kept(), "");
+	if (_i)
+		pi_bed_kill(&bed); /* there is nobody to see it */
+	fake_kernel_unplug(&bed.kernel, "1-1");
+	if (!_i) {
+		pi_bed_wait_gone(&bed, "1-1");
+		ck_assert_str_eq(kept(), "");
+	}
+	plug("1-1", &FT232R);
+	if (_i)
+		start_again();
+	expect_device("1-1", "ATTACHED");
+	ck_assert_str_eq(kept(), "");
+}
+END_TEST
+
+START_TEST(what_a_rule_or_a_stop_kept_here_is_nobodys_wish)
+{
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
+	temp_tree_put(&bed.vm.tree, "devices.conf", "ignore 0403:6001\n");
+	exporter_reload(bed.exporter);
+	expect_device("1-1", "IGNORED");
+	ck_assert_str_eq(kept(), "");
+	end_exporter(true);
+	ck_assert_str_eq(kept(), "");
+	temp_tree_put(&bed.vm.tree, "devices.conf", "");
+	start_again();
+	expect_device("1-1", "ATTACHED");
+}
+END_TEST
+
+START_TEST(a_kept_file_that_can_not_be_read_or_written_holds_nobody_up)
+{
+	detach_by_hand();
+	pi_bed_kill(&bed);
+	temp_tree_remove(&bed.vm.tree, "run/kept");
+	temp_tree_make_dir(&bed.vm.tree, "run/kept");
+	start_again();
+	expect_device("1-1", "ATTACHED");
+	device_detach(pi_bed_device(&bed, "1-1"), DETACHED_HERE);
+	expect_kept_here("detached by hand");
+	expect_device("1-2", "ATTACHED");
+	temp_tree_remove(&bed.vm.tree, "run/kept");
+}
+END_TEST
+
 /* ---- sync ---- */
 
 static unsigned n_controls;
@@ -605,6 +760,42 @@ START_TEST(a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing
 }
 END_TEST
 
+START_TEST(what_was_detached_by_hand_stays_so_when_a_changed_file_is_read)
+{
+	struct vm_config changed = bed.vm.config;
+
+	plug("1-1", &FT232R);
+	plug("1-2", &CP2102);
+	expect_device("1-1", "ATTACHED");
+	expect_device("1-2", "ATTACHED");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
+	expect_device("1-1", "IGNORED");
+	snprintf(changed.host, sizeof(changed.host), "localhost");
+	ck_assert_int_eq(vm_config_save(bed.config_path, &changed), 0);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "CONNECTING");
+	pi_bed_wait_link(&bed, "UP");
+	expect_device("1-2", "ATTACHED"); /* what is to be shared is, by now */
+	pi_bed_run(&bed, 200000);
+	expect_device("1-1", "IGNORED");
+	ck_assert_str_eq(fake_kernel_driver(&bed.kernel, "1-1"), "usb");
+}
+END_TEST
+
+START_TEST(a_file_that_names_another_vm_shares_what_was_detached_by_hand)
+{
+	struct vm_config other = wrong_key();
+
+	plug("1-1", &FT232R);
+	expect_device("1-1", "ATTACHED");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
+	expect_device("1-1", "IGNORED");
+	ck_assert_int_eq(vm_config_save(bed.config_path, &other), 0);
+	exporter_reload(bed.exporter);
+	expect_device("1-1", "READY"); /* for a VM that does not prove who it is */
+}
+END_TEST
+
 START_TEST(a_file_that_can_not_be_read_leaves_the_pairing_as_it_was)
 {
 	unlink(bed.config_path);
@@ -687,6 +878,12 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_successor_takes_over_a_session_that_is_still_being_torn_down);
 	tcase_add_test(up, a_stop_gives_everything_back_and_the_held_file_is_empty);
 	tcase_add_test(up, a_stop_does_not_wait_for_ever_for_a_kernel_that_does_not_let_go);
+	tcase_add_loop_test(up, what_was_detached_by_hand_stays_so_when_the_exporter_is_started_again, 0, 2);
+	tcase_add_loop_test(up, what_was_detached_on_the_vm_stays_so_when_the_exporter_is_started_again, 0, 2);
+	tcase_add_test(up, what_was_detached_by_hand_before_it_could_be_given_back_is_given_back_by_the_successor);
+	tcase_add_loop_test(up, what_was_detached_by_hand_is_shared_at_its_next_plug, 0, 2);
+	tcase_add_test(up, what_a_rule_or_a_stop_kept_here_is_nobodys_wish);
+	tcase_add_test(up, a_kept_file_that_can_not_be_read_or_written_holds_nobody_up);
 	tcase_add_test(up, a_restarted_handler_that_keeps_a_device_costs_it_nothing);
 	tcase_add_test(up, a_name_that_is_given_while_the_handler_is_away_is_told_when_it_is_back);
 	tcase_add_test(up, a_device_that_the_vm_did_not_keep_is_attached_anew);
@@ -700,6 +897,8 @@ int main(int argc, char **argv)
 	tcase_add_test(up, a_vm_that_ends_the_pairing_is_shown_with_the_reason);
 	tcase_add_test(up, unpairing_during_a_pairing_ends_that_and_the_next_may_begin);
 	tcase_add_test(up, a_changed_file_is_read_at_a_reload_and_an_unchanged_one_costs_nothing);
+	tcase_add_test(up, what_was_detached_by_hand_stays_so_when_a_changed_file_is_read);
+	tcase_add_test(up, a_file_that_names_another_vm_shares_what_was_detached_by_hand);
 	tcase_add_test(up, a_file_that_can_not_be_read_leaves_the_pairing_as_it_was);
 	tcase_add_test(up, status_is_whole_or_not_there_when_memory_runs_out);
 	return check_program_run("pi_exporter", fresh, up, NULL);

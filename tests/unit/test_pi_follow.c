@@ -190,11 +190,10 @@ START_TEST(what_was_detached_by_hand_stays_so_when_the_vm_moves)
 	pi_bed_wait_link(&bed, "UP");
 	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
 	pi_bed_wait(&bed, "1-1", "ATTACHED");
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
 	pi_bed_wait_driver(&bed, "1-1", "usb");
 	ck_assert_int_eq(config_set(bed.config_path, &(struct config_setting){ "VM_HOST", "127.0.0.9" }, 1, 0644), 0);
 	exporter_reload(bed.exporter);
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand"); /* the reload shared all */
 	pi_bed_wait_link(&bed, "DOWN");
 	ck_assert_str_eq(tell(found("2/0/bench", VM_ID, "127.0.0.1", bed.vm.config.port)), "");
 	pi_bed_wait_link(&bed, "UP");

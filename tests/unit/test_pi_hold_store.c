@@ -143,7 +143,7 @@ END_TEST
 START_TEST(a_device_that_is_given_back_is_let_go_of)
 {
 	attach();
-	device_release(pi_bed_device(&bed, "1-1"), "detached by hand");
+	device_detach(pi_bed_device(&bed, "1-1"), "detached by hand");
 	pi_bed_wait(&bed, "1-1", "IGNORED");
 	pi_bed_until(&bed, has_let_go, "FDSTOREREMOVE");
 	ck_assert_uint_eq(count_in(states, "FDSTOREREMOVE"), 1);
