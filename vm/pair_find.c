@@ -139,6 +139,18 @@ static void describe(const struct found_pi *pi, char *buffer, size_t size)
 		snprintf(buffer, size, "%s --pi-port %u (%s)", pi->at.host, pi->at.port, pi->name);
 }
 
+/* Whom the list has no room for is left out: the number tells. */
+static void list_add(char *list, size_t size, const char *one)
+{
+	size_t used = strlen(list), length = strlen(one);
+	const char *comma = used > 0 ? ", " : "";
+
+	if (used + strlen(comma) + length >= size)
+		return;
+	memcpy(list + used, comma, strlen(comma));
+	memcpy(list + used + strlen(comma), one, length + 1);
+}
+
 static int choose(const struct found_pi *pis, size_t n, struct pair_found *ret_found, struct failure *failure)
 {
 	char list[200] = "", one[sizeof(*pis) + 32];
@@ -151,9 +163,9 @@ static int choose(const struct found_pi *pis, size_t n, struct pair_found *ret_f
 		return failure_set(failure, FAILURE_NOT_FOUND,
 				   "Is it on, and on this network? Else give its name or address: usbpush-vm pair raspberrypi.local",
 				   "no Pi with usbpush was found by mDNS");
-	for (size_t i = 0; i < n && strlen(list) < sizeof(list) - 1; i++) {
+	for (size_t i = 0; i < n; i++) {
 		describe(&pis[i], one, sizeof(one));
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "", one);
+		list_add(list, sizeof(list), one);
 	}
 	return failure_set(failure, FAILURE_AMBIGUOUS, "Say which: usbpush-vm pair ADDRESS", "%zu Pis were found: %s", n, list);
 }
