@@ -142,13 +142,12 @@ static void describe(const struct found_pi *pi, char *buffer, size_t size)
 /* Whom the list has no room for is left out: the number tells. */
 static void list_add(char *list, size_t size, const char *one)
 {
-	size_t used = strlen(list), length = strlen(one);
-	const char *comma = used > 0 ? ", " : "";
+	size_t used = strlen(list), length = strlen(one), n_comma = used > 0 ? 2 : 0;
 
-	if (used + strlen(comma) + length >= size)
+	if (used + n_comma + length >= size)
 		return;
-	memcpy(list + used, comma, strlen(comma));
-	memcpy(list + used + strlen(comma), one, length + 1);
+	memcpy(list + used, ", ", n_comma);
+	memcpy(list + used + n_comma, one, length + 1);
 }
 
 static int choose(const struct found_pi *pis, size_t n, struct pair_found *ret_found, struct failure *failure)
