@@ -4,6 +4,13 @@ warn() {
 	printf '%s: %s\n' "$PACKAGE" "$*" >&2
 }
 
+# Whether that package is here, configured or about to be; what is left of one that was removed does not count.
+is_there() {
+	case "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" in
+	"" | not-installed | config-files) return 1 ;;
+	esac
+}
+
 is_systemd_running() {
 	[ -d /run/systemd/system ]
 }

@@ -42,6 +42,16 @@ static void device_follow_rules(struct device *device, const struct policy_decis
 	device->context->on_change(device, device->context->userdata);
 }
 
+/* The rule that kept it here, too, is gone: what is left is that a person wants it here. */
+static void device_tell_detached(struct device *device, const struct policy_decision *old)
+{
+	if (!device->is_detached || !device->decision.is_shared || device->state != DEVICE_IGNORED ||
+	    strcmp(device->reason, old->reason) != 0)
+		return;
+	snprintf(device->reason, sizeof(device->reason), "%s", DETACHED_HERE);
+	device->context->on_change(device, device->context->userdata);
+}
+
 void device_reconsider(struct device *device)
 {
 	const struct policy_decision old = device->decision;
@@ -49,8 +59,10 @@ void device_reconsider(struct device *device)
 	if (!device->has_looked || device->state == DEVICE_GONE)
 		return; /* the look that is under way will ask the new rules */
 	device_decide(device);
-	if (device->goal == GOAL_RELEASE && !device->is_by_rule)
+	if (device->goal == GOAL_RELEASE && !device->is_by_rule) {
+		device_tell_detached(device, &old);
 		return;
+	}
 	if (!device->decision.is_shared)
 		device_keep_here(device);
 	else if (device->state == DEVICE_IGNORED || device->goal == GOAL_RELEASE) {

@@ -28,7 +28,7 @@ async function ask(method, path, body) {
 			cache: 'no-store',
 			headers: method === 'POST' ? { 'Content-Type': 'application/json', 'X-Usbpush-Csrf': csrf ?? '' } : {},
 			body: method === 'POST' ? JSON.stringify(body ?? {}) : undefined,
-			signal: method === 'GET' ? AbortSignal.timeout(LOOK_MS) : undefined, // a change may take its time
+			signal: method === 'GET' ? AbortSignal.timeout?.(LOOK_MS) : undefined, // a change may take its time; an old browser waits for ever
 		});
 		answer = await response.json();
 	} catch {

@@ -140,6 +140,19 @@ def traces(guest):
     return [line for line in guest.sh(FIND_TRACES, check=False).splitlines() if not NOT_OURS.match(line)]
 
 
+def test_what_was_left_of_the_other_package_is_purged_and_nothing_else(installed):
+    """A machine that was the one once, and is the other now."""
+    guest, pids, kept, enabled = installed.guest, installed.pids(), installed.kept(), installed.enabled()
+    other = "vm" if installed.side == "pi" else "pi"
+    left = [f"/etc/usbpush/{name}" for name in CONFIG[other]]
+    guest.sh(f"touch {' '.join(left)}")
+    guest.put(built(other), "/var/tmp/other.deb")
+    guest.sh("rm -rf /var/tmp/other; dpkg-deb -e /var/tmp/other.deb /var/tmp/other; /var/tmp/other/postrm purge; rm -r /var/tmp/other*", timeout=120)
+    assert guest.sh(f"ls {' '.join(left)} 2>/dev/null || true") == ""
+    assert installed.kept() == kept and installed.enabled() == enabled and installed.pids() == pids
+    installed.assert_works()
+
+
 def test_purged_it_leaves_nothing(installed):
     guest, package = installed.guest, PACKAGE[installed.side]
     guest.sh("/usr/bin/usbpush setup-code" if installed.side == "pi" else "true")

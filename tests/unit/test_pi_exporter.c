@@ -342,6 +342,20 @@ START_TEST(what_a_rule_or_a_stop_kept_here_is_nobodys_wish)
 }
 END_TEST
 
+START_TEST(what_was_detached_by_hand_and_by_a_rule_says_which_of_them_still_holds_it)
+{
+	detach_by_hand();
+	temp_tree_put(&bed.vm.tree, "devices.conf", "ignore 0403:6001\n");
+	exporter_reload(bed.exporter);
+	end_exporter(false);
+	start_again();
+	expect_kept_here("a rule keeps it here");
+	temp_tree_put(&bed.vm.tree, "devices.conf", "");
+	exporter_reload(bed.exporter);
+	expect_kept_here(DETACHED_HERE);
+}
+END_TEST
+
 START_TEST(a_kept_file_that_can_not_be_read_or_written_holds_nobody_up)
 {
 	detach_by_hand();
@@ -883,6 +897,7 @@ int main(int argc, char **argv)
 	tcase_add_test(up, what_was_detached_by_hand_before_it_could_be_given_back_is_given_back_by_the_successor);
 	tcase_add_loop_test(up, what_was_detached_by_hand_is_shared_at_its_next_plug, 0, 2);
 	tcase_add_test(up, what_a_rule_or_a_stop_kept_here_is_nobodys_wish);
+	tcase_add_test(up, what_was_detached_by_hand_and_by_a_rule_says_which_of_them_still_holds_it);
 	tcase_add_test(up, a_kept_file_that_can_not_be_read_or_written_holds_nobody_up);
 	tcase_add_test(up, a_restarted_handler_that_keeps_a_device_costs_it_nothing);
 	tcase_add_test(up, a_name_that_is_given_while_the_handler_is_away_is_told_when_it_is_back);
