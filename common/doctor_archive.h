@@ -3,7 +3,7 @@
 #include "doctor_check.h"
 #include "failure.h"
 
-/* What somebody needs who helps from afar, in one tar file: findings, status, settings, logs, and what the kernel says. No key, password or code is in it: what could
+/* What somebody needs who helps from afar, in one tar file: findings, status, settings, logs, and what the kernel says. No private key, password or code is in it: what could
  * have one is not read at all, and all text is looked through once more. */
 
 enum doctor_part_kind { DOCTOR_PART_FILE, DOCTOR_PART_COMMAND };

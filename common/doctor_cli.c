@@ -58,8 +58,8 @@ static int cli_archive(const struct doctor *doctor, const struct doctor_side *si
 		return 1;
 	}
 	fprintf(stderr,
-		"%s: %s has the findings, status, settings, logs and the kernel's view. No key, password or code is in it; names, addresses and "
-		"serial numbers are. Look into it before you send it.\n",
+		"%s: %s has the findings, status, settings, logs and the kernel's view. No private key, password or code is in it; names, addresses "
+		"and serial numbers are. Look into it before you send it.\n",
 		side->program, path);
 	return 0;
 }

@@ -30,7 +30,7 @@ int command_name(int argc, char **argv);
 /* key: prints the public key that the VM has to authorize. */
 int command_key(int argc, char **argv);
 
-/* pair [HOST]: waits for a VM (on which usbpush-vm pair runs), asks for its six digits. pair --host H --host-key K [--user U] [--port N]: no questions. Both
+/* pair [VM]: waits for a VM (on which usbpush-vm pair runs), asks for its six digits. pair --host H --host-key K [--user U] [--port N]: no questions. Both
  * return when the link is up, or the old pairing is back. */
 int command_pair(int argc, char **argv);
 

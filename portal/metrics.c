@@ -48,7 +48,7 @@ static void put_link(FILE *stream, const json_t *link)
 		put_head(stream, "usbpush_link_round_trip_seconds", "gauge", "The last round trip to the VM.");
 		fprintf(stream, "usbpush_link_round_trip_seconds %.6f\n", json_number_value(rtt) / 1000);
 	}
-	put_head(stream, "usbpush_link_attempts_total", "counter", "Tries to reach the VM since the exporter's start.");
+	put_head(stream, "usbpush_link_attempts_total", "counter", "Tries to reach the VM since vm.conf was last read.");
 	fprintf(stream, "usbpush_link_attempts_total %lld\n", (long long)json_integer_value(json_object_get(link, "attempts")));
 }
 

@@ -84,8 +84,9 @@ bool acceptance_reload(struct acceptance *acceptance)
 	return is_changed;
 }
 
-const struct config_problem *acceptance_get_problem(const struct acceptance *acceptance)
+const struct config_problem *acceptance_get_problem(const struct acceptance *acceptance, bool *ret_is_in_force)
 {
+	*ret_is_in_force = acceptance->rules.broken_line != 0;
 	return acceptance->problem.text[0] ? &acceptance->problem : NULL;
 }
 

@@ -33,8 +33,9 @@ bool acceptance_reload(struct acceptance *acceptance);
 /* Whether the file could not be read when that was last tried: a later try may go well. */
 bool acceptance_is_unread(const struct acceptance *acceptance);
 
-/* The problem of the rules as they lie in the file; NULL if there is none. Borrowed. */
-const struct config_problem *acceptance_get_problem(const struct acceptance *acceptance);
+/* The problem of the rules as they lie in the file, or NULL; borrowed. is_in_force: what no rule above that line fits is refused now (else the rules are
+ * those from before). */
+const struct config_problem *acceptance_get_problem(const struct acceptance *acceptance, bool *ret_is_in_force);
 
 /* The interface that its owner means first: the first one for a serial driver, else the one of the lowest number. */
 unsigned acceptance_find_main(struct acceptance *acceptance, const struct descriptors *descriptors);

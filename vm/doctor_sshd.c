@@ -196,7 +196,7 @@ static void check_drop_in(struct doctor *doctor, const struct sshd_settings *set
 			   "sshd does not read its drop-ins: /etc/ssh/sshd_config has no Include");
 	else if (n < MIN_SESSION)
 		doctor_say(doctor, DOCTOR_NOTE, "What sets MaxSessions before " DROP_IN " does? Remove it, " RELOAD,
-			   "sshd allows %ld sessions a connection: a Pi with more devices opens further connections", n);
+			   "sshd allows %ld sessions a connection, one of them for control: what a Pi has beyond that is not attached", n);
 	else
 		doctor_say(doctor, DOCTOR_OK, NULL, "it takes the Pis' login as it should be (%ld sessions)", n);
 }

@@ -357,12 +357,16 @@ int handler_find(struct handler *handler, const char *selector, json_t **ret_dev
 
 static json_t *handler_problem_to_json(const struct handler *handler)
 {
-	const struct config_problem *problem = acceptance_get_problem(handler->acceptance);
+	bool is_in_force;
+	const struct config_problem *problem = acceptance_get_problem(handler->acceptance, &is_in_force);
 	struct failure failure;
 
 	if (!problem)
 		return json_null();
-	failure_set(&failure, FAILURE_BAD_REQUEST, "Mend that line. Until then no rule below it holds.", "%s", problem->text);
+	failure_set(&failure, FAILURE_BAD_REQUEST,
+		    is_in_force ? "Mend that line. Until then what no rule above it fits is refused." :
+				  "Mend that line. Until then the rules from before hold.",
+		    "%s", problem->text);
 	return failure_to_json(&failure);
 }
 

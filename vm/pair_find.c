@@ -21,7 +21,7 @@
 #define FINDER_USER   "usbpush-mdns"
 #define NOBODY        65534
 #define POLL_STEP_MS  200
-#define FIND_LIMIT_MS 8000 /* it ends by itself after 5 s without a Pi, or 1 s after the last one */
+#define FIND_LIMIT_MS 8000 /* it ends by itself after 5 s without a Pi, or 1.5 s after the last one */
 #define OUTPUT_MAX    ((size_t)64 * 1024)
 #define FIND_MAX_PIS  16
 

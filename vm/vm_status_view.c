@@ -124,7 +124,7 @@ static void print_verdict(const json_t *status, FILE *stream, bool is_coloured)
 		return;
 	}
 	if (counts.n_pis == 0) {
-		fputs("No Pi is paired yet. Pair one: sudo usbpush-vm authorize --name NAME KEYFILE\n", stream);
+		fputs("No Pi is paired yet. Pair one: sudo usbpush-vm pair\n", stream);
 		return;
 	}
 	if (counts.n_up == 0) {

@@ -108,9 +108,11 @@ END_TEST
 
 static void rules(const char *content)
 {
+	bool is_in_force;
+
 	temp_tree_put(&modules, "accept.conf", content);
 	acceptance_reload(acceptance);
-	ck_assert_ptr_null(acceptance_get_problem(acceptance));
+	ck_assert_ptr_null(acceptance_get_problem(acceptance, &is_in_force));
 }
 
 START_TEST(a_rule_takes_what_the_default_refuses)
@@ -152,21 +154,27 @@ END_TEST
 
 START_TEST(a_broken_line_leaves_the_rules_as_they_were)
 {
+	const struct config_problem *problem;
+	bool is_in_force;
+
 	rules("accept class=storage\n");
 	temp_tree_put(&modules, "accept.conf", "accept class=keyboard\nshare *:*\n");
 	ck_assert(!acceptance_reload(acceptance));
 	ck_assert_int_eq(judge(&DISK), 0);
 	ck_assert_int_lt(judge(&KEYBOARD_DEVICE), 0);
-	ck_assert_msg(strstr(acceptance_get_problem(acceptance)->text,
-			     "accept.conf:2: \"share\" is no action; expected one of accept, refuse, default"),
-		      "%s", acceptance_get_problem(acceptance)->text);
+	problem = acceptance_get_problem(acceptance, &is_in_force);
+	ck_assert_msg(strstr(problem->text, "accept.conf:2: \"share\" is no action; expected one of accept, refuse, default"), "%s",
+		      problem->text);
+	ck_assert(!is_in_force);
 	rules("");
-	ck_assert_ptr_null(acceptance_get_problem(acceptance));
+	ck_assert_ptr_null(acceptance_get_problem(acceptance, &is_in_force));
 }
 END_TEST
 
 START_TEST(a_line_that_is_broken_at_the_start_refuses_what_it_may_be_about)
 {
+	bool is_in_force;
+
 	temp_tree_put(&modules, "accept.conf", "accept class=storage\nrefsue 2341:*\naccept *:*\n");
 	acceptance = acceptance_free(acceptance);
 	ck_assert_int_eq(acceptance_new(modules.path, rules_path, &acceptance), 0);
@@ -175,6 +183,8 @@ START_TEST(a_line_that_is_broken_at_the_start_refuses_what_it_may_be_about)
 	ck_assert_int_lt(judge(&ARDUINO_UNO), 0);
 	ck_assert_msg(strstr(failure.text, "accept.conf:2: ") && strstr(failure.text, "it may be about this device"), "%s", failure.text);
 	ck_assert_str_eq(failure.cure, "Mend that line on the VM.");
+	ck_assert_ptr_nonnull(acceptance_get_problem(acceptance, &is_in_force));
+	ck_assert(is_in_force);
 }
 END_TEST
 

@@ -545,6 +545,19 @@ START_TEST(silence_beyond_the_patience_detaches_everything)
 }
 END_TEST
 
+START_TEST(no_more_than_a_minute_of_patience_is_taken)
+{
+	_cleanup_json_ json_t *hello = NULL;
+
+	vm_pi_connect(&pi, &bed, BED_PI);
+	vm_pi_say(
+		&pi,
+		"{\"type\":\"hello\",\"protocol\":1,\"software\":\"test\",\"role\":\"pi\",\"id\":\"aa\",\"name\":\"pi\",\"boot_id\":\"bb\",\"patience_ms\":600000}");
+	hello = vm_pi_expect(&pi, "hello");
+	ck_assert_int_eq(json_integer_value(json_object_get(hello, "patience_ms")), 60000);
+}
+END_TEST
+
 static void sync_one(struct vm_pi *from, bool is_streaming)
 {
 	vm_pi_say(from, "{\"type\":\"sync\",\"seq\":2,\"offers\":[{\"id\":\"o-1\",\"streaming\":%s}]}", is_streaming ? "true" : "false");
@@ -954,6 +967,7 @@ int main(void)
 
 	tcase_add_checked_fixture(faults, setup, teardown);
 	tcase_add_test(faults, silence_beyond_the_patience_detaches_everything);
+	tcase_add_test(faults, no_more_than_a_minute_of_patience_is_taken);
 	tcase_add_test(faults, a_vm_that_slept_hears_what_the_pi_said_meanwhile_before_it_judges);
 	tcase_add_test(faults, a_vm_that_slept_while_the_pi_did_lets_go_as_soon_as_it_wakes);
 	tcase_add_test(faults, a_lost_channel_alone_detaches_nothing);

@@ -47,7 +47,7 @@ START_TEST(the_first_line_answers_whether_it_works)
 	print(STATUS(PI("away", "")));
 	expect_first_line("usbpush does not work now: 0 of 1 Pis connected, 0 of 0 devices attached");
 	print(STATUS(""));
-	expect_first_line("No Pi is paired yet. Pair one: sudo usbpush-vm authorize --name NAME KEYFILE");
+	expect_first_line("No Pi is paired yet. Pair one: sudo usbpush-vm pair");
 	print("{\"vhci\":{\"error\":{\"text\":\"vhci_hcd is not loaded\",\"cure\":\"Load it\"}},\"pis\":[]}");
 	expect_first_line("usbpush does not work: vhci_hcd is not loaded. Load it");
 }
