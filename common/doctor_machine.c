@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "local_request.h"
+#include "machine.h"
 
 #define ANSWER_LIMIT_MS 5000
 #define DISK_LITTLE     ((uint64_t)8 * 1024 * 1024)
@@ -67,17 +68,26 @@ bool doctor_version_is_below(const unsigned version[3], unsigned a, unsigned b, 
 	return version[2] < c;
 }
 
+/* Debian's cloud kernel lacks what its standard one has. */
+static const char *kernel_cure(const char *release, const char *other_cure, char buffer[160])
+{
+	const char *arch = machine_kernel_arch(release);
+
+	if (!strstr(release, "cloud"))
+		return other_cure;
+	snprintf(buffer, 160, "apt install linux-image-%s, remove linux-image-cloud-%s, reboot.", arch, arch);
+	return buffer;
+}
+
 void doctor_check_kernel(struct doctor *doctor)
 {
-	char release[128];
+	char release[128], cure[160];
 	unsigned version[3];
 
 	if (doctor_read_line(doctor, "/proc/sys/kernel/osrelease", release, sizeof(release)) < 0 || !doctor_kernel_version(doctor, version))
 		doctor_say(doctor, DOCTOR_SKIPPED, NULL, "which kernel runs here can't be read");
 	else if (!doctor_exists(doctor, "/sys/bus/usb"))
-		doctor_say(doctor, DOCTOR_WRONG,
-			   strstr(release, "cloud") ? "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." :
-						      "Boot a kernel with USB support.",
+		doctor_say(doctor, DOCTOR_WRONG, kernel_cure(release, "Boot a kernel with USB support.", cure),
 			   "the kernel %s has no USB at all", release);
 	else if (doctor_version_is_below(version, 6, 1, 0))
 		doctor_say(doctor, DOCTOR_NOTE, "Upgrade to Debian 12 or later if devices misbehave.",
@@ -113,10 +123,10 @@ bool doctor_check_module(struct doctor *doctor, const char *interface, const cha
 		doctor_say(doctor, DOCTOR_WRONG, cure, "the kernel's module %s is not loaded", file);
 	} else {
 		doctor_say(doctor, DOCTOR_WRONG,
-			   strstr(release, "cloud") ?
-				   "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." :
-				   "Reboot if the kernel was just upgraded; on Ubuntu install linux-modules-extra; else boot "
-				   "a kernel that has it.",
+			   kernel_cure(release,
+				       "Reboot if the kernel was just upgraded; on Ubuntu install linux-modules-extra; else boot "
+				       "a kernel that has it.",
+				       cure),
 			   "the kernel %s has no module %s", release, file);
 	}
 	return false;

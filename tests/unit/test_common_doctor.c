@@ -137,12 +137,28 @@ START_TEST(the_kernels_own_version_is_found_behind_its_name)
 }
 END_TEST
 
+static void check_a_module(struct doctor *doctor)
+{
+	(void)doctor_check_module(doctor, "/sys/bus/usb/drivers/usbip-host", "usbip-host");
+}
+
+static const struct {
+	const char *release, *cure;
+} CLOUDS[] = {
+	{ "6.1.0-28-cloud-amd64\n", "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." },
+	{ "6.1.0-28-cloud-arm64\n", "apt install linux-image-arm64, remove linux-image-cloud-arm64, reboot." },
+	{ "6.1.0-cloud\n", "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." },
+};
+
 START_TEST(a_cloud_kernel_is_told_with_its_cure)
 {
-	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", "6.1.0-28-cloud-amd64\n");
+	temp_tree_put(&bed.tree, "proc/sys/kernel/osrelease", CLOUDS[_i].release);
 	doctor_bed_run_one(&bed, "kernel", doctor_check_kernel);
 	expect_finding(&bed, DOCTOR_WRONG, "no USB at all");
-	ck_assert_ptr_nonnull(strstr(bed.doctor.findings[0].cure, "linux-image-amd64"));
+	ck_assert_str_eq(bed.doctor.findings[0].cure, CLOUDS[_i].cure);
+	doctor_bed_run_one(&bed, "module", check_a_module);
+	expect_finding(&bed, DOCTOR_WRONG, "has no module");
+	ck_assert_str_eq(bed.doctor.findings[0].cure, CLOUDS[_i].cure);
 }
 END_TEST
 
@@ -164,11 +180,6 @@ START_TEST(what_can_not_be_read_is_skipped)
 	expect_finding(&bed, DOCTOR_SKIPPED, "can't be read");
 }
 END_TEST
-
-static void check_a_module(struct doctor *doctor)
-{
-	(void)doctor_check_module(doctor, "/sys/bus/usb/drivers/usbip-host", "usbip-host");
-}
 
 START_TEST(a_module_is_there_or_not_loaded_or_not_to_be_had)
 {
@@ -494,7 +505,7 @@ int main(void)
 	tcase_add_test(tests, scripts_read_the_same);
 	tcase_add_test(tests, too_many_findings_are_cut_off);
 	tcase_add_loop_test(tests, the_kernels_own_version_is_found_behind_its_name, 0, ARRAY_SIZE(VERSIONS));
-	tcase_add_test(tests, a_cloud_kernel_is_told_with_its_cure);
+	tcase_add_loop_test(tests, a_cloud_kernel_is_told_with_its_cure, 0, ARRAY_SIZE(CLOUDS));
 	tcase_add_test(tests, an_old_kernel_is_noted_and_a_good_one_is_good);
 	tcase_add_test(tests, what_can_not_be_read_is_skipped);
 	tcase_add_test(tests, a_module_is_there_or_not_loaded_or_not_to_be_had);
