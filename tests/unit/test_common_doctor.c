@@ -222,6 +222,8 @@ static void check_port_22(struct doctor *doctor)
 	doctor_check_firewall(doctor, 22, "the link");
 }
 
+#define INPUT(policy, rules) "table inet f {\n chain input {\n  type filter hook input priority 0; policy " policy ";\n" rules " }\n}\n"
+
 static const struct {
 	const char *rules;
 	enum doctor_state state;
@@ -236,6 +238,44 @@ static const struct {
 	  DOCTOR_NOTE },
 	{ "table inet f {\n chain input {\n  type filter hook input priority 0; policy drop;\n  tcp dport 22 drop\n }\n}", DOCTOR_NOTE },
 	{ "table inet f {\n chain output {\n  type filter hook output priority 0; policy drop;\n }\n}", DOCTOR_OK },
+	/* closed by its rules, not by its policy */
+	{ INPUT("accept", "  iifname \"lo\" accept\n  ct state invalid drop\n  reject with icmpx admin-prohibited\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  iifname \"lo\" accept\n  ct state invalid drop\n"), DOCTOR_OK },
+	{ INPUT("accept", "  tcp dport 22 accept\n  counter packets 22 bytes 22 reject\n"), DOCTOR_OK },
+	{ INPUT("accept", "  tcp dport 80 counter packets 22 bytes 22 accept\n  counter packets 22 bytes 22 reject\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  log prefix \"no, drop: \" level info counter drop comment \"accept nothing\"\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  meta l4proto tcp counter packets 0 bytes 0 reject with tcp reset\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  counter packets 0 bytes 0 xt target \"REJECT\"\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  reject\n  tcp dport 22 accept\n"), DOCTOR_NOTE }, /* it comes too late */
+	{ INPUT("drop", "  ct state invalid drop\n  accept\n"), DOCTOR_OK },
+	{ INPUT("accept", "  tcp dport 22 drop\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  iifname \"eth0\" tcp dport { 20-25, 80 } counter packets 0 bytes 0 reject with tcp reset\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  tcp dport != { 80, 443 } drop\n"), DOCTOR_NOTE },
+	{ INPUT("accept", "  tcp dport != 22 drop\n"), DOCTOR_OK },
+	{ INPUT("accept", "  tcp dport @shut drop\n  tcp dport != @open drop\n"), DOCTOR_OK }, /* who knows */
+	{ INPUT("accept", "  udp dport 22 drop\n  tcp dport 2222 drop\n"), DOCTOR_OK },
+	{ INPUT("accept", "  tcp dport 22 limit rate over 9/minute burst 5 packets drop\n"), DOCTOR_OK },
+	{ INPUT("accept", "  tcp dport 22 ip saddr @addr-set-sshd reject with icmp port-unreachable\n"), DOCTOR_OK }, /* fail2ban */
+	{ INPUT("accept", "  ip saddr 192.168.0.0/16 tcp dport 22 accept\n  tcp dport 22 drop\n"), DOCTOR_OK },
+	{ INPUT("drop", "  tcp dport 20-25 limit rate 9/minute burst 5 packets accept\n"), DOCTOR_OK },
+	{ INPUT("drop", "  udp dport 22 accept\n"), DOCTOR_NOTE },
+	/* the way out, and the way through */
+	{ INPUT("drop", "") "table ip g {\n chain out {\n  type filter hook output priority 0; policy drop;\n  tcp dport 22 accept\n }\n}",
+	  DOCTOR_NOTE },
+	{ INPUT("drop", "") "table ip g {\n chain on {\n  type filter hook forward priority 0; policy drop;\n  tcp dport 22 accept\n }\n}",
+	  DOCTOR_NOTE },
+	{ INPUT("accept",
+		"") "table ip g {\n chain on {\n  type filter hook forward priority 0; policy drop;\n  tcp dport 22 drop\n  drop\n }\n}",
+	  DOCTOR_OK },
+	/* where the input chain jumps to */
+	{ INPUT("accept",
+		"  jump zones\n  reject with icmpx admin-prohibited\n") "table ip g {\n chain zones {\n  tcp dport 22 accept\n }\n}",
+	  DOCTOR_OK },
+	{ INPUT("accept",
+		"  jump zones\n  reject with icmpx admin-prohibited\n") "table ip g {\n chain zones {\n  tcp dport 80 accept\n }\n}",
+	  DOCTOR_NOTE },
+	{ INPUT("drop", "  jump user\n") "table ip g {\n chain user {\n  tcp dport 22 jump ufw-user-limit-accept\n }\n}", DOCTOR_OK },
+	{ INPUT("accept", "") "table ip g {\n chain banned {\n  drop\n }\n}", DOCTOR_OK },
 };
 
 START_TEST(an_avahi_that_does_not_listen_does_not_run)
@@ -257,7 +297,7 @@ START_TEST(a_firewall_that_names_no_such_port_is_noted)
 {
 	doctor_bed_put_program(&bed, "/usr/sbin/nft", FIREWALLS[_i].rules, 0);
 	doctor_bed_run_one(&bed, "firewall", check_port_22);
-	ck_assert_int_eq(doctor_worst_of(&bed.doctor, "firewall"), FIREWALLS[_i].state);
+	ck_assert_msg(doctor_worst_of(&bed.doctor, "firewall") == FIREWALLS[_i].state, "%s", FIREWALLS[_i].rules);
 }
 END_TEST
 
