@@ -10,6 +10,7 @@
 
 #include "cleanup.h"
 #include "local_request.h"
+#include "machine.h"
 
 #define ANSWER_LIMIT_MS 5000
 #define DISK_LITTLE     ((uint64_t)8 * 1024 * 1024)
@@ -67,17 +68,26 @@ bool doctor_version_is_below(const unsigned version[3], unsigned a, unsigned b, 
 	return version[2] < c;
 }
 
+/* Debian's cloud kernel lacks what its standard one has. */
+static const char *kernel_cure(const char *release, const char *other_cure, char buffer[160])
+{
+	const char *arch = machine_kernel_arch(release);
+
+	if (!strstr(release, "cloud"))
+		return other_cure;
+	snprintf(buffer, 160, "apt install linux-image-%s, remove linux-image-cloud-%s, reboot.", arch, arch);
+	return buffer;
+}
+
 void doctor_check_kernel(struct doctor *doctor)
 {
-	char release[128];
+	char release[128], cure[160];
 	unsigned version[3];
 
 	if (doctor_read_line(doctor, "/proc/sys/kernel/osrelease", release, sizeof(release)) < 0 || !doctor_kernel_version(doctor, version))
 		doctor_say(doctor, DOCTOR_SKIPPED, NULL, "which kernel runs here can't be read");
 	else if (!doctor_exists(doctor, "/sys/bus/usb"))
-		doctor_say(doctor, DOCTOR_WRONG,
-			   strstr(release, "cloud") ? "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." :
-						      "Boot a kernel with USB support.",
+		doctor_say(doctor, DOCTOR_WRONG, kernel_cure(release, "Boot a kernel with USB support.", cure),
 			   "the kernel %s has no USB at all", release);
 	else if (doctor_version_is_below(version, 6, 1, 0))
 		doctor_say(doctor, DOCTOR_NOTE, "Upgrade to Debian 12 or later if devices misbehave.",
@@ -113,10 +123,10 @@ bool doctor_check_module(struct doctor *doctor, const char *interface, const cha
 		doctor_say(doctor, DOCTOR_WRONG, cure, "the kernel's module %s is not loaded", file);
 	} else {
 		doctor_say(doctor, DOCTOR_WRONG,
-			   strstr(release, "cloud") ?
-				   "apt install linux-image-amd64, remove linux-image-cloud-amd64, reboot." :
-				   "Reboot if the kernel was just upgraded; on Ubuntu install linux-modules-extra; else boot "
-				   "a kernel that has it.",
+			   kernel_cure(release,
+				       "Reboot if the kernel was just upgraded; on Ubuntu install linux-modules-extra; else boot "
+				       "a kernel that has it.",
+				       cure),
 			   "the kernel %s has no module %s", release, file);
 	}
 	return false;
@@ -208,34 +218,178 @@ void doctor_check_mdns(struct doctor *doctor)
 
 /* ---- firewall ---- */
 
-/* Whether a word of the line is the port, alone or in a set. */
-static bool line_names_port(const char *line, unsigned port)
-{
-	char number[8];
-	size_t length;
+/* What the chains on the way in do with a port, as far as their rules can be understood. */
+struct way_in {
+	enum { CHAIN_NONE, CHAIN_PLAIN, CHAIN_INPUT, CHAIN_OVER } chain; /* that is read; over: nothing in what is left of it matters */
+	bool is_policy_drop;                                             /* of that chain */
+	bool is_dropped, is_accepted;
+};
 
-	snprintf(number, sizeof(number), "%u", port);
-	length = strlen(number);
-	for (const char *at = strstr(line, "dport"); at && (at = strstr(at, number)); at++)
-		if (!strchr("0123456789", at[-1]) && !(at[length] >= '0' && at[length] <= '9'))
-			return true;
-	return port == 22 && strstr(line, "dport ssh");
+/* The next word, quotes and what is in them in one; NULL at the end. */
+static char *next_word(char **rest)
+{
+	char *word = *rest + strspn(*rest, " \t"), *end = word;
+	bool is_quoted = false;
+
+	for (; *end && (is_quoted || (*end != ' ' && *end != '\t')); end++)
+		is_quoted ^= *end == '"';
+	*rest = end + (*end != '\0');
+	*end = '\0';
+	return *word ? word : NULL;
 }
 
-/* Whether a chain on the way in drops what no rule accepts, and no rule accepts port. */
+/* Those of a statement that decides nothing, or NULL: words each with a value behind. */
+static const char *find_options(const char *word)
+{
+	static const char *const statements[][2] = { { "counter", "packets bytes name" },
+						     { "log", "prefix level group" },
+						     { "comment", "" } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(statements); i++)
+		if (strcmp(word, statements[i][0]) == 0)
+			return statements[i][1];
+	return NULL;
+}
+
+/* Takes counters, logging and comments off a line, and what space is too much. */
+static void rule_clean(char *line)
+{
+	const char *options = NULL, *found;
+	char *rest = line, *end = line, *word;
+	bool is_value = false;
+
+	while ((word = next_word(&rest))) {
+		size_t length = strlen(word);
+
+		if (is_value) {
+			is_value = false;
+		} else if ((found = find_options(word))) {
+			options = found;
+			is_value = !*found;
+		} else if (options && strstr(options, word)) {
+			is_value = true;
+		} else {
+			options = NULL;
+			if (end > line)
+				*end++ = ' ';
+			memmove(end, word, length);
+			end += length;
+		}
+	}
+	*end = '\0';
+}
+
+/* Whether port is one of the ports and ranges from at to end. */
+static bool ports_have(const char *at, const char *end, unsigned port)
+{
+	size_t length;
+
+	for (; at < end; at += length + 1) {
+		unsigned long first, last;
+		char *rest;
+
+		length = strcspn(at, " ,{}");
+		first = last = strtoul(at, &rest, 10);
+		if (*rest == '-')
+			last = strtoul(rest + 1, NULL, 10);
+		if (length && ((first <= port && port <= last) || (port == 22 && length == 3 && strncmp(at, "ssh", 3) == 0)))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a rule is about the TCP port, among others or not. What is in a named set is not known. */
+static bool rule_names_port(const char *rule, unsigned port)
+{
+	const char *at = strstr(rule, "dport");
+	bool is_negated;
+
+	if (!at || (at - rule >= 4 && strncmp(at - 4, "udp ", 4) == 0))
+		return false;
+	at += strcspn(at, " ");
+	at += strspn(at, " ");
+	if (strncmp(at, "vmap ", 5) == 0)
+		at += 5;
+	is_negated = strncmp(at, "!= ", 3) == 0;
+	at += is_negated ? 3 : 0;
+	if (*at == '@')
+		return false;
+	return ports_have(at, at + strcspn(at, *at == '{' ? "}" : " "), port) != is_negated;
+}
+
+static bool rule_begins_with(const char *rule, const char *verdict)
+{
+	size_t length = strlen(verdict);
+
+	return strncmp(rule, verdict, length) == 0 && (rule[length] == '\0' || rule[length] == ' ');
+}
+
+/* Whether it is a drop or reject, whatever comes in by TCP. */
+static bool rule_drops_all(const char *rule)
+{
+	static const char *const tcp[] = { "meta l4proto tcp ", "ip protocol tcp " };
+
+	for (size_t i = 0; i < ARRAY_SIZE(tcp); i++)
+		if (strncmp(rule, tcp[i], strlen(tcp[i])) == 0)
+			rule += strlen(tcp[i]);
+	return rule_begins_with(rule, "drop") || rule_begins_with(rule, "reject") || rule_begins_with(rule, "xt target \"REJECT\"");
+}
+
+/* Whether it drops what comes from anywhere and however often: not some sources (fail2ban), not what is too much or no TCP connection. */
+static bool rule_drops_unlimited(const char *rule)
+{
+	static const char *const limits[] = { "saddr", "@", "limit", "count", "invalid", "flags", "xt match", "vmap" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		if (strstr(rule, limits[i]))
+			return false;
+	return strstr(rule, " drop") || strstr(rule, " reject") || strstr(rule, "\"REJECT\"");
+}
+
+static void way_in_read_rule(struct way_in *way, const char *rule, unsigned port)
+{
+	bool is_input = way->chain == CHAIN_INPUT;
+
+	if (rule_begins_with(rule, "accept")) {
+		way->chain = CHAIN_OVER;
+	} else if (rule_drops_all(rule)) {
+		way->is_dropped = way->is_dropped || is_input;
+		way->chain = CHAIN_OVER;
+	} else if (rule_names_port(rule, port)) {
+		if (strstr(rule, "accept")) /* or a jump to ufw-user-limit-accept */
+			way->is_accepted = true;
+		else if (is_input && rule_drops_unlimited(rule))
+			way->is_dropped = true;
+	}
+}
+
+/* A chain without a hook is taken for one that the input chain jumps to. */
+static void way_in_read_line(struct way_in *way, char *line, unsigned port)
+{
+	rule_clean(line);
+	if (rule_begins_with(line, "chain")) {
+		way->chain = CHAIN_PLAIN;
+		way->is_policy_drop = false;
+	} else if (*line == '}') {
+		way->is_dropped = way->is_dropped || (way->chain == CHAIN_INPUT && way->is_policy_drop);
+		way->chain = CHAIN_NONE;
+	} else if (way->chain == CHAIN_PLAIN && rule_begins_with(line, "type") && strstr(line, " hook ")) {
+		way->chain = strstr(line, " hook input ") ? CHAIN_INPUT : CHAIN_OVER;
+		way->is_policy_drop = strstr(line, "policy drop") != NULL;
+	} else if (way->chain == CHAIN_PLAIN || way->chain == CHAIN_INPUT) {
+		way_in_read_rule(way, line, port);
+	}
+}
+
+/* Whether a chain on the way in drops what no rule accepts, or port by its name, and no rule accepts port. */
 static bool rules_drop(char *rules, unsigned port)
 {
-	bool is_input = false, is_dropped = false, is_accepted = false;
+	struct way_in way = { 0 };
 	char *rest = rules, *line;
 
-	while ((line = strsep(&rest, "\n"))) {
-		if (strstr(line, "hook input"))
-			is_input = strstr(line, "policy drop") || strstr(line, "policy reject");
-		is_dropped = is_dropped || is_input;
-		if (strstr(line, "accept") && line_names_port(line, port))
-			is_accepted = true;
-	}
-	return is_dropped && !is_accepted;
+	while ((line = strsep(&rest, "\n")))
+		way_in_read_line(&way, line, port);
+	return way.is_dropped && !way.is_accepted;
 }
 
 void doctor_check_firewall(struct doctor *doctor, unsigned port, const char *what)
@@ -255,9 +409,10 @@ void doctor_check_firewall(struct doctor *doctor, unsigned port, const char *wha
 	else if (rules_drop(rules, port)) {
 		snprintf(cure, sizeof(cure),
 			 "Let TCP port %u in, from your own network: with ufw, sudo ufw allow from NETWORK to any port %u", port, port);
-		doctor_say(doctor, DOCTOR_NOTE, cure, "the firewall drops what comes in, and no rule names port %u (%s)", port, what);
+		doctor_say(doctor, DOCTOR_NOTE, cure,
+			   "the firewall drops what comes in, and no rule that could be understood lets port %u in (%s)", port, what);
 	} else {
-		doctor_say(doctor, DOCTOR_OK, NULL, "no rule keeps port %u shut (%s)", port, what);
+		doctor_say(doctor, DOCTOR_OK, NULL, "no rule that could be understood keeps port %u shut (%s)", port, what);
 	}
 }
 

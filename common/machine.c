@@ -43,3 +43,10 @@ void machine_name(char *buffer, size_t size)
 		name[0] = '\0';
 	identity_clean_string(name[0] ? name : "localhost", buffer, size);
 }
+
+const char *machine_kernel_arch(const char *release)
+{
+	const char *tail = strrchr(release, '-');
+
+	return tail && strcmp(tail, "-arm64") == 0 ? "arm64" : "amd64";
+}

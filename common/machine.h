@@ -12,3 +12,6 @@ int machine_boot_id(char *buffer, size_t size);
 
 /* The host name, made safe for display. */
 void machine_name(char *buffer, size_t size);
+
+/* Debian's name of the architecture of a kernel release, which ends with it ("6.1.0-28-cloud-arm64"): as linux-image-NAME has it. "amd64" if it is not known. */
+const char *machine_kernel_arch(const char *release);

@@ -51,6 +51,7 @@ static const struct doctor_part PARTS[] = {
 	{ "modules", DOCTOR_PART_FILE, COMMAND("/proc/modules") },
 	{ "match_busid", DOCTOR_PART_FILE, COMMAND("/sys/bus/usb/drivers/usbip-host/match_busid") },
 	{ "held", DOCTOR_PART_FILE, COMMAND("/run/usbpush/held") },
+	{ "kept", DOCTOR_PART_FILE, COMMAND("/run/usbpush/kept") },
 	{ "events", DOCTOR_PART_COMMAND, COMMAND("/usr/bin/usbpush", "events") },
 	{ "packages", DOCTOR_PART_COMMAND,
 	  COMMAND("/usr/bin/dpkg-query", "-W", "usbpush-*", "libssh*", "libmicrohttpd*", "linux-image-*") },
@@ -68,6 +69,12 @@ const struct doctor_check *pi_doctor_checks(size_t *ret_n)
 {
 	*ret_n = ARRAY_SIZE(CHECKS);
 	return CHECKS;
+}
+
+const struct doctor_part *pi_doctor_parts(size_t *ret_n)
+{
+	*ret_n = ARRAY_SIZE(PARTS);
+	return PARTS;
 }
 
 int command_doctor(int argc, char **argv)

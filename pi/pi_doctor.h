@@ -1,5 +1,6 @@
 #pragma once
 
+#include "doctor_archive.h"
 #include "doctor_check.h"
 
 /* `usbpush doctor`: everything on the Pi that pushing devices stands on, looked at in the order in which it is needed. */
@@ -9,6 +10,9 @@ int command_doctor(int argc, char **argv);
 
 /* The checks, in the order in which they are run, and how many; for tests, too. */
 const struct doctor_check *pi_doctor_checks(size_t *ret_n);
+
+/* What --archive puts into the archive beside what they found, and how much; for tests, too. */
+const struct doctor_part *pi_doctor_parts(size_t *ret_n);
 
 /* Each check below looks at one thing, says at least one finding with doctor_say(), and changes nothing. One that needs the exporter's status takes what
  * pi_doctor_check_exporter() has left in doctor->status, and says that it was skipped without one. */

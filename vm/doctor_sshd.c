@@ -216,13 +216,18 @@ static bool port_speaks_ssh(unsigned port)
 	       recv(fd, banner, sizeof(banner) - 1, MSG_WAITALL) > 0 && strncmp(banner, "SSH-", 4) == 0;
 }
 
-static void check_listening(struct doctor *doctor, const struct sshd_settings *settings)
+static unsigned settings_port(const struct sshd_settings *settings)
 {
 	char text[16];
-	unsigned port = (unsigned)strtoul(setting_get(settings, "port", text, sizeof(text)), NULL, 10);
+	unsigned long port = strtoul(setting_get(settings, "port", text, sizeof(text)), NULL, 10);
 
-	if (port == 0 || port > UINT16_MAX)
-		port = 22;
+	return port == 0 || port > UINT16_MAX ? 22 : (unsigned)port;
+}
+
+static void check_listening(struct doctor *doctor, const struct sshd_settings *settings)
+{
+	unsigned port = settings_port(settings);
+
 	if (port_speaks_ssh(port))
 		doctor_say(doctor, DOCTOR_OK, NULL, "it answers on port %u", port);
 	else
@@ -232,12 +237,20 @@ static void check_listening(struct doctor *doctor, const struct sshd_settings *s
 			   "no sshd answers on port %u of this machine", port);
 }
 
+static const char *const SHOW_SETTINGS[] = { "/usr/sbin/sshd", "-T", "-C", CONNECTION, NULL };
+
+unsigned vm_doctor_sshd_port(const struct doctor *doctor)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return doctor_command(doctor, SHOW_SETTINGS, NULL, &text) == 0 ? settings_port(&(struct sshd_settings){ text }) : 22;
+}
+
 void vm_doctor_check_sshd(struct doctor *doctor)
 {
-	static const char *const command[] = { "/usr/sbin/sshd", "-T", "-C", CONNECTION, NULL };
 	_cleanup_free_ char *text = NULL;
 	struct sshd_settings settings;
-	int r = doctor_command(doctor, command, NULL, &text);
+	int r = doctor_command(doctor, SHOW_SETTINGS, NULL, &text);
 
 	if (r == -ENOENT) {
 		doctor_say(doctor, DOCTOR_WRONG, "sudo apt install openssh-server", "sshd is not installed: no Pi can get in");

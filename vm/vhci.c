@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 
 #include "cleanup.h"
+#include "machine.h"
 #include "sysfs.h"
 #include "usbip_wire.h"
 
@@ -170,6 +171,7 @@ static bool vhci_has_module_file(const struct vhci *vhci)
 int vhci_check(const struct vhci *vhci, struct failure *ret_failure)
 {
 	struct utsname name;
+	char cloud_cure[160];
 
 	if (vhci->n_controllers > 0)
 		return 0;
@@ -177,13 +179,14 @@ int vhci_check(const struct vhci *vhci, struct failure *ret_failure)
 	if (vhci_has_module_file(vhci))
 		return failure_set(ret_failure, FAILURE_NO_MODULE, "On the VM: modprobe vhci_hcd",
 				   "the VM has not loaded its kernel's module vhci_hcd");
+	snprintf(cloud_cure, sizeof(cloud_cure),
+		 "On the VM, install a standard kernel: apt install linux-image-%s, remove the cloud kernel, reboot",
+		 machine_kernel_arch(name.release));
 	if (faccessat(vhci->root_fd, "bus/usb", F_OK, 0) < 0)
-		return failure_set(
-			ret_failure, FAILURE_NO_USB,
-			strstr(name.release, "cloud") ?
-				"On the VM, install a standard kernel: apt install linux-image-amd64, remove the cloud kernel, reboot" :
-				"On the VM, boot a kernel with USB support and the module vhci-hcd",
-			"the VM's kernel %s has no USB support", name.release);
+		return failure_set(ret_failure, FAILURE_NO_USB,
+				   strstr(name.release, "cloud") ? cloud_cure :
+								   "On the VM, boot a kernel with USB support and the module vhci-hcd",
+				   "the VM's kernel %s has no USB support", name.release);
 	return failure_set(ret_failure, FAILURE_NO_MODULE,
 			   "On the VM, install it (Ubuntu: linux-modules-extra for this kernel), then: modprobe vhci_hcd",
 			   "the VM's kernel %s has no module vhci-hcd", name.release);

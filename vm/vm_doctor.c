@@ -8,7 +8,7 @@
 
 static void check_firewall(struct doctor *doctor)
 {
-	doctor_check_firewall(doctor, 22, "the Pis' link");
+	doctor_check_firewall(doctor, vm_doctor_sshd_port(doctor), "the Pis' link");
 }
 
 static const struct doctor_check CHECKS[] = {

@@ -16,6 +16,9 @@ void vm_doctor_check_vhci(struct doctor *doctor);
 /* What sshd does with the login of the Pis, by its own account (sshd -T), and whether it listens. (doctor_sshd.c) */
 void vm_doctor_check_sshd(struct doctor *doctor);
 
+/* The port on which sshd listens, by its own account, the first of several; 22 where it does not tell. (doctor_sshd.c) */
+unsigned vm_doctor_sshd_port(const struct doctor *doctor);
+
 /* The login itself. (doctor_login.c) */
 void vm_doctor_check_login(struct doctor *doctor);
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "atomic_file.h"
 #include "check_program.h"
 #include "cleanup.h"
 #include "doctor_bed.h"
@@ -351,6 +352,27 @@ START_TEST(without_the_exporter_the_rest_is_skipped)
 }
 END_TEST
 
+START_TEST(the_archive_has_which_devices_are_with_the_vm_and_which_were_detached_by_hand)
+{
+	_cleanup_free_ char *content = NULL;
+	size_t n;
+	const struct doctor_part *parts = pi_doctor_parts(&n);
+	struct failure failure;
+	char path[256];
+	ssize_t size;
+
+	temp_tree_put(&bed.tree, "run/usbpush/held", "1-1.2\n");
+	temp_tree_put(&bed.tree, "run/usbpush/kept", "1-1.3 7\n");
+	doctor_bed_run_one(&bed, "usbip", pi_doctor_check_usbip);
+	snprintf(path, sizeof(path), "%s/report.tar", bed.tree.path);
+	ck_assert_int_eq(doctor_archive_write(&bed.doctor, path, parts, n, &failure), 0);
+	size = file_read(path, 1 << 20, &content);
+	ck_assert_int_gt(size, 0);
+	ck_assert_ptr_nonnull(memmem(content, (size_t)size, "1-1.2\n", 6));
+	ck_assert_ptr_nonnull(memmem(content, (size_t)size, "1-1.3 7\n", 8));
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("pi doctor");
@@ -378,5 +400,6 @@ int main(void)
 	tcase_add_test(tests, an_answer_that_makes_no_sense_breaks_nothing);
 	tcase_add_test(tests, the_firewall_is_looked_at_for_the_port_that_portal_conf_says);
 	tcase_add_test(tests, without_the_exporter_the_rest_is_skipped);
+	tcase_add_test(tests, the_archive_has_which_devices_are_with_the_vm_and_which_were_detached_by_hand);
 	return check_program_run("pi_doctor", tests, NULL);
 }

@@ -273,6 +273,51 @@ START_TEST(a_missing_or_broken_sshd_is_told)
 }
 END_TEST
 
+/* ---- firewall ---- */
+
+static void run_firewall_check(void)
+{
+	size_t n;
+	const struct doctor_check *checks = vm_doctor_checks(&n);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(checks[i].name, "firewall") == 0)
+			doctor_bed_run(&bed, &checks[i], 1);
+}
+
+static void put_firewall(const char *port)
+{
+	char rules[256];
+
+	snprintf(rules, sizeof(rules),
+		 "table inet f {\n chain input {\n  type filter hook input priority 0; policy drop;\n  tcp dport %s accept\n }\n}", port);
+	doctor_bed_put_program(&bed, "/usr/sbin/nft", rules, 0);
+}
+
+static const struct {
+	const char *sshd, *open_port;
+	enum doctor_state state;
+	const char *text;
+} SSHD_PORTS[] = {
+	{ "port 2222\n", "2222", DOCTOR_OK, "port 2222" },
+	{ "port 2222\n", "22", DOCTOR_NOTE, "port 2222" },
+	{ "port 2222\nport 22\n", "2222", DOCTOR_OK, "port 2222" },
+	{ "usepam yes\n", "22", DOCTOR_OK, "port 22 " },
+	{ "port 70000\n", "22", DOCTOR_OK, "port 22 " },
+	{ NULL, "80", DOCTOR_NOTE, "port 22 " }, /* not installed */
+};
+
+START_TEST(the_firewall_is_looked_at_where_sshd_listens)
+{
+	if (SSHD_PORTS[_i].sshd)
+		put_sshd(SSHD_PORTS[_i].sshd);
+	put_firewall(SSHD_PORTS[_i].open_port);
+	run_firewall_check();
+	expect_finding(&bed, SSHD_PORTS[_i].state, SSHD_PORTS[_i].text);
+	ck_assert_uint_eq(bed.doctor.n, 1);
+}
+END_TEST
+
 /* ---- handler, Pis, relay ---- */
 
 static const struct doctor_check HANDLER_CHECKS[] = { { "handler", vm_doctor_check_handler },
@@ -416,6 +461,7 @@ int main(void)
 	tcase_add_loop_test(tests, settings_that_let_the_login_in_are_good, 0, ARRAY_SIZE(GOOD_LISTS));
 	tcase_add_test(tests, a_configuration_without_include_or_drop_in_is_told);
 	tcase_add_test(tests, a_missing_or_broken_sshd_is_told);
+	tcase_add_loop_test(tests, the_firewall_is_looked_at_where_sshd_listens, 0, ARRAY_SIZE(SSHD_PORTS));
 	tcase_add_test(tests, a_direct_road_that_can_not_be_reached_is_told);
 	tcase_add_test(tests, without_a_device_on_it_the_direct_road_is_not_tried);
 	tcase_add_test(tests, a_pi_that_is_up_and_a_relay_that_is_answered_are_good);
