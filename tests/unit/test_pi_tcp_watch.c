@@ -136,6 +136,24 @@ static void teardown(void)
 	event = sd_event_unref(event);
 }
 
+static void cut_both_and_write(void)
+{
+	wire_cut(&watched);
+	wire_cut(&plain);
+	wire_write(&watched);
+	wire_write(&plain);
+}
+
+static void heal_both_and_expect_watched_first(void)
+{
+	wire_heal(&watched);
+	wire_heal(&plain);
+	ck_assert(loop_until(event, has_any_come, NULL));
+	ck_assert(wire_has_come(&watched));
+	ck_assert(!wire_has_come(&plain));
+	ck_assert_uint_eq(n_dead, 0);
+}
+
 /* Left alone, TCP tries 3.0 s and 6.2 s after the write: the heal in between finds it asleep. */
 START_TEST(after_a_cut_it_is_there_before_tcp_by_itself)
 {
@@ -146,20 +164,12 @@ START_TEST(after_a_cut_it_is_there_before_tcp_by_itself)
 	ck_assert(loop_until(event, has_watched_come, NULL));
 	ck_assert_int_eq(recv(watched.far, &(char){ 0 }, 1, 0), 1);
 	ck_assert_int_eq(recv(plain.far, &(char){ 0 }, 1, 0), 1);
-	wire_cut(&watched);
-	wire_cut(&plain);
-	wire_write(&watched);
-	wire_write(&plain);
+	cut_both_and_write();
 	for (unsigned i = 0; i < 4; i++) { /* the heartbeat */
 		loop_for(event, 1000000);
 		tcp_watch_look(watched.watch);
 	}
-	wire_heal(&watched);
-	wire_heal(&plain);
-	ck_assert(loop_until(event, has_any_come, NULL));
-	ck_assert(wire_has_come(&watched));
-	ck_assert(!wire_has_come(&plain));
-	ck_assert_uint_eq(n_dead, 0);
+	heal_both_and_expect_watched_first();
 }
 END_TEST
 
@@ -168,22 +178,14 @@ START_TEST(what_comes_over_a_wire_that_is_cut_one_way_does_not_lengthen_the_paus
 {
 	wire_new(&watched, 8000);
 	wire_new(&plain, 0);
-	wire_cut(&watched);
-	wire_cut(&plain);
-	wire_write(&watched);
-	wire_write(&plain);
+	cut_both_and_write();
 	for (unsigned i = 0; i < 4; i++) { /* the heartbeat */
 		loop_for(event, 1000000);
 		tcp_watch_look(watched.watch);
 		ck_assert_int_eq(send(watched.far, "x", 1, MSG_NOSIGNAL), 1);
 	}
 	loop_for(event, 200000);
-	wire_heal(&watched);
-	wire_heal(&plain);
-	ck_assert(loop_until(event, has_any_come, NULL));
-	ck_assert(wire_has_come(&watched));
-	ck_assert(!wire_has_come(&plain));
-	ck_assert_uint_eq(n_dead, 0);
+	heal_both_and_expect_watched_first();
 }
 END_TEST
 
