@@ -172,7 +172,7 @@ static int choose(const struct found_pi *pis, size_t n, struct pair_found *ret_f
 int pair_find(const char *program, const volatile sig_atomic_t *is_stopped, struct pair_found *ret_found, struct failure *ret_failure)
 {
 	_cleanup_free_ char *output = malloc(OUTPUT_MAX);
-	struct found_pi pis[FIND_MAX_PIS];
+	struct found_pi pis[FIND_MAX_PIS] = { 0 };
 	size_t size = 0, n = 0;
 	const char *end;
 
