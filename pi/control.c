@@ -13,6 +13,7 @@
 #include "local_server.h"
 #include "login_pair.h"
 #include "machine.h"
+#include "own_key.h"
 #include "pair_desk.h"
 #include "rulebook.h"
 #include "setup_code.h"
@@ -175,7 +176,7 @@ static void control_key(struct control *control, struct local_client *client, co
 	(void)arguments;
 	machine_name(name, sizeof(name));
 	snprintf(comment, sizeof(comment), "usbpush@%s", name);
-	if (transport_key_ensure(exporter_key_path(control->exporter), &failure) < 0 ||
+	if (own_key_ensure(exporter_own_key(control->exporter), &failure) < 0 ||
 	    transport_key_public(exporter_key_path(control->exporter), comment, &line, &failure) < 0)
 		local_client_fail(client, &failure);
 	else

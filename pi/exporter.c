@@ -16,6 +16,7 @@
 #include "login_pair.h"
 #include "machine.h"
 #include "offers.h"
+#include "own_key.h"
 #include "pair_desk.h"
 #include "pairing.h"
 #include "rulebook.h"
@@ -35,6 +36,7 @@ struct exporter {
 	struct policy *policy;     /* owned */
 	struct rulebook *rulebook; /* owned */
 	struct policy_options policy_options;
+	struct own_key *own_key;         /* owned */
 	struct link *link;               /* owned */
 	struct pairing *pairing;         /* owned */
 	struct follow *follow;           /* owned */
@@ -256,8 +258,10 @@ static int exporter_init_link(struct exporter *exporter)
 	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all,
 								  .on_ended = exporter_release_all,
 								  .on_back = exporter_on_back };
-	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
+	int r = own_key_new(exporter->jobs, exporter->key_path, &exporter->own_key);
 
+	if (r == 0)
+		r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
 	if (r == 0)
 		r = pairing_new(exporter->daemon->event, exporter->link, exporter->writes, exporter->options.config_path, &exporter->config,
 				&pairing_handlers, exporter, &exporter->pairing);
@@ -269,7 +273,7 @@ static int exporter_init_link(struct exporter *exporter)
 				  exporter->options.pair_limits, &exporter->desk);
 	if (r == 0)
 		r = login_pair_new(exporter->daemon->event, exporter->jobs, exporter->pairing, exporter->events, exporter->key_path,
-				   &exporter->login_pair);
+				   exporter->own_key, &exporter->login_pair);
 	return r;
 }
 
@@ -395,6 +399,7 @@ struct exporter *exporter_free(struct exporter *exporter)
 	follow_free(exporter->follow);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
+	own_key_free(exporter->own_key);
 	direct_road_free(exporter->road);
 	job_runner_free(exporter->jobs);
 	usbip_host_unref(exporter->host); /* a thread that is stuck in the kernel has its own reference */
@@ -490,6 +495,11 @@ struct link *exporter_link(struct exporter *exporter)
 struct event_log *exporter_events(struct exporter *exporter)
 {
 	return exporter->events;
+}
+
+struct own_key *exporter_own_key(struct exporter *exporter)
+{
+	return exporter->own_key;
 }
 
 const char *exporter_key_path(const struct exporter *exporter)

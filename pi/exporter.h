@@ -14,6 +14,7 @@
 struct exporter;
 struct follow;
 struct login_pair;
+struct own_key;
 struct pair_desk;
 struct pair_limits;
 struct rulebook;
@@ -90,6 +91,9 @@ struct event_log *exporter_events(struct exporter *exporter);
 
 /* Where the Pi's SSH key lies; borrowed. */
 const char *exporter_key_path(const struct exporter *exporter);
+
+/* That there is one; borrowed. */
+struct own_key *exporter_own_key(struct exporter *exporter);
 
 /* What `usbpush status --json` prints; a new reference. */
 json_t *exporter_to_json(struct exporter *exporter);

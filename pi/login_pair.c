@@ -45,6 +45,7 @@ struct login_pair {
 	struct pairing *pairing;
 	struct event_log *events;
 	const char *key_path;
+	struct own_key *own_key;
 	enum login_state state;
 	bool is_look;
 	struct connector *connector; /* owned */
@@ -339,7 +340,7 @@ static int login_fill_work(struct login_pair *login_pair, const struct login_pai
 	snprintf(work->password, sizeof(work->password), "%s", request->password);
 	login_name_pi(work->name);
 	snprintf(comment, sizeof(comment), "usbpush@%s", work->name);
-	r = transport_key_ensure(login_pair->key_path, failure);
+	r = own_key_ensure(login_pair->own_key, failure);
 	return r < 0 ? r : transport_key_public(login_pair->key_path, comment, &work->key, failure);
 }
 
@@ -392,13 +393,15 @@ void login_pair_forget(struct login_pair *login_pair, void *userdata)
 }
 
 int login_pair_new(sd_event *event, struct job_runner *jobs, struct pairing *pairing, struct event_log *events, const char *key_path,
-		   struct login_pair **ret_login_pair)
+		   struct own_key *own_key, struct login_pair **ret_login_pair)
 {
 	struct login_pair *login_pair = calloc(1, sizeof(*login_pair));
 
 	if (!login_pair)
 		return -ENOMEM;
-	*login_pair = (struct login_pair){ .event = event, .jobs = jobs, .pairing = pairing, .events = events, .key_path = key_path };
+	*login_pair = (struct login_pair){
+		.event = event, .jobs = jobs, .pairing = pairing, .events = events, .key_path = key_path, .own_key = own_key
+	};
 	*ret_login_pair = login_pair;
 	return 0;
 }

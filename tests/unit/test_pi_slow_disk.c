@@ -159,12 +159,17 @@ static void plug(const char *busid, const struct usb_sample *sample)
 	pi_bed_wait(&bed, busid, "ATTACHED");
 }
 
-static void expect_life(const char *busid, const struct usb_sample *sample)
+static void expect_status(void)
 {
 	struct control_ask ask;
 
 	start_asking(&ask, "status", NULL);
 	ck_assert_str_eq(end_of(&ask), "");
+}
+
+static void expect_life(const char *busid, const struct usb_sample *sample)
+{
+	expect_status();
 	plug(busid, sample);
 }
 
@@ -509,6 +514,41 @@ START_TEST(an_end_that_the_disk_does_not_take_is_none_and_told)
 }
 END_TEST
 
+/* ---- the key ---- */
+
+static bool has_key(struct pi_bed *any)
+{
+	struct control_ask ask;
+
+	start_asking(&ask, "key", NULL);
+	return strcmp(end_of(&ask), "") == 0 && access(temp_tree_path(&any->vm.tree, "id_ed25519"), F_OK) == 0;
+}
+
+START_TEST(a_key_that_is_missing_is_made_without_anybodys_waiting_for_the_disk)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	plug("1-1", &FT232R);
+	ck_assert_int_eq(unlink(temp_tree_path(&bed.vm.tree, "id_ed25519")), 0);
+	held_disk_begin("id_ed25519");
+	start_asking(&first, "key", NULL);
+	ck_assert_str_eq(end_of(&first), "busy");
+	wait_held(1);
+	ssh_vm_kill(&bed.vm); /* the link wants it, too, when it comes back */
+	wait_held(2);
+	expect_status();
+	held_disk_release_one(-ENOSPC);
+	held_disk_release_one(-ENOSPC);
+	pi_bed_run(&bed, 50000);
+	start_asking(&second, "key", NULL);
+	answer = answer_of(&second);
+	ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(json_object_get(answer, "error"), "text")),
+				     "the SSH key could not be written: No space left on device"));
+	held_disk_end();
+	pi_bed_until(&bed, has_key, "key");
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *tests = tcase_create("slow disk"), *unpaired = tcase_create("unpaired");
@@ -527,6 +567,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, an_exporter_that_ends_before_the_disk_leaves_a_change_whole_or_not_at_all);
 	tcase_add_test(tests, until_its_end_is_on_the_disk_a_pairing_lasts);
 	tcase_add_test(tests, an_end_that_the_disk_does_not_take_is_none_and_told);
+	tcase_add_test(tests, a_key_that_is_missing_is_made_without_anybodys_waiting_for_the_disk);
 	tcase_set_timeout(unpaired, 60);
 	tcase_add_checked_fixture(unpaired, setup_unpaired, teardown);
 	tcase_add_test(unpaired, paired_is_told_when_it_is_on_the_disk_and_nobody_else_waits_for_that);
