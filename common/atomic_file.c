@@ -123,6 +123,12 @@ int file_write_atomic(const char *path, const char *content, size_t size, mode_t
 	return file_write_by(rename, path, content, size, mode);
 }
 
+void file_draft_done(struct file_draft *draft)
+{
+	free(draft->content);
+	*draft = (struct file_draft){ .content = NULL };
+}
+
 int file_write_new(const char *path, const char *content, size_t size, mode_t mode)
 {
 	return file_write_by(link, path, content, size, mode);

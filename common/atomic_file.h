@@ -14,6 +14,16 @@ ssize_t file_read(const char *path, size_t max_size, char **ret_content);
  * The file gets mode, and the owner of the file that it replaces where that is possible. 0 or negative errno. */
 int file_write_atomic(const char *path, const char *content, size_t size, mode_t mode);
 
+/* What is to be in a file, before it is written there. */
+struct file_draft {
+	char *content; /* owned */
+	size_t size;
+	mode_t mode;
+};
+
+/* Frees what it holds. */
+void file_draft_done(struct file_draft *draft);
+
 /* The same where there is no file yet: -EEXIST, and what is there stays, if there is one. */
 int file_write_new(const char *path, const char *content, size_t size, mode_t mode);
 

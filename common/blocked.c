@@ -10,11 +10,16 @@ static void blocked_add(const struct job_step *step, void *userdata)
 					      (json_int_t)(step->usec / 1000)));
 }
 
+void blocked_append(json_t **list, struct job_runner *runner)
+{
+	job_runner_for_each_long(runner, blocked_add, list);
+}
+
 json_t *blocked_to_json(struct job_runner *runner)
 {
 	json_t *list = json_array();
 
-	job_runner_for_each_long(runner, blocked_add, &list);
+	blocked_append(&list, runner);
 	return list;
 }
 

@@ -43,6 +43,8 @@ static __thread struct job *this_thread;
 struct job_runner {
 	sd_event_source *source; /* owned; the event loop's alone */
 	unsigned max_jobs, n_running;
+	void (*on_idle)(void *userdata); /* may be NULL */
+	void *userdata;                  /* borrowed */
 	struct job_list waiting;
 	struct running_jobs running;
 	pthread_mutex_t lock; /* guards what follows */
@@ -170,7 +172,15 @@ static int job_runner_on_done(sd_event_source *source, int fd, uint32_t events, 
 		job_destroy(job);
 	}
 	job_runner_start_waiting(runner);
+	if (runner->on_idle && job_runner_count(runner) == 0)
+		runner->on_idle(runner->userdata);
 	return 0;
+}
+
+void job_runner_set_idle(struct job_runner *runner, void (*fn)(void *userdata), void *userdata)
+{
+	runner->on_idle = fn;
+	runner->userdata = userdata;
 }
 
 int job_runner_new(sd_event *event, unsigned max_jobs, struct job_runner **ret_runner)

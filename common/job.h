@@ -18,6 +18,9 @@ typedef void (*job_done_fn)(int result, void *arg, void *userdata);
 /* The runner's memory is the caller's. At most max_jobs run at once, later ones wait in order. 0 or negative errno. */
 int job_runner_new(sd_event *event, unsigned max_jobs, struct job_runner **ret_runner);
 
+/* fn (may be NULL) is called from the loop whenever the last job has ended, told to who waited for it, and none waits. */
+void job_runner_set_idle(struct job_runner *runner, void (*fn)(void *userdata), void *userdata);
+
 /* Abandons all jobs. A thread that is stuck in the kernel keeps what it needs and ends by itself; it does not hold up an exit. Takes NULL. */
 struct job_runner *job_runner_free(struct job_runner *runner);
 

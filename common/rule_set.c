@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "atomic_file.h"
 #include "cleanup.h"
 #include "identity.h"
 
@@ -226,7 +225,8 @@ static void print_edited(FILE *stream, const struct line *lines, size_t n, size_
 	print_lines(stream, lines, at + is_replacing, n);
 }
 
-int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned at_line, bool is_replacing, const struct rule *rule)
+int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned at_line, bool is_replacing, const struct rule *rule,
+		  struct file_draft *ret_draft)
 {
 	_cleanup_free_ char *old = NULL, *new = NULL;
 	_cleanup_free_ struct line *lines = NULL;
@@ -251,7 +251,10 @@ int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned a
 	if (at_line > n || (is_replacing && at_line == 0))
 		return -EINVAL; /* the file is not the one that at_line was read from */
 	print_edited(stream, lines, n, at_line ? at_line - 1 : n, is_replacing, text);
-	if (fflush(stream) != 0)
+	if (fclose(TAKE_PTR(stream)) != 0) /* which gives the text its last place */
 		return -ENOMEM;
-	return file_write_atomic(path, new, new_size, stat(path, &status) == 0 ? status.st_mode & 07777 : 0644);
+	*ret_draft = (struct file_draft){ .content = TAKE_PTR(new),
+					  .size = new_size,
+					  .mode = stat(path, &status) == 0 ? status.st_mode & 07777 : 0644 };
+	return 0;
 }

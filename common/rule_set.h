@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "atomic_file.h"
 #include "config.h"
 #include "rule.h"
 
@@ -35,7 +36,8 @@ void rule_set_done(struct rule_set *set);
  * is below it decides nothing. */
 const struct rule *rule_set_find(const struct rule_set *set, const struct rule_subject *subject);
 
-/* Puts a rule into the file at path, atomically; comments, order and all other lines stay as they are. at_line 0: behind the last line. is_replacing: in the
- * place of the rule in at_line, whose comment at the line's end stays; else before at_line and the comment lines right above it. 0, -EINVAL for a rule that
- * can't be written, -EBADMSG for a file with a NUL byte, which is left alone, or negative errno. */
-int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned at_line, bool is_replacing, const struct rule *rule);
+/* Puts a rule into what the file at path says, for the caller to write it there (file_write_atomic()); comments, order, all other lines and the mode stay as they are.
+ * at_line 0: behind the last line. is_replacing: in the place of the rule in at_line, whose comment at the line's end stays; else before at_line and the comment lines
+ * right above it. ret_draft is the caller's: file_draft_done(). 0, -EINVAL for a rule that can't be written, -EBADMSG for a file with a NUL byte, or negative errno. */
+int rule_set_edit(const char *path, const struct rule_syntax *syntax, unsigned at_line, bool is_replacing, const struct rule *rule,
+		  struct file_draft *ret_draft);

@@ -21,7 +21,7 @@
 
 #define TEST_TIMEOUT_MS   22000
 #define TEST_STEP_MS      100
-#define UNPAIR_TIMEOUT_MS 12000 /* the VM has 8 s */
+#define UNPAIR_TIMEOUT_MS (8000 + WRITE_TIMEOUT_MS) /* the VM has 8 s, after that */
 
 int command_fail(const struct failure *failure)
 {

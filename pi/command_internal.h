@@ -7,6 +7,7 @@
 /* What the subcommands share. */
 
 #define ANSWER_TIMEOUT_MS 5000
+#define WRITE_TIMEOUT_MS  30000 /* it is answered when it is on the disk */
 
 enum { DONE = 0, FAILED = 1, USAGE = 2 };
 

@@ -26,7 +26,7 @@ static int set_rule(int argc, char **argv, const char *done)
 
 	if (argc != 2 || argv[1][0] == '-')
 		return command_usage("%s takes one DEVICE", argv[0]);
-	if (command_ask(json_pack("{s:s, s:s}", "request", argv[0], "device", argv[1]), ANSWER_TIMEOUT_MS, &answer, &failure) < 0)
+	if (command_ask(json_pack("{s:s, s:s}", "request", argv[0], "device", argv[1]), WRITE_TIMEOUT_MS, &answer, &failure) < 0)
 		return command_fail(&failure);
 	printf("%s: %s (%s)\n", text_of(answer, "busid"), done, text_of(answer, "rule"));
 	return DONE;
@@ -52,7 +52,7 @@ static int ask_name(const struct naming *naming, json_t **ret_answer, struct fai
 
 	if (naming->also)
 		json_whole_set(&request, "also", json_string(naming->also));
-	return command_ask(request, ANSWER_TIMEOUT_MS, ret_answer, ret_failure);
+	return command_ask(request, WRITE_TIMEOUT_MS, ret_answer, ret_failure);
 }
 
 /* Enter means yes. */

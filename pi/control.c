@@ -13,7 +13,9 @@
 #include "local_server.h"
 #include "login_pair.h"
 #include "machine.h"
+#include "own_key.h"
 #include "pair_desk.h"
+#include "rulebook.h"
 #include "setup_code.h"
 
 #define CONTROL_MAX_CLIENTS 64
@@ -22,6 +24,7 @@
 struct control {
 	struct exporter *exporter;   /* borrowed: outlives us */
 	struct local_server *server; /* owned */
+	struct local_client *pairer; /* borrowed: who waits for a pairing, or its end, and may have gone */
 	const char *portal_user;     /* borrowed: outlives us */
 };
 
@@ -173,7 +176,7 @@ static void control_key(struct control *control, struct local_client *client, co
 	(void)arguments;
 	machine_name(name, sizeof(name));
 	snprintf(comment, sizeof(comment), "usbpush@%s", name);
-	if (transport_key_ensure(exporter_key_path(control->exporter), &failure) < 0 ||
+	if (own_key_ensure(exporter_own_key(control->exporter), &failure) < 0 ||
 	    transport_key_public(exporter_key_path(control->exporter), comment, &line, &failure) < 0)
 		local_client_fail(client, &failure);
 	else
@@ -225,11 +228,17 @@ static void control_pair(struct control *control, struct local_client *client, c
 		return;
 	if (exporter_pair(control->exporter, &config, control_on_paired, client) < 0)
 		control_refuse(client, FAILURE_BUSY, "Wait for its end, 20 s at most.", "another pairing is under way");
+	else
+		control->pairer = client;
 }
 
-/* This Pi has no VM any more; whether the VM knows that is in the answer. */
-static void control_on_unpaired(const struct failure *failure, void *userdata)
+/* This Pi has no VM any more, or nothing was done; whether the VM knows that is in the answer. */
+static void control_on_unpaired(bool is_ended, const struct failure *failure, void *userdata)
 {
+	if (!is_ended) {
+		local_client_fail(userdata, failure);
+		return;
+	}
 	local_client_reply(userdata,
 			   json_pack("{s:b, s:o}", "vm_cleaned", !failure, "left", failure ? failure_to_json(failure) : json_null()));
 }
@@ -241,6 +250,8 @@ static void control_unpair(struct control *control, struct local_client *client,
 	(void)arguments;
 	if (exporter_unpair(control->exporter, control_on_unpaired, client, &failure) < 0)
 		local_client_fail(client, &failure);
+	else
+		control->pairer = client;
 }
 
 /* ---- pairing by six digits ---- */
@@ -449,6 +460,7 @@ static void control_on_gone(struct local_client *client, void *userdata)
 	struct control *control = userdata;
 
 	exporter_pair_forget(control->exporter, client);
+	rulebook_forget(exporter_rulebook(control->exporter), client);
 	login_pair_forget(exporter_login_pair(control->exporter), client);
 	pair_desk_forget(exporter_pair_desk(control->exporter), client);
 	if (local_client_get_data(client))
@@ -498,7 +510,10 @@ struct control *control_free(struct control *control)
 		return NULL;
 	event_log_set_listener(exporter_events(control->exporter), NULL, NULL);
 	login_pair_forget(exporter_login_pair(control->exporter), NULL);
+	rulebook_forget(exporter_rulebook(control->exporter), NULL);
 	pair_desk_forget(exporter_pair_desk(control->exporter), NULL); /* all who wait are clients of ours */
+	if (control->pairer)
+		exporter_pair_forget(control->exporter, control->pairer); /* of a pairing others may wait, too */
 	local_server_free(control->server);
 	free(control);
 	return NULL;

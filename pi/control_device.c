@@ -20,34 +20,45 @@ static json_t *answer_about(const struct device *device)
 			 device_decision(device)->rule);
 }
 
+/* ---- what is written into the rules ---- */
+
+static void control_on_written(const struct rule_result *result, const struct failure *failure, void *userdata)
+{
+	const struct identity *identity = result->device->identity;
+	const char *loader = boot_loader_find(identity->vid, identity->pid);
+	json_t *answer;
+
+	if (failure) {
+		local_client_fail(userdata, failure);
+		return;
+	}
+	answer = json_pack("{s:s, s:s, s:s}", "busid", result->device->busid->text, "policy", result->decision.reason, "rule",
+			   result->decision.rule);
+	if (result->wish->name[0]) {
+		json_whole_set(&answer, "name", json_string(result->wish->name));
+		json_whole_set(&answer, "loader", loader && !result->wish->also[0] ? json_string(loader) : json_null());
+	}
+	local_client_reply(userdata, answer);
+}
+
 void control_device_name(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
 {
 	const char *name = json_string_value(json_object_get(arguments, "name"));
 	const char *also = json_string_value(json_object_get(arguments, "also"));
-	const struct identity *identity = device_identity(device);
-	const char *loader = boot_loader_find(identity->vid, identity->pid);
 	struct failure failure;
-	json_t *answer;
-	int r;
+	int r = name ? rulebook_set_name(exporter_rulebook(exporter), device, name, also, control_on_written, client, &failure) :
+		       failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "which name?");
 
-	if (!name) {
-		failure_set(&failure, FAILURE_BAD_REQUEST, NULL, "which name?");
+	if (r < 0)
 		local_client_fail(client, &failure);
-		return;
-	}
-	r = rulebook_set_name(exporter_rulebook(exporter), device, name, also, &failure);
-	answer = answer_about(device);
-	json_whole_set(&answer, "name", json_string(name));
-	json_whole_set(&answer, "loader", loader && !also ? json_string(loader) : json_null());
-	reply_or_fail(client, r, answer, &failure);
 }
 
 static void control_set_action(struct exporter *exporter, struct device *device, struct local_client *client, enum policy_action action)
 {
 	struct failure failure;
-	int r = rulebook_set_action(exporter_rulebook(exporter), device, action, &failure);
 
-	reply_or_fail(client, r, answer_about(device), &failure);
+	if (rulebook_set_action(exporter_rulebook(exporter), device, action, control_on_written, client, &failure) < 0)
+		local_client_fail(client, &failure);
 }
 
 void control_device_share(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
@@ -61,6 +72,8 @@ void control_device_ignore(struct exporter *exporter, struct device *device, str
 	(void)arguments;
 	control_set_action(exporter, device, client, POLICY_IGNORE);
 }
+
+/* ---- what is done at once ---- */
 
 void control_device_answer(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments)
 {

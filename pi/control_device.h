@@ -6,7 +6,8 @@
 #include "exporter.h"
 #include "local_server.h"
 
-/* The control socket's requests about one device, which was selected. Each answers the client. */
+/* The control socket's requests about one device, which was selected. Each answers the client; those that write a rule do so when it is on the disk and in force, and
+ * whoever goes away before tells rulebook_forget(). */
 
 /* {"name","also"?}: gives it a name. The answer has "busid", "name", and "loader": the VID:PID under which such a board comes back, or null. */
 void control_device_name(struct exporter *exporter, struct device *device, struct local_client *client, const json_t *arguments);

@@ -16,6 +16,7 @@
 #include "login_pair.h"
 #include "machine.h"
 #include "offers.h"
+#include "own_key.h"
 #include "pair_desk.h"
 #include "pairing.h"
 #include "rulebook.h"
@@ -30,10 +31,12 @@ struct exporter {
 	struct exporter_options options;
 	char key_path[256];
 	struct job_runner *jobs;   /* owned */
+	struct job_runner *writes; /* owned: of the files in /etc/usbpush, one after the other */
 	struct usbip_host *host;   /* owned */
 	struct policy *policy;     /* owned */
 	struct rulebook *rulebook; /* owned */
 	struct policy_options policy_options;
+	struct own_key *own_key;         /* owned */
 	struct link *link;               /* owned */
 	struct pairing *pairing;         /* owned */
 	struct follow *follow;           /* owned */
@@ -60,8 +63,15 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 static void exporter_check_stop(struct exporter *exporter)
 {
-	if (exporter->is_stopping && device_list_is_settled(exporter->devices))
+	if (exporter->is_stopping && device_list_is_settled(exporter->devices) && job_runner_count(exporter->writes) == 0 &&
+	    !rulebook_is_writing(exporter->rulebook))
 		daemon_exit(exporter->daemon, 0);
+}
+
+/* All that was to be written is, and who waited for it has been told. */
+static void exporter_on_written(void *userdata)
+{
+	exporter_check_stop(userdata);
 }
 
 static void exporter_count_attached(struct exporter *exporter)
@@ -168,6 +178,8 @@ static void exporter_share_all(void *userdata)
 {
 	struct exporter *exporter = userdata;
 
+	if (exporter->is_stopping)
+		return;
 	DEVICE_LIST_FOREACH(exporter->devices, device)
 		if (!device_is_foreign(device))
 			device_share(device);
@@ -246,20 +258,22 @@ static int exporter_init_link(struct exporter *exporter)
 	static const struct pairing_handlers pairing_handlers = { .on_paired = exporter_share_all,
 								  .on_ended = exporter_release_all,
 								  .on_back = exporter_on_back };
-	int r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
+	int r = own_key_new(exporter->jobs, exporter->key_path, &exporter->own_key);
 
 	if (r == 0)
-		r = pairing_new(exporter->daemon->event, exporter->link, exporter->options.config_path, &exporter->config,
+		r = link_new(exporter->daemon->event, exporter->jobs, exporter->key_path, &handlers, exporter, &exporter->link);
+	if (r == 0)
+		r = pairing_new(exporter->daemon->event, exporter->link, exporter->writes, exporter->options.config_path, &exporter->config,
 				&pairing_handlers, exporter, &exporter->pairing);
 	if (r == 0)
-		r = follow_new(exporter->daemon->event, exporter->link, exporter->pairing, exporter->events, &exporter->config,
-			       exporter->options.config_path, &exporter->follow);
+		r = follow_new(exporter->daemon->event, exporter->link, exporter->pairing, exporter->events, exporter->writes,
+			       &exporter->config, exporter->options.config_path, &exporter->follow);
 	if (r == 0)
 		r = pair_desk_new(exporter->daemon->event, exporter->pairing, exporter->events, exporter->key_path,
 				  exporter->options.pair_limits, &exporter->desk);
 	if (r == 0)
 		r = login_pair_new(exporter->daemon->event, exporter->jobs, exporter->pairing, exporter->events, exporter->key_path,
-				   &exporter->login_pair);
+				   exporter->own_key, &exporter->login_pair);
 	return r;
 }
 
@@ -305,6 +319,7 @@ static int exporter_init_devices(struct exporter *exporter)
 
 static int exporter_init(struct exporter *exporter)
 {
+	static const struct rulebook_handlers rulebook_handlers = { .on_change = exporter_on_rules, .on_written = exporter_on_written };
 	const struct exporter_options *options = &exporter->options;
 	sd_event *event = exporter->daemon->event;
 	struct failure failure;
@@ -317,12 +332,14 @@ static int exporter_init(struct exporter *exporter)
 	if (r == 0)
 		r = job_runner_new(event, EXPORTER_MAX_JOBS, &exporter->jobs);
 	if (r == 0)
+		r = job_runner_new(event, 1, &exporter->writes);
+	if (r == 0)
 		r = usbip_host_new(options->sysfs_root, options->dev_root, &exporter->host);
 	if (r == 0)
 		r = policy_new(&exporter->policy_options, rulebook_tell, exporter->events, &exporter->policy);
 	if (r == 0)
-		r = rulebook_new(event, exporter->policy, exporter->events, exporter->policy_options.rules_path, exporter_on_rules,
-				 exporter, &exporter->rulebook);
+		r = rulebook_new(event, exporter->writes, exporter->policy, exporter->events, exporter->policy_options.rules_path,
+				 &rulebook_handlers, exporter, &exporter->rulebook);
 	if (r == 0)
 		r = vm_config_reader_new(event, options->config_path, exporter->events, exporter_on_config, exporter, &exporter->reader);
 	if (r == 0)
@@ -331,6 +348,7 @@ static int exporter_init(struct exporter *exporter)
 		r = exporter_init_devices(exporter);
 	if (r < 0)
 		return r;
+	job_runner_set_idle(exporter->writes, exporter_on_written, exporter);
 	if (usbip_host_check(exporter->host, &failure) < 0)
 		log_error("%s. %s", failure.text, failure.cure);
 	if (transport_key_ensure(exporter->key_path, &failure) < 0)
@@ -381,10 +399,12 @@ struct exporter *exporter_free(struct exporter *exporter)
 	follow_free(exporter->follow);
 	pairing_free(exporter->pairing);
 	link_free(exporter->link);
+	own_key_free(exporter->own_key);
 	direct_road_free(exporter->road);
 	job_runner_free(exporter->jobs);
 	usbip_host_unref(exporter->host); /* a thread that is stuck in the kernel has its own reference */
 	rulebook_free(exporter->rulebook);
+	job_runner_free(exporter->writes);
 	policy_free(exporter->policy);
 	vm_config_reader_free(exporter->reader);
 	event_log_free(exporter->events);
@@ -426,9 +446,9 @@ void exporter_pair_forget(struct exporter *exporter, void *userdata)
 	pairing_forget(exporter->pairing, userdata);
 }
 
-int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure)
+int exporter_unpair(struct exporter *exporter, exporter_unpair_fn on_ended, void *userdata, struct failure *ret_failure)
 {
-	return pairing_end(exporter->pairing, on_done, userdata, ret_failure);
+	return pairing_end(exporter->pairing, on_ended, userdata, ret_failure);
 }
 
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n)
@@ -477,6 +497,11 @@ struct event_log *exporter_events(struct exporter *exporter)
 	return exporter->events;
 }
 
+struct own_key *exporter_own_key(struct exporter *exporter)
+{
+	return exporter->own_key;
+}
+
 const char *exporter_key_path(const struct exporter *exporter)
 {
 	return exporter->key_path;
@@ -496,6 +521,14 @@ static json_t *exporter_problem_to_json(struct exporter *exporter)
 	return problem ? problem : direct_road_problem_to_json(exporter->road);
 }
 
+static json_t *exporter_blocked_to_json(const struct exporter *exporter)
+{
+	json_t *blocked = blocked_to_json(exporter->jobs);
+
+	blocked_append(&blocked, exporter->writes);
+	return blocked;
+}
+
 json_t *exporter_to_json(struct exporter *exporter)
 {
 	char id[MESSAGE_ID_SIZE] = "", name[MESSAGE_NAME_SIZE];
@@ -505,7 +538,7 @@ json_t *exporter_to_json(struct exporter *exporter)
 	machine_name(name, sizeof(name));
 	exporter_for_each(exporter, exporter_append_device, &devices);
 	object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "software", USBPUSH_VERSION, "id", id, "name", name, "link",
-			   link_to_json(exporter->link), "devices", devices, "blocked", blocked_to_json(exporter->jobs));
+			   link_to_json(exporter->link), "devices", devices, "blocked", exporter_blocked_to_json(exporter));
 	json_whole_set(&object, "vms", follow_to_json(exporter->follow));
 	json_whole_set(&object, "direct_port", direct_road_to_json(exporter->road));
 	json_whole_set(&object, "problem", exporter_problem_to_json(exporter));

@@ -14,6 +14,7 @@
 struct exporter;
 struct follow;
 struct login_pair;
+struct own_key;
 struct pair_desk;
 struct pair_limits;
 struct rulebook;
@@ -36,7 +37,7 @@ int exporter_new(struct daemon *daemon, const struct exporter_options *options, 
 /* Takes NULL, returns NULL. Devices stay as they are: use exporter_stop() first for a clean end. */
 struct exporter *exporter_free(struct exporter *exporter);
 
-/* Ends all streams, gives all devices back to the Pi's drivers, then ends the daemon's loop; within a bound of a few seconds. */
+/* Ends all streams, gives all devices back to the Pi's drivers, lets what is being written get to the disk, then ends the daemon's loop; within a bound of a few seconds. */
 void exporter_stop(struct exporter *exporter);
 
 /* What the kernel says of devices; the seam for tests. */
@@ -55,8 +56,11 @@ int exporter_pair(struct exporter *exporter, const struct vm_config *config, exp
 /* The one who waits for a pairing is gone: it goes on without him. */
 void exporter_pair_forget(struct exporter *exporter, void *userdata);
 
+/* How the end of a pairing went: see pairing_ended_fn. */
+typedef void (*exporter_unpair_fn)(bool is_ended, const struct failure *failure, void *userdata);
+
 /* Ends the pairing, on the VM too where that can be told: see pairing_end(). Devices go back to the Pi's drivers. */
-int exporter_unpair(struct exporter *exporter, exporter_pair_fn on_done, void *userdata, struct failure *ret_failure);
+int exporter_unpair(struct exporter *exporter, exporter_unpair_fn on_ended, void *userdata, struct failure *ret_failure);
 
 /* The devices that fit a selection best (selection.h). ret_devices (max n) are borrowed. Returns how many they are. */
 size_t exporter_select(struct exporter *exporter, const char *selection, struct device **ret_devices, size_t n);
@@ -87,6 +91,9 @@ struct event_log *exporter_events(struct exporter *exporter);
 
 /* Where the Pi's SSH key lies; borrowed. */
 const char *exporter_key_path(const struct exporter *exporter);
+
+/* That there is one; borrowed. */
+struct own_key *exporter_own_key(struct exporter *exporter);
 
 /* What `usbpush status --json` prints; a new reference. */
 json_t *exporter_to_json(struct exporter *exporter);

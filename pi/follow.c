@@ -8,6 +8,7 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "vm_config_writer.h"
 
 #define MDNS_USER         "usbpush-mdns"
 #define USEC_PER_SEC      UINT64_C(1000000)
@@ -20,6 +21,8 @@ struct follow {
 	struct event_log *events;      /* borrowed: outlives us */
 	struct vm_config *config;      /* borrowed: outlives us */
 	const char *config_path;       /* borrowed: outlives us */
+	struct job_runner *writes;     /* borrowed: outlives us */
+	struct job *job;               /* the VM's id is being written */
 	struct neighbours *neighbours; /* owned */
 	sd_event_source *look;         /* owned: acts from the loop, not from within the link's transition */
 	struct vm_config tried;        /* where it was looked for last */
@@ -28,8 +31,8 @@ struct follow {
 
 static int follow_on_look(sd_event_source *source, void *userdata);
 
-int follow_new(sd_event *event, struct link *link, struct pairing *pairing, struct event_log *events, struct vm_config *config,
-	       const char *config_path, struct follow **ret_follow)
+int follow_new(sd_event *event, struct link *link, struct pairing *pairing, struct event_log *events, struct job_runner *writes,
+	       struct vm_config *config, const char *config_path, struct follow **ret_follow)
 {
 	struct follow *follow = calloc(1, sizeof(*follow));
 	int r;
@@ -42,6 +45,7 @@ int follow_new(sd_event *event, struct link *link, struct pairing *pairing, stru
 	follow->events = events;
 	follow->config = config;
 	follow->config_path = config_path;
+	follow->writes = writes;
 	r = neighbours_new(&follow->neighbours);
 	if (r == 0)
 		r = sd_event_add_defer(event, &follow->look, follow_on_look, follow);
@@ -59,6 +63,7 @@ struct follow *follow_free(struct follow *follow)
 {
 	if (!follow)
 		return NULL;
+	job_abandon(follow->job);
 	sd_event_source_disable_unref(follow->look);
 	neighbours_free(follow->neighbours);
 	free(follow);
@@ -100,16 +105,29 @@ static void follow_try(struct follow *follow, const struct neighbour *neighbour)
 		   config.host);
 }
 
+static void follow_on_written(int result, void *arg, void *userdata)
+{
+	struct follow *follow = userdata;
+
+	(void)arg;
+	follow->job = NULL;
+	if (result < 0)
+		log_debug("%s can't be written; the VM's id is learned again next time", follow->config_path);
+}
+
 /* So that a VM that an earlier version was paired with can be followed, too. */
 static void follow_learn_id(struct follow *follow)
 {
 	const char *id = link_vm_id(follow->link);
 
-	if (follow->config->id[0] || !vm_config_is_id(id) || pairing_is_busy(follow->pairing))
+	int r;
+
+	if (follow->job || follow->config->id[0] || !vm_config_is_id(id) || pairing_is_busy(follow->pairing))
 		return;
 	snprintf(follow->config->id, sizeof(follow->config->id), "%s", id);
-	if (vm_config_save(follow->config_path, follow->config) < 0)
-		log_debug("%s can't be written; the VM's id is learned again next time", follow->config_path);
+	r = vm_config_write(follow->writes, follow->config_path, follow->config, follow_on_written, follow, &follow->job);
+	if (r < 0)
+		follow_on_written(r, NULL, follow);
 }
 
 static int follow_on_look(sd_event_source *source, void *userdata)

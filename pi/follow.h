@@ -12,9 +12,9 @@
  * only to where the pinned host key answers. */
 struct follow;
 
-/* All is borrowed and outlives it; config is the exporter's current one. The object is the caller's. */
-int follow_new(sd_event *event, struct link *link, struct pairing *pairing, struct event_log *events, struct vm_config *config,
-	       const char *config_path, struct follow **ret_follow);
+/* All is borrowed and outlives it; config is the exporter's current one, writes are what the pairing writes it with. The object is the caller's. */
+int follow_new(sd_event *event, struct link *link, struct pairing *pairing, struct event_log *events, struct job_runner *writes,
+	       struct vm_config *config, const char *config_path, struct follow **ret_follow);
 
 /* Takes NULL, returns NULL. */
 struct follow *follow_free(struct follow *follow);

@@ -8,6 +8,7 @@
 #include "cleanup.h"
 #include "daemon.h"
 #include "log.h"
+#include "own_key.h"
 
 #define USEC_PER_SEC   UINT64_C(1000000)
 #define USEC_PER_MSEC  UINT64_C(1000)
@@ -399,7 +400,7 @@ static void link_fail_without_key(struct link *link)
 {
 	struct failure failure;
 
-	if (transport_key_ensure(link->key_path, &failure) < 0)
+	if (own_key_ensure(link->key, &failure) < 0)
 		link_fail(link, &failure);
 	else
 		link_fail_with(link, FAILURE_INTERNAL, "the Pi's own SSH key can't be read");
@@ -510,7 +511,9 @@ int link_new(sd_event *event, struct job_runner *jobs, const char *key_path, con
 			       .handlers = *handlers,
 			       .userdata = userdata };
 	snprintf(link->key_path, sizeof(link->key_path), "%s", key_path);
-	r = link_make_timers(link);
+	r = own_key_new(jobs, key_path, &link->key);
+	if (r == 0)
+		r = link_make_timers(link);
 	if (r < 0) {
 		link_free(link);
 		return r;
@@ -526,6 +529,7 @@ struct link *link_free(struct link *link)
 	connector_free(link->connector);
 	control_channel_free(link->control);
 	transport_free(link->transport);
+	own_key_free(link->key);
 	sd_event_source_disable_unref(link->retry_timer);
 	sd_event_source_disable_unref(link->attempt_timer);
 	sd_event_source_disable_unref(link->beat_timer);

@@ -14,6 +14,7 @@ struct link {
 	struct job_runner *jobs; /* borrowed: outlives us */
 	struct vm_config config;
 	char key_path[256];
+	struct own_key *key; /* owned */
 	enum link_state state;
 	uint64_t state_since_usec, next_try_usec, attempt_since_usec;
 	struct connector *connector;                                               /* owned */

@@ -24,6 +24,7 @@ enum login_state {
 	LOGIN_AUTHORIZING, /* a job logs in and has the Pi let in */
 	LOGIN_TRYING,      /* the link */
 	LOGIN_KEEPING,     /* a job tells the VM that it works */
+	LOGIN_WRITING,     /* vm.conf */
 };
 
 /* What a job works on: its own while it runs. */
@@ -44,6 +45,7 @@ struct login_pair {
 	struct pairing *pairing;
 	struct event_log *events;
 	const char *key_path;
+	struct own_key *own_key;
 	enum login_state state;
 	bool is_look;
 	struct connector *connector; /* owned */
@@ -146,6 +148,14 @@ static int login_run_keep(void *arg)
 	return vm_login_keep(work->login, &work->failure);
 }
 
+/* What the VM keeps already, and this Pi does not. */
+static void login_fail_kept(struct login_pair *login_pair)
+{
+	log_warning("%s keeps this Pi's key, though it is not paired with it: pair again, or on the VM: usbpush-vm unpair",
+		    login_pair->work->config.host);
+	login_finish(login_pair, NULL, &login_pair->failure);
+}
+
 static void login_on_kept(int result, void *arg, void *userdata)
 {
 	struct login_pair *login_pair = userdata;
@@ -155,18 +165,14 @@ static void login_on_kept(int result, void *arg, void *userdata)
 		pairing_revert(login_pair->pairing);
 	if (!login_end_job(login_pair, result, work))
 		return;
-	if (!login_pair->is_lost && pairing_commit(login_pair->pairing, 0, &login_pair->failure) == 0) {
-		login_finish(login_pair, json_pack("{s:s}", "host", login_pair->work->config.host), NULL);
-		return;
-	}
-	log_warning("%s keeps this Pi's key, though it is not paired with it: pair again, or on the VM: usbpush-vm unpair",
-		    work->config.host);
-	login_finish(login_pair, NULL, &login_pair->failure);
+	login_pair->state = LOGIN_WRITING;
+	if (login_pair->is_lost || pairing_commit(login_pair->pairing, 0, &login_pair->failure) < 0)
+		login_fail_kept(login_pair);
 }
 
 /* ---- the link is tried ---- */
 
-/* Once when it is up or can't be, and again if it goes down while the VM is told. */
+/* Once when it is up or can't be, again if it goes down while the VM is told, and again when it is written, or can't be. */
 static void login_on_tried(const struct failure *failure, void *userdata)
 {
 	struct login_pair *login_pair = userdata;
@@ -174,6 +180,11 @@ static void login_on_tried(const struct failure *failure, void *userdata)
 	if (login_pair->state == LOGIN_KEEPING) {
 		login_pair->is_lost = true;
 		login_pair->failure = *failure;
+	} else if (login_pair->state == LOGIN_WRITING && failure) {
+		login_pair->failure = *failure;
+		login_fail_kept(login_pair);
+	} else if (login_pair->state == LOGIN_WRITING) {
+		login_finish(login_pair, json_pack("{s:s}", "host", login_pair->work->config.host), NULL);
 	} else if (failure) {
 		login_finish(login_pair, NULL, failure);
 	} else {
@@ -329,7 +340,7 @@ static int login_fill_work(struct login_pair *login_pair, const struct login_pai
 	snprintf(work->password, sizeof(work->password), "%s", request->password);
 	login_name_pi(work->name);
 	snprintf(comment, sizeof(comment), "usbpush@%s", work->name);
-	r = transport_key_ensure(login_pair->key_path, failure);
+	r = own_key_ensure(login_pair->own_key, failure);
 	return r < 0 ? r : transport_key_public(login_pair->key_path, comment, &work->key, failure);
 }
 
@@ -382,13 +393,15 @@ void login_pair_forget(struct login_pair *login_pair, void *userdata)
 }
 
 int login_pair_new(sd_event *event, struct job_runner *jobs, struct pairing *pairing, struct event_log *events, const char *key_path,
-		   struct login_pair **ret_login_pair)
+		   struct own_key *own_key, struct login_pair **ret_login_pair)
 {
 	struct login_pair *login_pair = calloc(1, sizeof(*login_pair));
 
 	if (!login_pair)
 		return -ENOMEM;
-	*login_pair = (struct login_pair){ .event = event, .jobs = jobs, .pairing = pairing, .events = events, .key_path = key_path };
+	*login_pair = (struct login_pair){
+		.event = event, .jobs = jobs, .pairing = pairing, .events = events, .key_path = key_path, .own_key = own_key
+	};
 	*ret_login_pair = login_pair;
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "event_log.h"
 #include "job.h"
+#include "own_key.h"
 #include "pairing.h"
 
 /* Pairing with a VM by a login there, given once: for a VM on which usbpush is installed and nobody wants to open a terminal. First its host key is shown, to be compared;
@@ -19,9 +20,9 @@ struct login_pair_request {
 	json_int_t port;
 };
 
-/* key_path: the Pi's key. All is borrowed and outlives it. 0 or negative errno. */
+/* key_path, own_key: the Pi's key. All is borrowed and outlives it. 0 or negative errno. */
 int login_pair_new(sd_event *event, struct job_runner *jobs, struct pairing *pairing, struct event_log *events, const char *key_path,
-		   struct login_pair **ret_login_pair);
+		   struct own_key *own_key, struct login_pair **ret_login_pair);
 
 /* What is under way is dropped without a word; the VM takes back what it was told. Takes NULL, returns NULL. */
 struct login_pair *login_pair_free(struct login_pair *login_pair);

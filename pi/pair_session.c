@@ -37,6 +37,7 @@ struct pair_session {
 	bool is_guess_open;
 	json_t *asked[REQUEST_COUNT];    /* owned: what the VM sent, for one who asks again */
 	json_t *answered[REQUEST_COUNT]; /* owned: what it was answered */
+	json_t *paired;                  /* owned: what it will be answered when vm.conf is written; NULL: that is not being done */
 	struct waiter vm, owner;
 	enum pair_request vm_asks;
 	struct failure failure;
@@ -231,7 +232,11 @@ static int session_on_limit(sd_event_source *source, uint64_t usec, void *userda
 				  "the link to %s did not come up in time", name);
 		break;
 	case PAIR_UP:
-		session_fail_with(session, FAILURE_TIMEOUT, "Start again: usbpush-vm pair.", "%s went away before the end", name);
+		if (session->paired)
+			session_fail_with(session, FAILURE_TIMEOUT, "Look at this Pi's disk: dmesg. Then start again: usbpush-vm pair.",
+					  "the pairing with %s could not be written in time", name);
+		else
+			session_fail_with(session, FAILURE_TIMEOUT, "Start again: usbpush-vm pair.", "%s went away before the end", name);
 		break;
 	case PAIR_PAIRED:
 	case PAIR_FAILED:
@@ -308,6 +313,7 @@ struct pair_session *pair_session_free(struct pair_session *session)
 		json_decref(session->asked[i]);
 		json_decref(session->answered[i]);
 	}
+	json_decref(session->paired);
 	sd_event_source_disable_unref(session->limit_timer);
 	sd_event_source_disable_unref(session->poll_timer);
 	pair_exchange_free(session->exchange);
@@ -327,7 +333,14 @@ static void session_handle_share(struct pair_session *session, const json_t *mes
 		session_enter(session, PAIR_WAITING);
 }
 
-/* The link says how the try went: up, not up, or lost after it was up. */
+/* It is on the disk. */
+static void session_finish(struct pair_session *session)
+{
+	session_enter(session, PAIR_PAIRED);
+	session_answer(session, REQUEST_FINISH, TAKE_PTR(session->paired));
+}
+
+/* How the try went: the link is up, or not, or was lost after that; and then, whether the pairing is written. */
 static void session_on_tried(const struct failure *failure, void *userdata)
 {
 	struct pair_session *session = userdata;
@@ -338,6 +351,10 @@ static void session_on_tried(const struct failure *failure, void *userdata)
 	if (failure) {
 		session->failure = *failure; /* the link is back where it was already */
 		session_enter(session, PAIR_FAILED);
+		return;
+	}
+	if (session->state == PAIR_UP) {
+		session_finish(session);
 		return;
 	}
 	if (pair_pi_up(session->exchange, &answer) < 0) {
@@ -367,20 +384,15 @@ static void session_handle_confirm(struct pair_session *session, const json_t *m
 static void session_handle_finish(struct pair_session *session, const json_t *message)
 {
 	struct failure failure;
-	json_t *answer = NULL;
 
-	if (pair_pi_handle_finish(session->exchange, message, &answer, &failure) < 0) {
+	if (pair_pi_handle_finish(session->exchange, message, &session->paired, &failure) < 0) {
 		pair_session_fail(session, &failure);
 		return;
 	}
 	if (pairing_commit(session->pairing, session->limits->settle_usec, &failure) < 0) {
-		json_decref(answer);
 		session->failure = failure;
 		session_enter(session, PAIR_FAILED);
-		return;
 	}
-	session_enter(session, PAIR_PAIRED);
-	session_answer(session, REQUEST_FINISH, answer);
 }
 
 static void session_handle_cancel(struct pair_session *session, const json_t *message)

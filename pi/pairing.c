@@ -9,14 +9,26 @@
 #include "daemon.h"
 #include "log.h"
 #include "machine.h"
+#include "vm_config_writer.h"
 
 #define PARTING_USEC (8 * UINT64_C(1000000)) /* the VM has 5 s for its side */
 
-enum pairing_state { PAIRING_IDLE, PAIRING_TRYING, PAIRING_DECIDED, PAIRING_HELD, PAIRING_PARTING, PAIRING_PARTED };
+enum pairing_state {
+	PAIRING_IDLE,
+	PAIRING_TRYING,
+	PAIRING_DECIDED,
+	PAIRING_HELD,
+	PAIRING_KEEPING,   /* what works is being written */
+	PAIRING_RETURNING, /* the VM has gone back: what was before is being written */
+	PAIRING_ENDING,    /* that there is no VM is being written */
+	PAIRING_PARTING,
+	PAIRING_PARTED
+};
 
 struct pairing {
 	sd_event *event;           /* borrowed: outlives us */
 	struct link *link;         /* borrowed: outlives us */
+	struct job_runner *writes; /* borrowed: outlives us */
 	const char *config_path;   /* borrowed: outlives us */
 	struct vm_config *current; /* borrowed: outlives us */
 	struct vm_config trial;
@@ -24,37 +36,31 @@ struct pairing {
 	sd_event_source *parting_timer; /* owned */
 	sd_event_source *settle_timer;  /* owned; running: too early to say that the VM has not gone back */
 	bool is_settling;               /* the VM may have gone back */
+	uint64_t settle_usec;
 	enum pairing_state state;
+	struct job *job; /* the write that the state waits for */
 	bool is_up;
 	bool is_link_taken; /* somebody else has configured the link since the pairing ended */
 	bool is_to_be_held; /* the caller decides when the link is up */
+	bool was_trying;    /* when the end was asked for */
 	struct failure failure;
 	sd_event_source *decider; /* owned: acts from the loop, not from within the link's transition */
 	pairing_done_fn on_done;
+	pairing_ended_fn on_ended;
 	void *waiter; /* borrowed */
 	struct pairing_handlers handlers;
 	void *userdata; /* borrowed */
 };
 
-static void pairing_keep(struct pairing *pairing)
+static int pairing_write(struct pairing *pairing, const struct vm_config *config, job_done_fn on_written)
 {
-	bool is_same;
-	int r;
+	return vm_config_write(pairing->writes, pairing->config_path, config, on_written, pairing, &pairing->job);
+}
 
-	if (!pairing->trial.id[0] && vm_config_is_id(link_vm_id(pairing->link))) /* by hand: what its hello said */
-		snprintf(pairing->trial.id, sizeof(pairing->trial.id), "%s", link_vm_id(pairing->link));
-	r = vm_config_save(pairing->config_path, &pairing->trial);
-	if (r < 0) {
-		pairing->is_up = false;
-		failure_set(&pairing->failure, FAILURE_NO_PERMISSION, "Look at its directory and free space.", "%s can't be written: %s",
-			    pairing->config_path, strerror(-r));
-		return;
-	}
-	is_same = vm_config_is_paired(pairing->current) && strcmp(pairing->current->host_key, pairing->trial.host_key) == 0;
-	*pairing->current = pairing->trial;
-	log_notice("paired with %s@%s", pairing->trial.user, pairing->trial.host);
-	if (!is_same) /* else what was detached by hand stays so */
-		pairing->handlers.on_paired(pairing->userdata);
+static int pairing_fail_to_write(const struct pairing *pairing, int error, struct failure *ret_failure)
+{
+	return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.", "%s can't be written: %s",
+			   pairing->config_path, strerror(-error));
 }
 
 /* The try is over, and what was before it is back. If that is no VM at all, what was plugged in while the link was no longer UNPAIRED goes back to the Pi, as long as the link can
@@ -64,6 +70,82 @@ static void pairing_restore(struct pairing *pairing)
 	if (!vm_config_is_paired(pairing->current))
 		pairing->handlers.on_ended(pairing->userdata);
 	link_configure(pairing->link, pairing->current);
+}
+
+/* ---- what works is kept ---- */
+
+static int pairing_on_settle(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* It is on the disk. */
+static void pairing_take_over(struct pairing *pairing)
+{
+	bool is_same = vm_config_is_paired(pairing->current) && strcmp(pairing->current->host_key, pairing->trial.host_key) == 0;
+
+	pairing->former = *pairing->current;
+	*pairing->current = pairing->trial;
+	log_notice("paired with %s@%s", pairing->trial.user, pairing->trial.host);
+	if (!is_same) /* else what was detached by hand stays so */
+		pairing->handlers.on_paired(pairing->userdata);
+	pairing->is_settling = pairing->is_to_be_held &&
+			       timer_arm(pairing->event, &pairing->settle_timer, pairing->settle_usec, pairing_on_settle, pairing) >= 0;
+}
+
+/* The try's end, for better or worse. */
+static void pairing_finish_try(struct pairing *pairing)
+{
+	pairing_done_fn on_done = pairing->on_done;
+
+	pairing->state = PAIRING_IDLE;
+	pairing->on_done = NULL;
+	if (!pairing->is_up)
+		pairing_restore(pairing);
+	if (on_done)
+		on_done(pairing->is_up ? NULL : &pairing->failure, pairing->waiter);
+}
+
+static void pairing_on_kept(int result, void *arg, void *userdata)
+{
+	struct pairing *pairing = userdata;
+
+	(void)arg;
+	pairing->job = NULL;
+	if (result < 0) {
+		pairing->is_up = false;
+		pairing_fail_to_write(pairing, result, &pairing->failure);
+	} else {
+		pairing_take_over(pairing);
+	}
+	pairing_finish_try(pairing);
+}
+
+/* From here on the link may go down again: it comes back as any other. */
+static int pairing_keep(struct pairing *pairing)
+{
+	if (!pairing->trial.id[0] && vm_config_is_id(link_vm_id(pairing->link))) /* by hand: what its hello said */
+		snprintf(pairing->trial.id, sizeof(pairing->trial.id), "%s", link_vm_id(pairing->link));
+	pairing->state = PAIRING_KEEPING;
+	return pairing_write(pairing, &pairing->trial, pairing_on_kept);
+}
+
+static void pairing_on_taken_back(int result, void *arg, void *userdata)
+{
+	(void)arg;
+	(void)userdata;
+	if (result < 0)
+		log_error("what a pairing that was dropped wrote into vm.conf can't be taken back: %s", strerror(-result));
+}
+
+/* What is being written is not to be: what holds is written over it, in its turn. */
+static void pairing_take_back(struct pairing *pairing)
+{
+	int r;
+
+	if (pairing->state != PAIRING_KEEPING)
+		return;
+	pairing->job = job_abandon(pairing->job);
+	r = vm_config_write(pairing->writes, pairing->config_path, pairing->current, pairing_on_taken_back, NULL, NULL);
+	if (r < 0)
+		pairing_on_taken_back(r, NULL, NULL);
 }
 
 /* ---- the VM that goes back ---- */
@@ -88,17 +170,30 @@ static int pairing_on_settle(sd_event_source *source, uint64_t usec, void *userd
 	return 0;
 }
 
+static void pairing_on_returned(int result, void *arg, void *userdata)
+{
+	struct pairing *pairing = userdata;
+
+	(void)arg;
+	pairing->job = NULL;
+	pairing->state = PAIRING_IDLE;
+	if (result < 0)
+		log_error("%s can't be written: %s", pairing->config_path, strerror(-result));
+	pairing->handlers.on_back(pairing->userdata);
+}
+
 /* From the loop: the link is no longer in its transition. */
 static void pairing_go_back(struct pairing *pairing)
 {
-	int r = vm_config_save(pairing->config_path, &pairing->former);
+	int r;
 
 	pairing->is_settling = false;
 	log_warning("%s went back to before the pairing: it never heard that it was done. So does this Pi; pair again.",
 		    pairing->current->host);
+	pairing->state = PAIRING_RETURNING;
+	r = pairing_write(pairing, &pairing->former, pairing_on_returned);
 	if (r < 0)
-		log_error("%s can't be written: %s", pairing->config_path, strerror(-r));
-	pairing->handlers.on_back(pairing->userdata);
+		pairing_on_returned(r, NULL, pairing);
 }
 
 /* ---- the end ---- */
@@ -143,6 +238,8 @@ static void pairing_abort_try(struct pairing *pairing)
 	if (pairing->state == PAIRING_IDLE)
 		return;
 	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF);
+	pairing_take_back(pairing);
+	pairing->job = job_abandon(pairing->job);
 	pairing->state = PAIRING_IDLE;
 	pairing->on_done = NULL;
 	failure_set(&pairing->failure, FAILURE_BUSY, "Pair again.", "the pairing was ended by somebody else meanwhile");
@@ -163,40 +260,73 @@ static bool pairing_is_forgotten(const struct pairing *pairing)
 	return failure.code == FAILURE_NOT_PAIRED || failure.code == FAILURE_LOGIN;
 }
 
-int pairing_end(struct pairing *pairing, pairing_done_fn on_done, void *userdata, struct failure *ret_failure)
+/* vm.conf has no VM any more. */
+static void pairing_begin_parting(struct pairing *pairing)
 {
 	const struct message message = { .type = MESSAGE_UNPAIR };
-	const struct vm_config none = { .patience_ms = pairing->current->patience_ms };
-	bool was_trying = pairing->state != PAIRING_IDLE;
-	int r;
 
-	if (pairing->state == PAIRING_PARTING || pairing->state == PAIRING_PARTED)
-		return failure_set(ret_failure, FAILURE_BUSY, "Wait for its end, 8 s at most.", "the pairing is ending already");
-	r = vm_config_save(pairing->config_path, &none);
-	if (r < 0)
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.",
-				   "%s can't be written: %s", pairing->config_path, strerror(-r));
-	pairing_abort_try(pairing);
 	pairing->is_settling = false;
 	pairing->former = *pairing->current;
-	*pairing->current = none;
+	*pairing->current = (struct vm_config){ .patience_ms = pairing->former.patience_ms };
 	pairing->failure = (struct failure){ 0 };
 	pairing->is_link_taken = false;
-	pairing->on_done = on_done;
-	pairing->waiter = userdata;
 	pairing->state = PAIRING_PARTING;
 	log_notice("the pairing%s%s ends", *pairing->former.host ? " with " : "", pairing->former.host);
 	pairing->handlers.on_ended(pairing->userdata); /* while the link can still tell of each device */
-	if (!vm_config_is_paired(&pairing->former) || (!was_trying && pairing_is_forgotten(pairing))) {
+	if (!vm_config_is_paired(&pairing->former) || (!pairing->was_trying && pairing_is_forgotten(pairing))) {
 		pairing_part(pairing);
-	} else if (was_trying || link_get_state(pairing->link) != LINK_UP ||
+	} else if (pairing->was_trying || link_get_state(pairing->link) != LINK_UP ||
 		   timer_arm(pairing->event, &pairing->parting_timer, PARTING_USEC, pairing_on_parting_limit, pairing) < 0) {
-		pairing_note_left(pairing, was_trying ? "another pairing was being tried" : "the link is not up");
+		pairing_note_left(pairing, pairing->was_trying ? "another pairing was being tried" : "the link is not up");
 		pairing_part(pairing);
 	} else {
 		link_send(pairing->link, &message);
 	}
-	return 0;
+}
+
+static void pairing_on_end_written(int result, void *arg, void *userdata)
+{
+	struct pairing *pairing = userdata;
+	pairing_ended_fn on_ended = pairing->on_ended;
+	bool is_changed = pairing->is_link_taken;
+
+	(void)arg;
+	pairing->job = NULL;
+	if (result >= 0) {
+		pairing_begin_parting(pairing);
+		if (is_changed) /* before or after this was written: the file knows */
+			pairing->handlers.on_back(pairing->userdata);
+		return;
+	}
+	pairing->state = PAIRING_IDLE;
+	pairing->on_ended = NULL;
+	if (pairing->was_trying)
+		pairing_restore(pairing);
+	pairing_fail_to_write(pairing, result, &pairing->failure);
+	if (on_ended)
+		on_ended(false, &pairing->failure, pairing->waiter);
+}
+
+int pairing_end(struct pairing *pairing, pairing_ended_fn on_ended, void *userdata, struct failure *ret_failure)
+{
+	const struct vm_config none = { .patience_ms = pairing->current->patience_ms };
+	int r;
+
+	if (pairing->state >= PAIRING_ENDING)
+		return failure_set(ret_failure, FAILURE_BUSY, "Wait for its end, 8 s at most.", "the pairing is ending already");
+	pairing->was_trying = pairing->state != PAIRING_IDLE && pairing->state != PAIRING_RETURNING;
+	pairing_abort_try(pairing);
+	pairing->is_link_taken = false;
+	pairing->state = PAIRING_ENDING;
+	pairing->on_ended = on_ended;
+	pairing->waiter = userdata;
+	r = pairing_write(pairing, &none, pairing_on_end_written);
+	if (r >= 0)
+		return 0;
+	pairing->on_ended = NULL; /* it is told here */
+	pairing_on_end_written(r, NULL, pairing);
+	*ret_failure = pairing->failure;
+	return r;
 }
 
 void pairing_handle_message(struct pairing *pairing, const struct message *message)
@@ -215,24 +345,24 @@ void pairing_handle_message(struct pairing *pairing, const struct message *messa
 static void pairing_finish_parting(struct pairing *pairing)
 {
 	bool is_left = pairing->failure.code != FAILURE_NONE;
-	pairing_done_fn on_done = pairing->on_done;
+	pairing_ended_fn on_ended = pairing->on_ended;
 
 	pairing->state = PAIRING_IDLE;
-	pairing->on_done = NULL;
+	pairing->on_ended = NULL;
 	if (!pairing->is_link_taken) {
 		link_configure(pairing->link, pairing->current);
 		pairing->handlers.on_ended(pairing->userdata); /* what was plugged in meanwhile */
 	}
 	if (is_left)
 		log_warning("%s. %s", pairing->failure.text, pairing->failure.cure);
-	if (on_done)
-		on_done(is_left ? &pairing->failure : NULL, pairing->waiter);
+	if (on_ended)
+		on_ended(true, is_left ? &pairing->failure : NULL, pairing->waiter);
 }
 
 static int pairing_on_decided(sd_event_source *source, void *userdata)
 {
 	struct pairing *pairing = userdata;
-	pairing_done_fn on_done = pairing->on_done;
+	int r;
 
 	(void)source;
 	if (pairing->state == PAIRING_IDLE) {
@@ -246,22 +376,21 @@ static int pairing_on_decided(sd_event_source *source, void *userdata)
 	}
 	if (pairing->is_up && pairing->is_to_be_held) {
 		pairing->state = PAIRING_HELD;
-		if (on_done)
-			on_done(NULL, pairing->waiter);
+		if (pairing->on_done)
+			pairing->on_done(NULL, pairing->waiter);
 		return 0;
 	}
-	if (pairing->is_up)
-		pairing_keep(pairing);
-	pairing->state = PAIRING_IDLE;
-	pairing->on_done = NULL;
-	if (!pairing->is_up)
-		pairing_restore(pairing);
-	if (on_done)
-		on_done(pairing->is_up ? NULL : &pairing->failure, pairing->waiter);
+	if (!pairing->is_up) {
+		pairing_finish_try(pairing);
+		return 0;
+	}
+	r = pairing_keep(pairing);
+	if (r < 0)
+		pairing_on_kept(r, NULL, pairing);
 	return 0;
 }
 
-int pairing_new(sd_event *event, struct link *link, const char *config_path, struct vm_config *current,
+int pairing_new(sd_event *event, struct link *link, struct job_runner *writes, const char *config_path, struct vm_config *current,
 		const struct pairing_handlers *handlers, void *userdata, struct pairing **ret_pairing)
 {
 	struct pairing *pairing = calloc(1, sizeof(*pairing));
@@ -271,6 +400,7 @@ int pairing_new(sd_event *event, struct link *link, const char *config_path, str
 		return -ENOMEM;
 	pairing->event = event;
 	pairing->link = link;
+	pairing->writes = writes;
 	pairing->config_path = config_path;
 	pairing->current = current;
 	pairing->handlers = *handlers;
@@ -289,6 +419,7 @@ struct pairing *pairing_free(struct pairing *pairing)
 {
 	if (!pairing)
 		return NULL;
+	job_abandon(pairing->job);
 	sd_event_source_disable_unref(pairing->decider);
 	sd_event_source_disable_unref(pairing->settle_timer);
 	sd_event_source_disable_unref(pairing->parting_timer);
@@ -324,27 +455,25 @@ int pairing_start_held(struct pairing *pairing, const struct vm_config *config, 
 
 int pairing_commit(struct pairing *pairing, uint64_t settle_usec, struct failure *ret_failure)
 {
-	struct vm_config former = *pairing->current;
+	int r;
 
 	if (pairing->state != PAIRING_HELD)
 		return failure_set(ret_failure, FAILURE_INTERNAL, NULL, "the pairing is not held any more");
-	pairing_keep(pairing);
-	pairing->former = former;
-	pairing->is_settling =
-		pairing->is_up && timer_arm(pairing->event, &pairing->settle_timer, settle_usec, pairing_on_settle, pairing) >= 0;
-	pairing->state = PAIRING_IDLE;
-	pairing->on_done = NULL;
-	if (pairing->is_up)
+	pairing->settle_usec = settle_usec;
+	r = pairing_keep(pairing);
+	if (r >= 0)
 		return 0;
-	pairing_restore(pairing);
+	pairing->on_done = NULL; /* it is told here */
+	pairing_on_kept(r, NULL, pairing);
 	*ret_failure = pairing->failure;
-	return -EIO;
+	return r;
 }
 
 void pairing_revert(struct pairing *pairing)
 {
-	if (pairing->state == PAIRING_IDLE || pairing->state == PAIRING_PARTING || pairing->state == PAIRING_PARTED)
+	if (pairing->state == PAIRING_IDLE || pairing->state >= PAIRING_RETURNING)
 		return;
+	pairing_take_back(pairing);
 	pairing->state = PAIRING_IDLE;
 	pairing->on_done = NULL;
 	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF);
@@ -354,15 +483,16 @@ void pairing_revert(struct pairing *pairing)
 void pairing_cancel(struct pairing *pairing)
 {
 	pairing->is_settling = false;
-	if (pairing->state == PAIRING_IDLE)
-		return;
+	pairing->is_link_taken = true;
+	if (pairing->state == PAIRING_IDLE || pairing->state == PAIRING_RETURNING || pairing->state == PAIRING_ENDING)
+		return; /* the file is read again when that is written */
 	if (pairing->state == PAIRING_PARTING)
 		pairing_note_left(pairing, "vm.conf was changed meanwhile");
 	if (pairing->state == PAIRING_PARTING || pairing->state == PAIRING_PARTED) {
-		pairing->is_link_taken = true;
 		pairing_part(pairing);
 		return;
 	}
+	pairing_take_back(pairing);
 	pairing->is_up = false;
 	failure_set(&pairing->failure, FAILURE_BUSY, "Pair again.", "the pairing was changed or ended by somebody else meanwhile");
 	pairing->state = PAIRING_DECIDED;
@@ -376,8 +506,10 @@ bool pairing_is_busy(const struct pairing *pairing)
 
 void pairing_forget(struct pairing *pairing, void *userdata)
 {
-	if (pairing->waiter == userdata)
-		pairing->on_done = NULL;
+	if (pairing->waiter != userdata)
+		return;
+	pairing->on_done = NULL;
+	pairing->on_ended = NULL;
 }
 
 static void pairing_handle_parting_state(struct pairing *pairing, enum link_state state, const json_t *link)

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 
+#include "atomic_file.h"
 #include "busid.h"
 #include "config.h"
 #include "descriptor.h"
@@ -79,9 +80,17 @@ void policy_answer(struct policy *policy, const struct policy_device *device, bo
 
 enum policy_action { POLICY_SHARE, POLICY_IGNORE, POLICY_ASK, POLICY_DEFAULT };
 
-/* Writes a rule for this very device, or changes the one that there is. 0, or a negative errno with ret_failure. The caller reloads. */
-int policy_set_action(struct policy *policy, const struct policy_device *device, enum policy_action action, struct failure *ret_failure);
+/* The rules as they lie there, with one for this very device, or with the one that there is changed: for the caller to write, and then to reload. ret_draft is the
+ * caller's: file_draft_done(). 0, or a negative errno with ret_failure. */
+int policy_draft_action(const struct policy *policy, const struct policy_device *device, enum policy_action action,
+			struct file_draft *ret_draft, struct failure *ret_failure);
 
 /* The same with a name; also: the VID:PID of its boot loader, NULL without. */
-int policy_set_name(struct policy *policy, const struct policy_device *device, const char *name, const char *also,
-		    struct failure *ret_failure);
+int policy_draft_name(const struct policy *policy, const struct policy_device *device, const char *name, const char *also,
+		      struct file_draft *ret_draft, struct failure *ret_failure);
+
+/* Whether they can be a name and a VID:PID at all, whatever the rules say: 0, or a negative errno with ret_failure. */
+int policy_check_name(const char *name, const char *also, struct failure *ret_failure);
+
+/* What a person is told when they could not be written there (a negative errno). Returns a negative errno. */
+int policy_fail_to_write(const struct policy *policy, int error, struct failure *ret_failure);

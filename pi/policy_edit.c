@@ -34,15 +34,10 @@ static int edit_read(const struct policy *policy, struct rule_set *ret_set, stru
 	return 0;
 }
 
-static int edit_write(const struct policy *policy, unsigned line, bool is_replacing, const struct rule *rule, struct failure *ret_failure)
+int policy_fail_to_write(const struct policy *policy, int error, struct failure *ret_failure)
 {
-	const char *path = policy->options->rules_path;
-	int r = rule_set_edit(path, &POLICY_SYNTAX, line, is_replacing, rule);
-
-	if (r < 0)
-		return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.",
-				   "%s can't be written: %s", path, strerror(-r));
-	return 0;
+	return failure_set(ret_failure, FAILURE_NO_PERMISSION, "Look at the file's directory and free space.", "%s can't be written: %s",
+			   policy->options->rules_path, strerror(-error));
 }
 
 static const struct rule *edit_find_name(const struct rule_set *set, const char *name)
@@ -79,6 +74,13 @@ static void edit_done(struct edit *edit)
 	rule_set_done(&edit->set);
 }
 
+static int edit_draw_up(const struct policy *policy, const struct edit *edit, struct file_draft *ret_draft, struct failure *ret_failure)
+{
+	int r = rule_set_edit(policy->options->rules_path, &POLICY_SYNTAX, edit->line, edit->is_replacing, &edit->rule, ret_draft);
+
+	return r < 0 ? policy_fail_to_write(policy, r, ret_failure) : 0;
+}
+
 /* The device's own rule as it is, or a new one that does what decides now. */
 static int edit_prepare(const struct policy *policy, const struct policy_device *device, struct edit *ret_edit, struct failure *ret_failure)
 {
@@ -108,7 +110,8 @@ static int edit_prepare(const struct policy *policy, const struct policy_device 
 	return 0;
 }
 
-int policy_set_action(struct policy *policy, const struct policy_device *device, enum policy_action action, struct failure *ret_failure)
+int policy_draft_action(const struct policy *policy, const struct policy_device *device, enum policy_action action,
+			struct file_draft *ret_draft, struct failure *ret_failure)
 {
 	_cleanup_(edit_done) struct edit edit = { 0 };
 	char reason[192];
@@ -121,23 +124,29 @@ int policy_set_action(struct policy *policy, const struct policy_device *device,
 	if (r < 0)
 		return r;
 	edit.rule.action = action;
-	return edit_write(policy, edit.line, edit.is_replacing, &edit.rule, ret_failure);
+	return edit_draw_up(policy, &edit, ret_draft, ret_failure);
 }
 
-int policy_set_name(struct policy *policy, const struct policy_device *device, const char *name, const char *also,
-		    struct failure *ret_failure)
+int policy_check_name(const char *name, const char *also, struct failure *ret_failure)
 {
-	_cleanup_(edit_done) struct edit edit = { 0 };
-	const struct rule *same;
-	int r;
-
 	if (!rule_is_name(name))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Use letters, digits, '.', '_' and '-', at most 48 of them.",
 				   "\"%.60s\" can't be a name", name);
 	if (also && !rule_is_id(also))
 		return failure_set(ret_failure, FAILURE_BAD_REQUEST, "Give four and four hex digits, 2e8a:0003.", "\"%.40s\" is no VID:PID",
 				   also);
-	r = edit_prepare(policy, device, &edit, ret_failure);
+	return 0;
+}
+
+int policy_draft_name(const struct policy *policy, const struct policy_device *device, const char *name, const char *also,
+		      struct file_draft *ret_draft, struct failure *ret_failure)
+{
+	_cleanup_(edit_done) struct edit edit = { 0 };
+	const struct rule *same;
+	int r = policy_check_name(name, also, ret_failure);
+
+	if (r == 0)
+		r = edit_prepare(policy, device, &edit, ret_failure);
 	if (r < 0)
 		return r;
 	same = edit_find_name(&edit.set, name);
@@ -147,5 +156,5 @@ int policy_set_name(struct policy *policy, const struct policy_device *device, c
 	snprintf(edit.rule.name, sizeof(edit.rule.name), "%s", name);
 	if (also)
 		edit_add_also(&edit.rule, also);
-	return edit_write(policy, edit.line, edit.is_replacing, &edit.rule, ret_failure);
+	return edit_draw_up(policy, &edit, ret_draft, ret_failure);
 }

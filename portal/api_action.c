@@ -6,7 +6,8 @@
 #include "link_test.h"
 
 #define ACTION_TIMEOUT_USEC 5000000
-#define UNPAIR_TIMEOUT_USEC (UINT64_C(12) * 1000000)
+#define WRITE_TIMEOUT_USEC  (UINT64_C(30) * 1000000) /* it is answered when it is on the disk */
+#define UNPAIR_TIMEOUT_USEC (8000000 + WRITE_TIMEOUT_USEC)
 #define LOOK_TIMEOUT_USEC   (UINT64_C(40) * 1000000)
 #define LOGIN_TIMEOUT_USEC  (UINT64_C(120) * 1000000) /* connecting, logging in, usbpush-vm there, the link */
 #define PAIR_TIMEOUT_USEC   (UINT64_C(35) * 1000000)
@@ -82,46 +83,46 @@ static void action_pass_on(const struct api_call *call, json_t *request, const c
 }
 
 /* The same about one device. */
-static void action_about_device(const struct api_call *call, const char *name, const char *key)
+static void action_about_device(const struct api_call *call, const char *name, const char *key, uint64_t timeout_usec)
 {
 	const char *const keys[] = { key, NULL };
 
-	action_pass_on(call, json_pack("{s:s, s:s}", "request", name, "device", call->parameter), keys, ACTION_TIMEOUT_USEC);
+	action_pass_on(call, json_pack("{s:s, s:s}", "request", name, "device", call->parameter), keys, timeout_usec);
 }
 
 void api_attach(const struct api_call *call)
 {
-	action_about_device(call, "attach", NULL);
+	action_about_device(call, "attach", NULL, ACTION_TIMEOUT_USEC);
 }
 
 void api_detach(const struct api_call *call)
 {
-	action_about_device(call, "detach", NULL);
+	action_about_device(call, "detach", NULL, ACTION_TIMEOUT_USEC);
 }
 
 void api_share(const struct api_call *call)
 {
-	action_about_device(call, "share", NULL);
+	action_about_device(call, "share", NULL, WRITE_TIMEOUT_USEC);
 }
 
 void api_ignore(const struct api_call *call)
 {
-	action_about_device(call, "ignore", NULL);
+	action_about_device(call, "ignore", NULL, WRITE_TIMEOUT_USEC);
 }
 
 void api_name(const struct api_call *call)
 {
-	action_about_device(call, "name", "name");
+	action_about_device(call, "name", "name", WRITE_TIMEOUT_USEC);
 }
 
 void api_answer_device(const struct api_call *call)
 {
-	action_about_device(call, "answer", "yes");
+	action_about_device(call, "answer", "yes", ACTION_TIMEOUT_USEC);
 }
 
 void api_reset(const struct api_call *call)
 {
-	action_about_device(call, "reset", "hard");
+	action_about_device(call, "reset", "hard", ACTION_TIMEOUT_USEC);
 }
 
 void api_pair(const struct api_call *call)

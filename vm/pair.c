@@ -132,7 +132,7 @@ static bool is_answer_state(const json_t *answer, const char *state)
 	return is && strcmp(is, state) == 0;
 }
 
-/* Sends the same request until the answer is no longer `pending`; lost ones are repeated. pending may be NULL. */
+/* Sends the same request until the answer is no longer `pending`; lost ones are repeated. */
 static int post_until(struct pair *pair, const char *step, const json_t *message, const char *pending, uint64_t limit_usec,
 		      json_t **ret_answer, struct failure *failure)
 {
@@ -141,7 +141,7 @@ static int post_until(struct pair *pair, const char *step, const json_t *message
 	for (;;) {
 		_cleanup_json_ json_t *answer = NULL;
 		int err = post(pair, step, message, &answer, failure);
-		bool is_pending = err == 0 && pending && is_answer_state(answer, pending);
+		bool is_pending = err == 0 && is_answer_state(answer, pending);
 
 		if (err == 0 && !is_pending) {
 			*ret_answer = TAKE_PTR(answer);
@@ -341,7 +341,7 @@ static int pair_finish(struct pair *pair, const json_t *finish, struct failure *
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	err = post_until(pair, "finish", finish, NULL, FINISH_LIMIT_USEC, &paired, failure);
+	err = post_until(pair, "finish", finish, "connecting", FINISH_LIMIT_USEC, &paired, failure);
 	if (err == 0)
 		err = pair_vm_handle_paired(pair->exchange, paired, failure);
 	if (err == 0 || err == -EREMOTEIO)

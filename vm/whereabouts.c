@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "atomic_file.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "file_job.h"
 #include "json_text.h"
 #include "log.h"
 
@@ -22,11 +22,6 @@ struct whereabouts {
 	json_t *addresses;       /* owned: {ID: ADDRESS} */
 	sd_event_source *timer;  /* owned: armed while there is something to write */
 	struct job *job;         /* the write that is under way */
-};
-
-/* A file's new content, for the job's thread. */
-struct whereabouts_write {
-	char *path, *text; /* owned */
 };
 
 /* "10.0.0.7", "2001:db8::7", "fe80::7%eth0" */
@@ -77,25 +72,6 @@ json_t *whereabouts_read(const char *path)
 	return addresses;
 }
 
-static void write_free(void *arg)
-{
-	struct whereabouts_write *write = arg;
-
-	if (!write)
-		return;
-	free(write->path);
-	free(write->text);
-	free(write);
-}
-
-static int write_run(void *arg)
-{
-	const struct whereabouts_write *write = arg;
-
-	job_set_step("write", write->path);
-	return file_write_atomic(write->path, write->text, strlen(write->text), 0644);
-}
-
 static void whereabouts_on_written(int result, void *arg, void *userdata)
 {
 	struct whereabouts *whereabouts = userdata;
@@ -108,19 +84,13 @@ static void whereabouts_on_written(int result, void *arg, void *userdata)
 
 static int whereabouts_start_write(struct whereabouts *whereabouts)
 {
-	struct whereabouts_write *write = calloc(1, sizeof(*write));
-	int err = -ENOMEM;
+	_cleanup_(file_draft_done) struct file_draft draft = { .content = json_text(whereabouts->addresses, JSON_SORT_KEYS), .mode = 0644 };
 
-	if (write) {
-		write->path = strdup(whereabouts->path);
-		write->text = json_text(whereabouts->addresses, JSON_SORT_KEYS);
-	}
-	if (write && write->path && write->text)
-		err = job_start(whereabouts->jobs, "addresses", write_run, write, write_free, whereabouts_on_written, whereabouts,
-				&whereabouts->job);
-	if (err < 0)
-		write_free(write);
-	return err;
+	if (!draft.content)
+		return -ENOMEM;
+	draft.size = strlen(draft.content);
+	return file_job_start(whereabouts->jobs, "addresses", whereabouts->path, &draft, whereabouts_on_written, whereabouts,
+			      &whereabouts->job);
 }
 
 static int whereabouts_on_timer(sd_event_source *source, uint64_t usec, void *userdata);

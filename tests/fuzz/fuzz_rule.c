@@ -58,18 +58,17 @@ static void check_find(const struct rule_set *set)
 static void check_file(const struct rule_syntax *syntax, const char *path, const uint8_t *data, size_t size)
 {
 	const struct rule rule = { .action = 0, .id = "303a:1001" };
-	_cleanup_free_ char *after = NULL;
+	_cleanup_(file_draft_done) struct file_draft after = { .content = NULL };
 	struct rule_set set, edited;
-	ssize_t after_size;
 	int n_problems = rule_set_read(path, syntax, on_problem, NULL, &set);
 
 	if (n_problems < 0)
 		return;
 	FUZZ_CHECK(set.n <= RULE_SET_MAX && (n_problems > 0) == (set.broken_line > 0));
 	check_find(&set);
-	if (rule_set_edit(path, syntax, 0, false, &rule) == 0) {
-		after_size = file_read(path, 1 << 20, &after);
-		FUZZ_CHECK(after_size > (ssize_t)size && memcmp(after, data, size) == 0);
+	if (rule_set_edit(path, syntax, 0, false, &rule, &after) == 0) {
+		FUZZ_CHECK(after.size > size && memcmp(after.content, data, size) == 0);
+		FUZZ_CHECK(file_write_atomic(path, after.content, after.size, after.mode) == 0);
 		FUZZ_CHECK(rule_set_read(path, syntax, on_problem, NULL, &edited) >= 0);
 		FUZZ_CHECK(edited.n == set.n + 1 && edited.broken_line == set.broken_line);
 		FUZZ_CHECK(rule_matches_equal(&edited.rules[edited.n - 1], &rule));

@@ -68,6 +68,32 @@ INJECT(int, ioctl, (int fd, unsigned long request, ...))
 	return -1;
 }
 
+static struct {
+	inject_sync_fn fn;
+	void *userdata;
+} syncs;
+
+void inject_answer_syncs(inject_sync_fn fn, void *userdata)
+{
+	syncs.userdata = userdata;
+	__atomic_store_n(&syncs.fn, fn, __ATOMIC_SEQ_CST);
+}
+
+INJECT(int, fsync, (int fd))
+{
+	inject_sync_fn fn = __atomic_load_n(&syncs.fn, __ATOMIC_SEQ_CST);
+	int result;
+
+	if (inject_hits(INJECT_FILES, "fsync"))
+		return -1;
+	if (!fn || !fn(fd, &result, syncs.userdata))
+		return fsync(fd);
+	if (result >= 0)
+		return result;
+	errno = -result;
+	return -1;
+}
+
 INJECT(int, open, (const char *path, int flags, ...))
 {
 	va_list arguments;
@@ -149,7 +175,6 @@ INJECT_SIMPLE(INJECT_FILES, int, fstatat, (int directory, const char *path, stru
 INJECT_SIMPLE(INJECT_FILES, int, stat, (const char *path, struct stat *st), (path, st), -1)
 INJECT_SIMPLE(INJECT_FILES, int, rename, (const char *from, const char *to), (from, to), -1)
 INJECT_SIMPLE(INJECT_FILES, int, link, (const char *from, const char *to), (from, to), -1)
-INJECT_SIMPLE(INJECT_FILES, int, fsync, (int fd), (fd), -1)
 INJECT_SIMPLE(INJECT_FILES, int, fchmod, (int fd, mode_t mode), (fd, mode), -1)
 INJECT_SIMPLE(INJECT_FILES, int, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid), -1)
 INJECT_SIMPLE(INJECT_FILES, int, ftruncate, (int fd, off_t size), (fd, size), -1)

@@ -283,6 +283,35 @@ START_TEST(the_end_of_one_may_start_the_next)
 }
 END_TEST
 
+static void on_idle(void *userdata)
+{
+	unsigned *n_idle = userdata;
+
+	ck_assert_uint_eq(job_runner_count(runner), 0);
+	(*n_idle)++;
+}
+
+START_TEST(when_the_last_of_them_has_ended_that_is_told_once)
+{
+	struct work *works[4];
+	unsigned n_idle = 0;
+
+	job_runner_set_idle(runner, on_idle, &n_idle);
+	for (int i = 0; i < 4; i++)
+		start(works[i] = work_new(i, false));
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_uint_eq(n_idle, 0);
+		sem_post(&works[i]->gate);
+		while (n_done < i + 1)
+			ck_assert_int_ge(sd_event_run(event, UINT64_C(10000000)), 0);
+	}
+	ck_assert_uint_eq(n_idle, 1);
+	start(work_new(1, true));
+	wait_idle();
+	ck_assert_uint_eq(n_idle, 2);
+}
+END_TEST
+
 START_TEST(nothing_to_abandon_or_free_is_fine)
 {
 	ck_assert_ptr_null(job_abandon(NULL));
@@ -320,6 +349,7 @@ int main(void)
 	tcase_add_test(tests, an_abandoned_job_makes_room_for_those_that_wait);
 	tcase_add_test(tests, a_runner_ends_at_once_though_a_thread_is_stuck);
 	tcase_add_test(tests, the_end_of_one_may_start_the_next);
+	tcase_add_test(tests, when_the_last_of_them_has_ended_that_is_told_once);
 	tcase_add_test(tests, nothing_to_abandon_or_free_is_fine);
 	tcase_add_test(tests, no_file_descriptor_is_left_behind);
 	return check_program_run("common_job", tests, NULL);

@@ -448,13 +448,21 @@ END_TEST
 
 /* ---- editing ---- */
 
+static int edit_with(unsigned at_line, bool is_replacing, const struct rule *rule)
+{
+	_cleanup_(file_draft_done) struct file_draft draft = { .content = NULL };
+	int r = rule_set_edit(path, &SYNTAX, at_line, is_replacing, rule, &draft);
+
+	return r < 0 ? r : file_write_atomic(path, draft.content, draft.size, draft.mode);
+}
+
 static const char *edit(const char *content, unsigned at_line, bool is_replacing)
 {
 	static const struct rule rule = { .action = 1, .id = "0403:6001" };
 
 	if (content)
 		temp_tree_put(&tree, "devices.conf", content);
-	ck_assert_int_eq(rule_set_edit(path, &SYNTAX, at_line, is_replacing, &rule), 0);
+	ck_assert_int_eq(edit_with(at_line, is_replacing, &rule), 0);
 	return temp_tree_get(&tree, "devices.conf");
 }
 
@@ -481,8 +489,8 @@ START_TEST(a_line_that_is_not_there_is_not_edited)
 	static const struct rule rule = { .action = 1, .id = "0403:6001" };
 
 	temp_tree_put(&tree, "devices.conf", "# a\n");
-	ck_assert_int_eq(rule_set_edit(path, &SYNTAX, 3, false, &rule), -EINVAL);
-	ck_assert_int_eq(rule_set_edit(path, &SYNTAX, 0, true, &rule), -EINVAL);
+	ck_assert_int_eq(edit_with(3, false, &rule), -EINVAL);
+	ck_assert_int_eq(edit_with(0, true, &rule), -EINVAL);
 	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "# a\n");
 }
 END_TEST
@@ -505,7 +513,7 @@ START_TEST(a_file_with_a_nul_byte_is_not_edited)
 	_cleanup_free_ char *content = NULL;
 
 	temp_tree_put_bytes(&tree, "devices.conf", "# a\n\0# b\n", 9);
-	ck_assert_int_eq(rule_set_edit(path, &SYNTAX, 0, false, &rule), -EBADMSG);
+	ck_assert_int_eq(edit_with(0, false, &rule), -EBADMSG);
 	ck_assert_int_eq(file_read(path, 100, &content), 9);
 }
 END_TEST

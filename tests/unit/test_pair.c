@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "control.h"
 #include "control_ask.h"
+#include "held_disk.h"
 #include "local_server.h"
 #include "pair_portal.h"
 #include "pair_session.h"
@@ -85,6 +86,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+	held_disk_end();
 	portal = pair_portal_free(portal);
 	control = control_free(control);
 	handler = local_server_free(handler);
@@ -199,6 +201,25 @@ START_TEST(pairing_again_changes_nothing)
 	ck_assert_int_eq(program_finish(&vm), 0);
 	ck_assert_int_eq(program_finish(&pi), 0);
 	ck_assert_str_eq(temp_tree_get(&root, &AUTHORIZED_KEYS_PATH[1]), keys);
+	expect_paired();
+}
+END_TEST
+
+static bool has_asked_again(void *unused)
+{
+	(void)unused;
+	return pair_portal_count(portal, "finish") > 1;
+}
+
+START_TEST(a_pi_whose_disk_takes_its_time_is_paired_all_the_same)
+{
+	held_disk_begin("vm.conf");
+	pair_with_right_code();
+	ck_assert(loop_until(bed.daemon.event, has_asked_again, NULL));
+	ck_assert_str_eq(vm_conf(), "");
+	held_disk_end();
+	ck_assert_msg(program_finish(&vm) == 0, "%s", vm.out);
+	ck_assert_msg(program_finish(&pi) == 0, "%s", pi.out);
 	expect_paired();
 }
 END_TEST
@@ -601,6 +622,7 @@ int main(int argc, char **argv)
 	tcase_add_checked_fixture(lost, setup, teardown);
 	tcase_add_test(good, two_commands_and_six_digits_pair_them);
 	tcase_add_test(good, pairing_again_changes_nothing);
+	tcase_add_test(good, a_pi_whose_disk_takes_its_time_is_paired_all_the_same);
 	tcase_add_test(good, wrong_digits_change_nothing_and_the_next_code_pairs);
 	tcase_add_test(bad, ctrl_c_rolls_back_wherever_it_comes);
 	tcase_add_test(bad, a_vm_that_is_killed_is_rolled_back_at_the_next_pairing);

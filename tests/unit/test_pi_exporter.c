@@ -459,6 +459,12 @@ static void on_paired(const struct failure *failure, void *userdata)
 	pair_failure = failure ? *failure : (struct failure){ 0 };
 }
 
+static void on_unpaired(bool is_ended, const struct failure *failure, void *userdata)
+{
+	ck_assert_msg(is_ended, "%s", failure ? failure->text : "");
+	on_paired(failure, userdata);
+}
+
 static bool has_pair_end(struct pi_bed *own)
 {
 	(void)own;
@@ -584,6 +590,11 @@ START_TEST(one_pairing_at_a_time)
 }
 END_TEST
 
+static bool is_written(struct pi_bed *own)
+{
+	return access(own->config_path, F_OK) == 0;
+}
+
 START_TEST(a_pairing_goes_on_when_who_asked_for_it_has_gone)
 {
 	pi_bed_start(&bed);
@@ -591,9 +602,9 @@ START_TEST(a_pairing_goes_on_when_who_asked_for_it_has_gone)
 	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), 0);
 	exporter_pair_forget(bed.exporter, &bed);
 	pi_bed_wait_link(&bed, "UP");
+	pi_bed_until(&bed, is_written, "vm.conf");
 	pi_bed_run(&bed, 50000);
 	ck_assert_uint_eq(n_pair_ends, 0);
-	ck_assert_int_eq(access(bed.config_path, F_OK), 0);
 }
 END_TEST
 
@@ -603,9 +614,9 @@ static void unpair(void)
 	struct failure failure;
 
 	n_pair_ends = 0;
-	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
-	ck_assert_str_eq(written_config().host, "");
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_unpaired, &bed, &failure), 0);
 	pi_bed_until(&bed, has_pair_end, "end of the pairing");
+	ck_assert_str_eq(written_config().host, "");
 	pi_bed_wait_link(&bed, "UNPAIRED");
 	pi_bed_run(&bed, 20000);
 	ck_assert_uint_eq(n_pair_ends, 1);
@@ -669,9 +680,9 @@ START_TEST(while_the_pairing_ends_no_other_begins_and_nothing_new_is_shared)
 
 	ssh_vm_answer_unpair(&bed.vm, "");
 	n_pair_ends = 0;
-	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_unpaired, &bed, &failure), 0);
 	ck_assert_int_eq(exporter_pair(bed.exporter, &bed.vm.config, on_paired, &bed), -EBUSY);
-	ck_assert_int_lt(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_lt(exporter_unpair(bed.exporter, on_unpaired, &bed, &failure), 0);
 	ck_assert_int_eq(failure.code, FAILURE_BUSY);
 	plug("1-1", &FT232R);
 	pi_bed_until(&bed, has_pair_end, "end of the pairing");
@@ -690,7 +701,8 @@ START_TEST(a_file_that_is_changed_while_the_pairing_ends_counts)
 
 	ssh_vm_answer_unpair(&bed.vm, "");
 	n_pair_ends = 0;
-	ck_assert_int_eq(exporter_unpair(bed.exporter, on_paired, &bed, &failure), 0);
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_unpaired, &bed, &failure), 0);
+	pi_bed_expect_heard(&bed, "\"unpair\"", 1); /* it is written */
 	pi_bed_pair(&bed);
 	exporter_reload(bed.exporter);
 	pi_bed_until(&bed, has_pair_end, "end of the pairing");

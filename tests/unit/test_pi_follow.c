@@ -10,6 +10,7 @@
 #include "control.h"
 #include "control_ask.h"
 #include "follow.h"
+#include "held_disk.h"
 #include "pi_bed.h"
 
 #define VM_ID    "00112233445566778899aabbccddeeff"
@@ -46,6 +47,7 @@ static void start_paired(const char *host, const char *id)
 
 static void teardown(void)
 {
+	held_disk_end();
 	if (mdns.fd >= 0)
 		control_ask_drop(&mdns);
 	control = control_free(control);
@@ -171,14 +173,19 @@ START_TEST(the_vms_appearance_ends_the_backoff_at_once)
 }
 END_TEST
 
+static bool has_moved(struct pi_bed *unused)
+{
+	(void)unused;
+	return strstr(vm_conf(), "VM_HOST=127.0.0.1\n") != NULL;
+}
+
 START_TEST(a_vm_that_moved_is_followed_to_where_its_host_key_answers)
 {
 	start_paired("127.0.0.9", VM_ID); /* nobody is there */
 	pi_bed_wait_link(&bed, "DOWN");
 	ck_assert_str_eq(tell(found("2/0/bench", VM_ID, "127.0.0.1", bed.vm.config.port)), "");
 	pi_bed_wait_link(&bed, "UP");
-	pi_bed_run(&bed, 200000);
-	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_HOST=127.0.0.1\n"));
+	pi_bed_until(&bed, has_moved, "new address in vm.conf");
 	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=" VM_ID "\n"));
 	pi_bed_wait_link(&bed, "UP");
 }
@@ -203,12 +210,42 @@ START_TEST(what_was_detached_by_hand_stays_so_when_the_vm_moves)
 }
 END_TEST
 
+static bool has_id(struct pi_bed *unused)
+{
+	(void)unused;
+	return strstr(vm_conf(), "VM_ID=0123456789abcdef0123456789abcdef\n") != NULL;
+}
+
+static bool is_held(struct pi_bed *unused)
+{
+	(void)unused;
+	return held_disk_has_one();
+}
+
 START_TEST(a_vm_that_was_paired_without_an_id_tells_it_in_its_hello)
 {
 	start_paired("127.0.0.1", "");
 	pi_bed_wait_link(&bed, "UP");
-	pi_bed_run(&bed, 200000);
-	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=0123456789abcdef0123456789abcdef\n"));
+	pi_bed_until(&bed, has_id, "id in vm.conf");
+}
+END_TEST
+
+START_TEST(while_the_disk_takes_the_vms_id_others_go_on)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	pi_bed_pair(&bed);
+	held_disk_begin("vm.conf");
+	start();
+	pi_bed_wait_link(&bed, "UP");
+	pi_bed_until(&bed, is_held, "write that waits for the disk");
+	answer = control_ask(bed.daemon.event, socket_path, json_pack("{s:s}", "request", "status"));
+	ck_assert(json_is_true(json_object_get(answer, "ok")));
+	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
+	pi_bed_wait(&bed, "1-1", "ATTACHED");
+	ck_assert(!has_id(&bed));
+	held_disk_end();
+	pi_bed_until(&bed, has_id, "id in vm.conf");
 }
 END_TEST
 
@@ -311,6 +348,7 @@ int main(int argc, char **argv)
 	tcase_add_test(follow, a_vm_that_moved_is_followed_to_where_its_host_key_answers);
 	tcase_add_test(follow, what_was_detached_by_hand_stays_so_when_the_vm_moves);
 	tcase_add_test(follow, a_vm_that_was_paired_without_an_id_tells_it_in_its_hello);
+	tcase_add_test(follow, while_the_disk_takes_the_vms_id_others_go_on);
 	tcase_add_test(follow, an_announcement_that_came_before_the_vm_was_lost_is_remembered);
 	tcase_add_test(follow, another_host_key_at_the_new_address_is_not_the_vm);
 	tcase_add_test(follow, somebody_else_is_not_followed);

@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "control.h"
 #include "control_ask.h"
+#include "held_disk.h"
 #include "pair_exchange.h"
 #include "pair_session.h"
 #include "pi_bed.h"
@@ -98,6 +99,7 @@ static void new_vm(void)
 
 static void teardown(void)
 {
+	held_disk_end();
 	new_vm();
 	vm = pair_exchange_free(vm);
 	if (owner.fd >= 0)
@@ -226,6 +228,18 @@ static void vm_waits_for_link(void)
 	ck_assert_int_eq(pair_vm_handle_up(vm, up, &finish, &failure), 0);
 }
 
+/* As often as it takes until vm.conf is written, or could not be. */
+static json_t *vm_finishes(void)
+{
+	json_t *paired = send("finish", finish);
+
+	while (strcmp(state_of(paired), "connecting") == 0) {
+		json_decref(paired);
+		paired = send("finish", finish);
+	}
+	return paired;
+}
+
 static json_t *owner_hears(void)
 {
 	return control_ask_wait(&owner, bed.daemon.event);
@@ -258,7 +272,7 @@ START_TEST(the_right_digits_pair_and_vm_conf_is_written_at_the_end)
 	come_to_up();
 	ck_assert(!has_vm_conf());
 	ck_assert_str_eq(link_state_to_string(link_get_state(exporter_link(bed.exporter))), "UP");
-	paired = send("finish", finish);
+	paired = vm_finishes();
 	expect_ok(paired);
 	ck_assert_int_eq(pair_vm_handle_paired(vm, paired, &failure), 0);
 	told = owner_hears();
@@ -312,7 +326,7 @@ START_TEST(an_answer_that_was_lost_is_given_again)
 	ck_assert(json_equal(again, answered));
 	vm_confirms();
 	vm_waits_for_link();
-	first = send("finish", finish);
+	first = vm_finishes();
 	second = send("finish", finish);
 	expect_ok(first);
 	ck_assert(json_equal(first, second));
@@ -533,7 +547,7 @@ START_TEST(what_was_plugged_in_before_it_can_not_be_written_down_goes_back_to_th
 {
 	plug_while_up();
 	temp_tree_make_dir(&bed.vm.tree, "vm.conf");
-	expect_error(send("finish", finish), "no-permission");
+	expect_error(vm_finishes(), "no-permission");
 	expect_error(owner_hears(), "no-permission");
 	expect_given_back();
 	temp_tree_remove(&bed.vm.tree, "vm.conf");
@@ -546,7 +560,7 @@ START_TEST(a_vm_that_goes_back_takes_the_pi_with_it)
 	_cleanup_json_ json_t *paired = NULL, *told = NULL;
 
 	come_to_up();
-	paired = send("finish", finish);
+	paired = vm_finishes();
 	expect_ok(paired);
 	told = owner_hears();
 	expect_ok(told);
@@ -561,6 +575,145 @@ START_TEST(a_vm_that_goes_back_takes_the_pi_with_it)
 }
 END_TEST
 
+/* ---- a disk that takes its time ---- */
+
+static unsigned awaited_writes;
+
+static bool is_held(struct pi_bed *any)
+{
+	(void)any;
+	return held_disk_count() >= awaited_writes && held_disk_has_one();
+}
+
+static void wait_write(unsigned count)
+{
+	awaited_writes = count;
+	pi_bed_until(&bed, is_held, "write that waits for the disk");
+}
+
+/* `finish` was heard, and the disk has vm.conf and does not return. */
+static void come_to_writing(void)
+{
+	_cleanup_json_ json_t *not_yet = NULL;
+
+	come_to_up();
+	held_disk_begin("vm.conf");
+	not_yet = send("finish", finish);
+	expect_ok(not_yet);
+	ck_assert_str_eq(state_of(not_yet), "connecting");
+	wait_write(1);
+}
+
+/* What was written is written over by what holds. */
+static void let_it_be_taken_back(void)
+{
+	held_disk_release_one(0);
+	wait_write(2);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=" VM_ID "\n"));
+	held_disk_release_one(0);
+}
+
+static bool is_taken_back(struct pi_bed *any)
+{
+	(void)any;
+	return strstr(vm_conf(), "VM_ID=" VM_ID "\n") == NULL;
+}
+
+START_TEST(until_vm_conf_is_on_the_disk_the_vm_asks_again_and_nobody_is_told)
+{
+	_cleanup_json_ json_t *again = NULL, *paired = NULL, *told = NULL;
+
+	come_to_writing();
+	again = send("finish", finish);
+	ck_assert_str_eq(state_of(again), "connecting");
+	ck_assert_str_eq(pairing_state(), "UP");
+	ck_assert_ptr_null(control_ask_take(&owner));
+	held_disk_end();
+	paired = vm_finishes();
+	expect_ok(paired);
+	ck_assert_int_eq(pair_vm_handle_paired(vm, paired, &failure), 0);
+	told = owner_hears();
+	expect_ok(told);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=" VM_ID "\n"));
+}
+END_TEST
+
+START_TEST(a_pairing_that_is_called_off_while_it_is_written_leaves_the_old_one)
+{
+	_cleanup_free_ char *before = strdup(vm_conf());
+	_cleanup_json_ json_t *done = NULL;
+
+	come_to_writing();
+	done = ask(json_pack("{s:s, s:s}", "request", "pairing-cancel", "session", pair_exchange_session(vm)));
+	expect_ok(done);
+	expect_error(owner_hears(), "cancelled");
+	expect_error(send("finish", finish), "cancelled");
+	let_it_be_taken_back();
+	pi_bed_until(&bed, is_taken_back, "old vm.conf");
+	ck_assert_str_eq(vm_conf(), before);
+	pi_bed_wait_link(&bed, "UP");
+}
+END_TEST
+
+START_TEST(a_disk_that_takes_too_long_is_no_pairing_and_told)
+{
+	_cleanup_json_ json_t *told = NULL;
+
+	limits.finish_usec = 2000000;
+	restart_exporter();
+	come_to_writing();
+	wait_pairing("FAILED");
+	told = owner_hears();
+	ck_assert_str_eq(code_of(told), "timeout");
+	ck_assert_ptr_nonnull(
+		strstr(json_string_value(json_object_get(json_object_get(told, "error"), "text")), "could not be written in time"));
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	let_it_be_taken_back();
+	pi_bed_until(&bed, is_taken_back, "vm.conf without a VM");
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
+}
+END_TEST
+
+START_TEST(a_vm_conf_that_is_changed_by_hand_while_a_pairing_is_written_holds)
+{
+	_cleanup_free_ char *before = strdup(vm_conf());
+	char changed[2048];
+	const char *host = strstr(before, "VM_HOST=127.0.0.1\n");
+
+	come_to_writing();
+	ck_assert_ptr_nonnull(host);
+	snprintf(changed, sizeof(changed), "%.*sVM_HOST=localhost\n%s", (int)(host - before), before, host + strlen("VM_HOST=127.0.0.1\n"));
+	temp_tree_put(&bed.vm.tree, "vm.conf", changed);
+	exporter_reload(bed.exporter);
+	expect_error(owner_hears(), "busy");
+	let_it_be_taken_back();
+	pi_bed_until(&bed, is_taken_back, "vm.conf as it was changed");
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_HOST=localhost\n"));
+	pi_bed_wait_link(&bed, "UP");
+}
+END_TEST
+
+START_TEST(while_the_disk_takes_the_vms_going_back_others_go_on)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL, *status = NULL;
+	struct vm_config config = bed.vm.config;
+
+	come_to_up();
+	paired = vm_finishes();
+	told = owner_hears();
+	held_disk_begin("vm.conf");
+	ssh_vm_deauthorize(&bed.vm);
+	ssh_vm_kill(&bed.vm);
+	wait_write(1);
+	status = ask(json_pack("{s:s}", "request", "status"));
+	expect_ok(status);
+	expect_error(ask(json_pack("{s:s, s:s, s:s}", "request", "pair", "host", config.host, "host_key", config.host_key)), "busy");
+	held_disk_end();
+	pi_bed_wait_link(&bed, "UNPAIRED");
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
+}
+END_TEST
+
 START_TEST(a_vm_that_shuts_the_pi_out_later_is_only_told)
 {
 	_cleanup_json_ json_t *paired = NULL, *told = NULL;
@@ -568,7 +721,7 @@ START_TEST(a_vm_that_shuts_the_pi_out_later_is_only_told)
 	limits.settle_usec = 200000;
 	restart_exporter();
 	come_to_up();
-	paired = send("finish", finish);
+	paired = vm_finishes();
 	told = owner_hears();
 	loop_for(bed.daemon.event, 400000);
 	ssh_vm_deauthorize(&bed.vm);
@@ -727,6 +880,9 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, what_was_plugged_in_before_it_is_called_off_goes_back_to_the_pi);
 	tcase_add_test(bad, what_was_plugged_in_before_it_can_not_be_written_down_goes_back_to_the_pi);
 	tcase_add_test(bad, a_vm_that_goes_back_takes_the_pi_with_it);
+	tcase_add_test(bad, while_the_disk_takes_the_vms_going_back_others_go_on);
+	tcase_add_test(bad, until_vm_conf_is_on_the_disk_the_vm_asks_again_and_nobody_is_told);
+	tcase_add_test(bad, a_disk_that_takes_too_long_is_no_pairing_and_told);
 	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);
 	tcase_add_test(bad, a_step_out_of_turn_ends_it);
@@ -737,6 +893,8 @@ int main(int argc, char **argv)
 	tcase_add_loop_test(bad, what_makes_no_sense_is_told_so, 0, ARRAY_SIZE(FOUL));
 	tcase_add_loop_test(paired, a_vm_that_is_cut_off_anywhere_leaves_the_old_pairing, 0, CUT_COUNT);
 	tcase_add_loop_test(paired, an_exporter_that_is_killed_anywhere_leaves_the_old_pairing, 0, CUT_COUNT);
+	tcase_add_test(paired, a_pairing_that_is_called_off_while_it_is_written_leaves_the_old_one);
+	tcase_add_test(paired, a_vm_conf_that_is_changed_by_hand_while_a_pairing_is_written_holds);
 	tcase_add_loop_test(paired, the_owner_can_call_it_off_at_any_time, 0, CUT_COUNT);
 	tcase_set_timeout(good, 60);
 	tcase_set_timeout(bad, 60);

@@ -601,11 +601,28 @@ END_TEST
 
 static struct failure failure;
 
+/* A draft is written as the exporter does it. */
+static int write_down(int r, struct file_draft *draft)
+{
+	if (r == 0)
+		r = file_write_atomic(options.rules_path, draft->content, draft->size, draft->mode);
+	file_draft_done(draft);
+	return r;
+}
+
+static int write_action(const struct policy_device *device, enum policy_action action)
+{
+	struct file_draft draft = { .content = NULL };
+	int r = policy_draft_action(policy, device, action, &draft, &failure);
+
+	return write_down(r, &draft);
+}
+
 static const char *set_action(const struct usb_sample *sample, enum policy_action action)
 {
 	struct policy_device device = device_of(sample, ON_THE_PI);
 
-	ck_assert_msg(policy_set_action(policy, &device, action, &failure) == 0, "%s", failure.text);
+	ck_assert_msg(write_action(&device, action) == 0, "%s", failure.text);
 	ck_assert_int_eq(policy_reload(policy, on_problem, NULL), 0);
 	return temp_tree_get(&tree, "devices.conf");
 }
@@ -613,8 +630,10 @@ static const char *set_action(const struct usb_sample *sample, enum policy_actio
 static int set_name(const struct usb_sample *sample, const char *name, const char *also)
 {
 	struct policy_device device = device_of(sample, ON_THE_PI);
-	int r = policy_set_name(policy, &device, name, also, &failure);
+	struct file_draft draft = { .content = NULL };
+	int r = policy_draft_name(policy, &device, name, also, &draft, &failure);
 
+	r = write_down(r, &draft);
 	ck_assert_int_eq(policy_reload(policy, on_problem, NULL), 0);
 	return r;
 }
@@ -692,7 +711,7 @@ START_TEST(what_can_not_be_written_is_refused_with_the_cure)
 {
 	struct policy_device device = device_of(&HUB, ON_THE_PI);
 
-	ck_assert_int_lt(policy_set_action(policy, &device, POLICY_SHARE, &failure), 0);
+	ck_assert_int_lt(write_action(&device, POLICY_SHARE), 0);
 	ck_assert_str_eq(failure.text, "1-1.4 is never shared: a hub");
 	ck_assert_int_eq(set_name(&FT232R, "taken", NULL), 0);
 	ck_assert_int_lt(set_name(&CP2102, "taken", NULL), 0);
@@ -703,7 +722,7 @@ START_TEST(what_can_not_be_written_is_refused_with_the_cure)
 	ck_assert_int_lt(set_name(&CP2102, "x", "nonsense"), 0);
 	temp_tree_put(&tree, "devices.conf", "nonsense\n");
 	device = device_of(&FT232R, ON_THE_PI);
-	ck_assert_int_lt(policy_set_action(policy, &device, POLICY_SHARE, &failure), 0);
+	ck_assert_int_lt(write_action(&device, POLICY_SHARE), 0);
 	ck_assert_msg(strstr(failure.text, "devices.conf:1: \"nonsense\" is no action"), "%s", failure.text);
 	ck_assert_str_eq(failure.cure, "Mend that line first.");
 	ck_assert_str_eq(temp_tree_get(&tree, "devices.conf"), "nonsense\n");
