@@ -18,11 +18,11 @@ class Load:
 
     def __init__(self, options, ms, loss):
         is_long = ms >= 5 or loss > 0
-        self.rounds = 1 if is_long or options.quick else 2
-        self.echoes = 2 * options.repeats if is_long else 5 * options.repeats
+        self.rounds = 1 if is_long or options.quick else 2 if ms else max(options.repeats // 2, 2)
+        self.echoes = 2 * options.repeats if is_long else 10 * options.repeats // self.rounds
         self.bytes_of_tty = (8 if is_long else 64 if options.quick else 128) * 1024
         self.bytes_of_disk = (2 if is_long else 4 if options.quick else 16) << 20
-        self.transfers = 2 if options.quick or is_long else max(options.repeats // 4, 2)
+        self.transfers = 2
 
 
 def describe_wire(ms, loss):
@@ -118,8 +118,9 @@ def measure_over_wires(measure):
             guest.put_program(HERE / "tty_bench.c", TTY_BENCH)
         for ms, loss in WIRES[:2] if options.quick else WIRES:
             load, wire = Load(options, ms, loss), describe_wire(ms, loss)
-            for _ in range(load.rounds):  # in turn, so that a machine that becomes busier is so for all of them
-                for kind in roads.ALL if not wire else roads.REMOTE:
+            kinds = roads.ALL if not wire else roads.REMOTE
+            for i in range(load.rounds):  # in turn, and back again: a machine becomes busier, and a guest's memory scattered, with the time
+                for kind in kinds[::-1 if i % 2 else 1]:
                     with kind(product).open() as road, slow_wire(product.lab, ms, loss):
                         measure(road, rows, load, wire)
     return measure_all
