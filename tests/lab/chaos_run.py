@@ -57,9 +57,11 @@ class ChaosRun:
         wrong = self._look()
         patience = QUIET * self._measure_slowness() if wrong else 0
         limit = began + patience
-        while wrong and time.monotonic() < limit:
+        while wrong:
             if self._is_resetting():
-                limit = min(time.monotonic() + patience, began + RESET_LIMIT + patience)
+                limit = min(time.monotonic(), began + RESET_LIMIT) + patience
+            if time.monotonic() >= limit:
+                break
             wrong = self._look()
         self.n_resets += limit > began + patience
         return wrong
