@@ -205,7 +205,7 @@ static void exporter_on_config(const struct vm_config *config, void *userdata)
 	bool is_other_road = direct_road_configure(exporter->road, config);
 	bool is_same_vm = vm_config_is_same_vm(config, &exporter->config);
 
-	if (vm_config_equal(config, &exporter->config)) {
+	if (vm_config_equal(config, &exporter->config) || pairing_is_own(exporter->pairing, config)) {
 		if (is_other_road)
 			exporter_reconsider_all(exporter);
 		return;
