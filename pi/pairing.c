@@ -338,6 +338,7 @@ int pairing_end(struct pairing *pairing, pairing_ended_fn on_ended, void *userda
 		return failure_set(ret_failure, FAILURE_BUSY, "Wait for its end, 8 s at most.", "the pairing is ending already");
 	pairing->was_trying = pairing->state != PAIRING_IDLE && pairing->state != PAIRING_RETURNING;
 	pairing_abort_try(pairing);
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF); /* it may have been about to go back */
 	pairing->ended = *pairing->current;
 	pairing->is_link_taken = false;
 	pairing->state = PAIRING_ENDING;
@@ -455,8 +456,10 @@ static int pairing_try(struct pairing *pairing, const struct vm_config *config, 
 {
 	if (pairing->state != PAIRING_IDLE)
 		return -EBUSY;
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF); /* it may have been about to go back */
 	pairing->trial = *config;
 	pairing->is_settling = false;
+	pairing->is_up = false;
 	if (pairing->current->patience_ms)
 		pairing->trial.patience_ms = pairing->current->patience_ms;
 	pairing->state = PAIRING_TRYING;

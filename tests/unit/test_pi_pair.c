@@ -765,6 +765,40 @@ START_TEST(while_the_disk_takes_the_vms_going_back_others_go_on)
 }
 END_TEST
 
+static struct failure told_failure;
+
+static void on_tried(const struct failure *why, void *userdata)
+{
+	(void)userdata;
+	told_failure = why ? *why : (struct failure){ 0 };
+}
+
+static bool has_failed(struct pi_bed *any)
+{
+	(void)any;
+	return told_failure.code != FAILURE_NONE;
+}
+
+START_TEST(another_pairing_that_begins_in_the_moment_of_the_vms_going_back_is_not_taken_for_up)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
+	struct vm_config other = bed.vm.config;
+
+	come_to_up();
+	paired = vm_finishes();
+	told = owner_hears();
+	ssh_vm_deauthorize(&bed.vm);
+	ssh_vm_kill(&bed.vm);
+	while (link_get_state(exporter_link(bed.exporter)) != LINK_REFUSED)
+		ck_assert_int_ge(sd_event_run(bed.daemon.event, 100000), 0);
+	told_failure = (struct failure){ 0 };
+	other.port = 1; /* where nothing listens */
+	ck_assert_int_eq(exporter_pair(bed.exporter, &other, on_tried, NULL), 0);
+	pi_bed_until(&bed, has_failed, "end of a pairing with nobody");
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_PORT=1\n"));
+}
+END_TEST
+
 START_TEST(a_vm_that_shuts_the_pi_out_later_is_only_told)
 {
 	_cleanup_json_ json_t *paired = NULL, *told = NULL;
@@ -936,6 +970,7 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, a_pairing_that_is_read_again_before_it_is_on_the_disk_stands);
 	tcase_add_test(bad, a_pairing_that_was_called_off_is_not_read_from_what_is_yet_to_be_taken_back);
 	tcase_add_test(bad, a_disk_that_takes_too_long_is_no_pairing_and_told);
+	tcase_add_test(bad, another_pairing_that_begins_in_the_moment_of_the_vms_going_back_is_not_taken_for_up);
 	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);
 	tcase_add_test(bad, a_step_out_of_turn_ends_it);
