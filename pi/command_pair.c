@@ -14,8 +14,8 @@
 #include "local_request.h"
 #include "pair_exchange.h"
 
-#define PAIR_TIMEOUT_MS 30000
-#define CODE_TIMEOUT_MS 70000 /* PROTOCOL.md: the exporter answers within 60 s */
+#define PAIR_TIMEOUT_MS (21000 + WRITE_TIMEOUT_MS) /* the link is tried for 20 s */
+#define CODE_TIMEOUT_MS 70000                      /* PROTOCOL.md: the exporter answers within 60 s */
 #define VM_WAIT_USEC    (120 * UINT64_C(1000000))
 #define CODE_MAX_TRIES  3 /* at typing six digits; no guesses */
 
