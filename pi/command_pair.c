@@ -70,10 +70,14 @@ static int pair_by_hand(json_t *request)
 {
 	_cleanup_json_ json_t *answer = NULL;
 	struct failure failure;
+	int r = command_ask(json_incref(request), PAIR_TIMEOUT_MS, &answer, &failure);
 
-	if (command_ask(json_incref(request), PAIR_TIMEOUT_MS, &answer, &failure) < 0) {
+	if (r < 0) {
+		bool has_end = r == -EREMOTEIO || failure.code != FAILURE_TIMEOUT;
+
 		command_fail(&failure);
-		fprintf(stderr, "usbpush: not paired; everything is as it was.\n");
+		fprintf(stderr, has_end ? "usbpush: not paired; everything is as it was.\n" :
+					  "usbpush: it goes on; usbpush status tells how it ends.\n");
 		return FAILED;
 	}
 	printf("Paired with %s. Plug a device in: it appears there.\n", json_string_value(json_object_get(request, "host")));

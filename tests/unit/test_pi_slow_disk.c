@@ -564,6 +564,34 @@ START_TEST(a_vm_that_is_written_in_by_hand_while_the_end_is_written_is_not_told_
 }
 END_TEST
 
+START_TEST(a_vm_conf_that_is_changed_by_hand_while_the_vms_id_is_written_holds)
+{
+	_cleanup_free_ char *before = NULL, *changed = NULL;
+	const char *host;
+
+	control = control_free(control);
+	pi_bed_kill(&bed);
+	pi_bed_pair(&bed);
+	before = strdup(file("vm.conf"));
+	host = strstr(before, "VM_HOST=127.0.0.1\n");
+	ck_assert_ptr_nonnull(host);
+	ck_assert_int_gt(asprintf(&changed, "%.*sVM_HOST=localhost\n%s", (int)(host - before), before,
+				  host + strlen("VM_HOST=127.0.0.1\n")),
+			 0);
+	held_disk_begin("vm.conf");
+	start();
+	wait_held(1);
+	temp_tree_put(&bed.vm.tree, "vm.conf", changed);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "UP");
+	held_disk_release_one(0);
+	wait_held(2);
+	ck_assert_ptr_nonnull(strstr(file("vm.conf"), "VM_HOST=127.0.0.1\n"));
+	held_disk_end();
+	wait_text("vm.conf", "VM_HOST=localhost\n");
+}
+END_TEST
+
 /* ---- the key ---- */
 
 static bool has_key(struct pi_bed *any)
@@ -619,6 +647,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, an_end_that_the_disk_does_not_take_is_none_and_told);
 	tcase_add_test(tests, an_end_that_is_read_again_before_it_is_on_the_disk_is_told_to_the_vm);
 	tcase_add_test(tests, a_vm_that_is_written_in_by_hand_while_the_end_is_written_is_not_told_of_it);
+	tcase_add_test(tests, a_vm_conf_that_is_changed_by_hand_while_the_vms_id_is_written_holds);
 	tcase_add_test(tests, a_key_that_is_missing_is_made_without_anybodys_waiting_for_the_disk);
 	tcase_set_timeout(unpaired, 60);
 	tcase_add_checked_fixture(unpaired, setup_unpaired, teardown);
