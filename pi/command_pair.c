@@ -14,8 +14,8 @@
 #include "local_request.h"
 #include "pair_exchange.h"
 
-#define PAIR_TIMEOUT_MS 30000
-#define CODE_TIMEOUT_MS 70000 /* PROTOCOL.md: the exporter answers within 60 s */
+#define PAIR_TIMEOUT_MS (21000 + WRITE_TIMEOUT_MS) /* the link is tried for 20 s */
+#define CODE_TIMEOUT_MS 70000                      /* PROTOCOL.md: the exporter answers within 60 s */
 #define VM_WAIT_USEC    (120 * UINT64_C(1000000))
 #define CODE_MAX_TRIES  3 /* at typing six digits; no guesses */
 
@@ -70,10 +70,14 @@ static int pair_by_hand(json_t *request)
 {
 	_cleanup_json_ json_t *answer = NULL;
 	struct failure failure;
+	int r = command_ask(json_incref(request), PAIR_TIMEOUT_MS, &answer, &failure);
 
-	if (command_ask(json_incref(request), PAIR_TIMEOUT_MS, &answer, &failure) < 0) {
+	if (r < 0) {
+		bool has_end = r == -EREMOTEIO || failure.code != FAILURE_TIMEOUT;
+
 		command_fail(&failure);
-		fprintf(stderr, "usbpush: not paired; everything is as it was.\n");
+		fprintf(stderr, has_end ? "usbpush: not paired; everything is as it was.\n" :
+					  "usbpush: it goes on; usbpush status tells how it ends.\n");
 		return FAILED;
 	}
 	printf("Paired with %s. Plug a device in: it appears there.\n", json_string_value(json_object_get(request, "host")));

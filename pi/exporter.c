@@ -61,10 +61,14 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 /* ---- what devices say ---- */
 
+static bool exporter_is_writing(const struct exporter *exporter)
+{
+	return job_runner_count(exporter->writes) > 0 || rulebook_is_writing(exporter->rulebook);
+}
+
 static void exporter_check_stop(struct exporter *exporter)
 {
-	if (exporter->is_stopping && device_list_is_settled(exporter->devices) && job_runner_count(exporter->writes) == 0 &&
-	    !rulebook_is_writing(exporter->rulebook))
+	if (exporter->is_stopping && device_list_is_settled(exporter->devices) && !exporter_is_writing(exporter))
 		daemon_exit(exporter->daemon, 0);
 }
 
@@ -205,7 +209,7 @@ static void exporter_on_config(const struct vm_config *config, void *userdata)
 	bool is_other_road = direct_road_configure(exporter->road, config);
 	bool is_same_vm = vm_config_is_same_vm(config, &exporter->config);
 
-	if (vm_config_equal(config, &exporter->config)) {
+	if (vm_config_equal(config, &exporter->config) || pairing_is_own(exporter->pairing, config)) {
 		if (is_other_road)
 			exporter_reconsider_all(exporter);
 		return;
@@ -419,7 +423,10 @@ static int exporter_on_stop_timeout(sd_event_source *source, uint64_t usec, void
 
 	(void)source;
 	(void)usec;
-	log_warning("not all devices could be given back in time; they stay as they are");
+	if (!device_list_is_settled(exporter->devices))
+		log_warning("not all devices could be given back in time; they stay as they are");
+	if (exporter_is_writing(exporter))
+		log_warning("the disk did not take in time what was to be written; the file is the old or the new one, whole");
 	daemon_exit(exporter->daemon, 0);
 	return 0;
 }

@@ -23,6 +23,7 @@ struct follow {
 	const char *config_path;       /* borrowed: outlives us */
 	struct job_runner *writes;     /* borrowed: outlives us */
 	struct job *job;               /* the VM's id is being written */
+	struct vm_config written;      /* with that */
 	struct neighbours *neighbours; /* owned */
 	sd_event_source *look;         /* owned: acts from the loop, not from within the link's transition */
 	struct vm_config tried;        /* where it was looked for last */
@@ -105,6 +106,9 @@ static void follow_try(struct follow *follow, const struct neighbour *neighbour)
 		   config.host);
 }
 
+static void follow_write(struct follow *follow);
+
+/* What was changed by hand meanwhile may have been written over. */
 static void follow_on_written(int result, void *arg, void *userdata)
 {
 	struct follow *follow = userdata;
@@ -113,6 +117,18 @@ static void follow_on_written(int result, void *arg, void *userdata)
 	follow->job = NULL;
 	if (result < 0)
 		log_debug("%s can't be written; the VM's id is learned again next time", follow->config_path);
+	else if (!vm_config_equal(&follow->written, follow->config))
+		follow_write(follow);
+}
+
+static void follow_write(struct follow *follow)
+{
+	int r;
+
+	follow->written = *follow->config;
+	r = vm_config_write(follow->writes, follow->config_path, follow->config, follow_on_written, follow, &follow->job);
+	if (r < 0)
+		follow_on_written(r, NULL, follow);
 }
 
 /* So that a VM that an earlier version was paired with can be followed, too. */
@@ -120,14 +136,10 @@ static void follow_learn_id(struct follow *follow)
 {
 	const char *id = link_vm_id(follow->link);
 
-	int r;
-
 	if (follow->job || follow->config->id[0] || !vm_config_is_id(id) || pairing_is_busy(follow->pairing))
 		return;
 	snprintf(follow->config->id, sizeof(follow->config->id), "%s", id);
-	r = vm_config_write(follow->writes, follow->config_path, follow->config, follow_on_written, follow, &follow->job);
-	if (r < 0)
-		follow_on_written(r, NULL, follow);
+	follow_write(follow);
 }
 
 static int follow_on_look(sd_event_source *source, void *userdata)

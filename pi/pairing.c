@@ -33,12 +33,15 @@ struct pairing {
 	struct vm_config *current; /* borrowed: outlives us */
 	struct vm_config trial;
 	struct vm_config former;        /* what the VM's going back leads to */
+	struct vm_config dropped;       /* what is in vm.conf, maybe, until it is taken back */
+	struct vm_config ended;         /* whom an end is about */
 	sd_event_source *parting_timer; /* owned */
 	sd_event_source *settle_timer;  /* owned; running: too early to say that the VM has not gone back */
 	bool is_settling;               /* the VM may have gone back */
 	uint64_t settle_usec;
 	enum pairing_state state;
-	struct job *job; /* the write that the state waits for */
+	struct job *job;         /* the write that the state waits for */
+	struct job *taking_back; /* a write that no state waits for */
 	bool is_up;
 	bool is_link_taken; /* somebody else has configured the link since the pairing ended */
 	bool is_to_be_held; /* the caller decides when the link is up */
@@ -129,23 +132,32 @@ static int pairing_keep(struct pairing *pairing)
 
 static void pairing_on_taken_back(int result, void *arg, void *userdata)
 {
+	struct pairing *pairing = userdata;
+
 	(void)arg;
-	(void)userdata;
+	pairing->taking_back = NULL;
 	if (result < 0)
 		log_error("what a pairing that was dropped wrote into vm.conf can't be taken back: %s", strerror(-result));
+}
+
+static void pairing_write_back(struct pairing *pairing)
+{
+	int r;
+
+	pairing->taking_back = job_abandon(pairing->taking_back); /* this one comes later */
+	r = vm_config_write(pairing->writes, pairing->config_path, pairing->current, pairing_on_taken_back, pairing, &pairing->taking_back);
+	if (r < 0)
+		pairing_on_taken_back(r, NULL, pairing);
 }
 
 /* What is being written is not to be: what holds is written over it, in its turn. */
 static void pairing_take_back(struct pairing *pairing)
 {
-	int r;
-
 	if (pairing->state != PAIRING_KEEPING)
 		return;
 	pairing->job = job_abandon(pairing->job);
-	r = vm_config_write(pairing->writes, pairing->config_path, pairing->current, pairing_on_taken_back, NULL, NULL);
-	if (r < 0)
-		pairing_on_taken_back(r, NULL, NULL);
+	pairing->dropped = pairing->trial;
+	pairing_write_back(pairing);
 }
 
 /* ---- the VM that goes back ---- */
@@ -260,24 +272,34 @@ static bool pairing_is_forgotten(const struct pairing *pairing)
 	return failure.code == FAILURE_NOT_PAIRED || failure.code == FAILURE_LOGIN;
 }
 
-/* vm.conf has no VM any more. */
-static void pairing_begin_parting(struct pairing *pairing)
+/* Why the VM can't be told over the link as it is now; NULL: it can. */
+static const char *pairing_find_obstacle(const struct pairing *pairing, bool is_changed)
+{
+	if (is_changed)
+		return "vm.conf was changed meanwhile";
+	if (pairing->was_trying)
+		return "another pairing was being tried";
+	return link_get_state(pairing->link) == LINK_UP ? NULL : "the link is not up";
+}
+
+/* vm.conf has no VM any more. is_changed: it was read meanwhile, and the link is not the ended pairing's. */
+static void pairing_begin_parting(struct pairing *pairing, bool is_changed)
 {
 	const struct message message = { .type = MESSAGE_UNPAIR };
+	const char *obstacle = pairing_find_obstacle(pairing, is_changed);
 
 	pairing->is_settling = false;
-	pairing->former = *pairing->current;
-	*pairing->current = (struct vm_config){ .patience_ms = pairing->former.patience_ms };
+	pairing->former = pairing->ended;
+	*pairing->current = (struct vm_config){ .patience_ms = pairing->current->patience_ms };
 	pairing->failure = (struct failure){ 0 };
 	pairing->is_link_taken = false;
 	pairing->state = PAIRING_PARTING;
 	log_notice("the pairing%s%s ends", *pairing->former.host ? " with " : "", pairing->former.host);
 	pairing->handlers.on_ended(pairing->userdata); /* while the link can still tell of each device */
-	if (!vm_config_is_paired(&pairing->former) || (!pairing->was_trying && pairing_is_forgotten(pairing))) {
+	if (!vm_config_is_paired(&pairing->former) || (!is_changed && !pairing->was_trying && pairing_is_forgotten(pairing))) {
 		pairing_part(pairing);
-	} else if (pairing->was_trying || link_get_state(pairing->link) != LINK_UP ||
-		   timer_arm(pairing->event, &pairing->parting_timer, PARTING_USEC, pairing_on_parting_limit, pairing) < 0) {
-		pairing_note_left(pairing, pairing->was_trying ? "another pairing was being tried" : "the link is not up");
+	} else if (obstacle || timer_arm(pairing->event, &pairing->parting_timer, PARTING_USEC, pairing_on_parting_limit, pairing) < 0) {
+		pairing_note_left(pairing, obstacle ? obstacle : "out of memory");
 		pairing_part(pairing);
 	} else {
 		link_send(pairing->link, &message);
@@ -293,7 +315,7 @@ static void pairing_on_end_written(int result, void *arg, void *userdata)
 	(void)arg;
 	pairing->job = NULL;
 	if (result >= 0) {
-		pairing_begin_parting(pairing);
+		pairing_begin_parting(pairing, is_changed);
 		if (is_changed) /* before or after this was written: the file knows */
 			pairing->handlers.on_back(pairing->userdata);
 		return;
@@ -316,6 +338,8 @@ int pairing_end(struct pairing *pairing, pairing_ended_fn on_ended, void *userda
 		return failure_set(ret_failure, FAILURE_BUSY, "Wait for its end, 8 s at most.", "the pairing is ending already");
 	pairing->was_trying = pairing->state != PAIRING_IDLE && pairing->state != PAIRING_RETURNING;
 	pairing_abort_try(pairing);
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF); /* it may have been about to go back */
+	pairing->ended = *pairing->current;
 	pairing->is_link_taken = false;
 	pairing->state = PAIRING_ENDING;
 	pairing->on_ended = on_ended;
@@ -420,6 +444,7 @@ struct pairing *pairing_free(struct pairing *pairing)
 	if (!pairing)
 		return NULL;
 	job_abandon(pairing->job);
+	job_abandon(pairing->taking_back);
 	sd_event_source_disable_unref(pairing->decider);
 	sd_event_source_disable_unref(pairing->settle_timer);
 	sd_event_source_disable_unref(pairing->parting_timer);
@@ -431,8 +456,10 @@ static int pairing_try(struct pairing *pairing, const struct vm_config *config, 
 {
 	if (pairing->state != PAIRING_IDLE)
 		return -EBUSY;
+	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF); /* it may have been about to go back */
 	pairing->trial = *config;
 	pairing->is_settling = false;
+	pairing->is_up = false;
 	if (pairing->current->patience_ms)
 		pairing->trial.patience_ms = pairing->current->patience_ms;
 	pairing->state = PAIRING_TRYING;
@@ -484,6 +511,8 @@ void pairing_cancel(struct pairing *pairing)
 {
 	pairing->is_settling = false;
 	pairing->is_link_taken = true;
+	if (pairing->taking_back && pairing->state < PAIRING_KEEPING)
+		pairing_write_back(pairing); /* what held until now is not what holds */
 	if (pairing->state == PAIRING_IDLE || pairing->state == PAIRING_RETURNING || pairing->state == PAIRING_ENDING)
 		return; /* the file is read again when that is written */
 	if (pairing->state == PAIRING_PARTING)
@@ -497,6 +526,15 @@ void pairing_cancel(struct pairing *pairing)
 	failure_set(&pairing->failure, FAILURE_BUSY, "Pair again.", "the pairing was changed or ended by somebody else meanwhile");
 	pairing->state = PAIRING_DECIDED;
 	sd_event_source_set_enabled(pairing->decider, SD_EVENT_ONESHOT);
+}
+
+bool pairing_is_own(const struct pairing *pairing, const struct vm_config *config)
+{
+	if (pairing->taking_back && vm_config_equal(config, &pairing->dropped))
+		return true;
+	if (pairing->state == PAIRING_KEEPING)
+		return vm_config_equal(config, &pairing->trial);
+	return pairing->state == PAIRING_ENDING && !vm_config_is_paired(config);
 }
 
 bool pairing_is_busy(const struct pairing *pairing)

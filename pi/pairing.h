@@ -54,6 +54,9 @@ void pairing_handle_message(struct pairing *pairing, const struct message *messa
 /* The configuration was changed by other means (current is that already): a try under way fails, and says why. */
 void pairing_cancel(struct pairing *pairing);
 
+/* Whether this, read from vm.conf, is what is being written there, or yet to be taken back: then nobody has changed it, and what is to follow will when that is done. */
+bool pairing_is_own(const struct pairing *pairing, const struct vm_config *config);
+
 /* Whether a try is under way, or held, or the pairing is ending. */
 bool pairing_is_busy(const struct pairing *pairing);
 

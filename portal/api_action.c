@@ -9,8 +9,8 @@
 #define WRITE_TIMEOUT_USEC  (UINT64_C(30) * 1000000) /* it is answered when it is on the disk */
 #define UNPAIR_TIMEOUT_USEC (8000000 + WRITE_TIMEOUT_USEC)
 #define LOOK_TIMEOUT_USEC   (UINT64_C(40) * 1000000)
-#define LOGIN_TIMEOUT_USEC  (UINT64_C(120) * 1000000) /* connecting, logging in, usbpush-vm there, the link */
-#define PAIR_TIMEOUT_USEC   (UINT64_C(35) * 1000000)
+#define LOGIN_TIMEOUT_USEC  (UINT64_C(120) * 1000000)       /* connecting, logging in, usbpush-vm there, the link */
+#define PAIR_TIMEOUT_USEC   (21000000 + WRITE_TIMEOUT_USEC) /* the link is tried for 20 s */
 
 /* A request that waits for the exporter. */
 struct api_action {

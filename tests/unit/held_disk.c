@@ -31,7 +31,7 @@ static bool is_meant(int fd)
 		return false;
 	path[n] = '\0';
 	slash = strrchr(path, '/');
-	return slash && strncmp(slash + 1, disk.name, length) == 0 && slash[1 + length] == '.';
+	return slash && strncmp(slash + 1, disk.name, length) == 0 && (slash[1 + length] == '.' || slash[1 + length] == '\0');
 }
 
 static bool disk_on_sync(int fd, int *ret_result, void *userdata)

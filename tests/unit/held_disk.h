@@ -4,7 +4,8 @@
 
 /* A disk that takes its time: fsync(2) of what is to become one file, held in whichever thread of our code it is. One at a time. */
 
-/* From now on each sync of "NAME.XXXXXX", that is of what file_write_atomic() makes of NAME, does not return. In the thread that calls this, which is the event loop's, none
+/* From now on each sync of "NAME.XXXXXX", that is of what file_write_atomic() makes of NAME, does not return; nor does one of a directory NAME, when a file in it has its new
+ * content already. In the thread that calls this, which is the event loop's, none
  * may come: the test fails. */
 void held_disk_begin(const char *name);
 

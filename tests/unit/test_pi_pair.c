@@ -693,6 +693,57 @@ START_TEST(a_vm_conf_that_is_changed_by_hand_while_a_pairing_is_written_holds)
 }
 END_TEST
 
+/* `finish` was heard, vm.conf has its new content, and that is not on the disk yet. */
+static void come_to_written(void)
+{
+	_cleanup_json_ json_t *not_yet = NULL;
+
+	come_to_up();
+	held_disk_begin(strrchr(bed.vm.tree.path, '/') + 1);
+	not_yet = send("finish", finish);
+	ck_assert_str_eq(state_of(not_yet), "connecting");
+	wait_write(1);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=" VM_ID "\n"));
+}
+
+START_TEST(a_pairing_that_is_read_again_before_it_is_on_the_disk_stands)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
+
+	come_to_written();
+	exporter_reload(bed.exporter);
+	loop_for(bed.daemon.event, 20000);
+	ck_assert_str_eq(pairing_state(), "UP");
+	held_disk_end();
+	paired = vm_finishes();
+	expect_ok(paired);
+	ck_assert_int_eq(pair_vm_handle_paired(vm, paired, &failure), 0);
+	told = owner_hears();
+	expect_ok(told);
+	ck_assert_ptr_nonnull(strstr(vm_conf(), "VM_ID=" VM_ID "\n"));
+	pi_bed_wait_link(&bed, "UP");
+}
+END_TEST
+
+START_TEST(a_pairing_that_was_called_off_is_not_read_from_what_is_yet_to_be_taken_back)
+{
+	_cleanup_json_ json_t *done = NULL;
+
+	come_to_written();
+	done = ask(json_pack("{s:s, s:s}", "request", "pairing-cancel", "session", pair_exchange_session(vm)));
+	expect_ok(done);
+	expect_error(owner_hears(), "cancelled");
+	exporter_reload(bed.exporter);
+	loop_for(bed.daemon.event, 20000);
+	ck_assert_int_eq(link_get_state(exporter_link(bed.exporter)), LINK_UNPAIRED);
+	held_disk_end();
+	pi_bed_until(&bed, is_taken_back, "vm.conf without a VM");
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
+	exporter_reload(bed.exporter);
+	ck_assert_int_eq(link_get_state(exporter_link(bed.exporter)), LINK_UNPAIRED);
+}
+END_TEST
+
 START_TEST(while_the_disk_takes_the_vms_going_back_others_go_on)
 {
 	_cleanup_json_ json_t *paired = NULL, *told = NULL, *status = NULL;
@@ -711,6 +762,40 @@ START_TEST(while_the_disk_takes_the_vms_going_back_others_go_on)
 	held_disk_end();
 	pi_bed_wait_link(&bed, "UNPAIRED");
 	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
+}
+END_TEST
+
+static struct failure told_failure;
+
+static void on_tried(const struct failure *why, void *userdata)
+{
+	(void)userdata;
+	told_failure = why ? *why : (struct failure){ 0 };
+}
+
+static bool has_failed(struct pi_bed *any)
+{
+	(void)any;
+	return told_failure.code != FAILURE_NONE;
+}
+
+START_TEST(another_pairing_that_begins_in_the_moment_of_the_vms_going_back_is_not_taken_for_up)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
+	struct vm_config other = bed.vm.config;
+
+	come_to_up();
+	paired = vm_finishes();
+	told = owner_hears();
+	ssh_vm_deauthorize(&bed.vm);
+	ssh_vm_kill(&bed.vm);
+	while (link_get_state(exporter_link(bed.exporter)) != LINK_REFUSED)
+		ck_assert_int_ge(sd_event_run(bed.daemon.event, 100000), 0);
+	told_failure = (struct failure){ 0 };
+	other.port = 1; /* where nothing listens */
+	ck_assert_int_eq(exporter_pair(bed.exporter, &other, on_tried, NULL), 0);
+	pi_bed_until(&bed, has_failed, "end of a pairing with nobody");
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_PORT=1\n"));
 }
 END_TEST
 
@@ -882,7 +967,10 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, a_vm_that_goes_back_takes_the_pi_with_it);
 	tcase_add_test(bad, while_the_disk_takes_the_vms_going_back_others_go_on);
 	tcase_add_test(bad, until_vm_conf_is_on_the_disk_the_vm_asks_again_and_nobody_is_told);
+	tcase_add_test(bad, a_pairing_that_is_read_again_before_it_is_on_the_disk_stands);
+	tcase_add_test(bad, a_pairing_that_was_called_off_is_not_read_from_what_is_yet_to_be_taken_back);
 	tcase_add_test(bad, a_disk_that_takes_too_long_is_no_pairing_and_told);
+	tcase_add_test(bad, another_pairing_that_begins_in_the_moment_of_the_vms_going_back_is_not_taken_for_up);
 	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);
 	tcase_add_test(bad, a_step_out_of_turn_ends_it);

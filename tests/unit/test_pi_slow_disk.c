@@ -514,6 +514,84 @@ START_TEST(an_end_that_the_disk_does_not_take_is_none_and_told)
 }
 END_TEST
 
+/* The name of the directory that vm.conf lies in: it is synced when vm.conf has its new content. */
+static const char *directory(void)
+{
+	return strrchr(bed.vm.tree.path, '/') + 1;
+}
+
+START_TEST(an_end_that_is_read_again_before_it_is_on_the_disk_is_told_to_the_vm)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	plug("1-1", &FT232R); /* meanwhile the VM's id was learned, and written */
+	held_disk_begin(directory());
+	start_asking(&first, "unpair", NULL);
+	wait_held(1);
+	ck_assert_ptr_null(strstr(file("vm.conf"), "VM_HOST"));
+	exporter_reload(bed.exporter); /* SIGHUP */
+	pi_bed_run(&bed, 20000);
+	expect_no_answer(&first);
+	held_disk_end();
+	answer = answer_of(&first);
+	ck_assert(json_is_true(json_object_get(answer, "vm_cleaned")));
+	pi_bed_expect_heard(&bed, "\"unpair\"", 1);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+}
+END_TEST
+
+START_TEST(a_vm_that_is_written_in_by_hand_while_the_end_is_written_is_not_told_of_it)
+{
+	_cleanup_free_ char *changed = NULL;
+	_cleanup_json_ json_t *answer = NULL;
+	const char *text;
+
+	plug("1-1", &FT232R);
+	ck_assert_int_gt(asprintf(&changed, "%sPATIENCE_MS=9000\n", file("vm.conf")), 0);
+	held_disk_begin("vm.conf");
+	start_asking(&first, "unpair", NULL);
+	wait_held(1);
+	temp_tree_put(&bed.vm.tree, "vm.conf", changed);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "UP");
+	held_disk_end();
+	answer = answer_of(&first);
+	ck_assert(json_is_false(json_object_get(answer, "vm_cleaned")));
+	text = json_string_value(json_object_get(json_object_get(answer, "left"), "text"));
+	ck_assert_msg(text && strstr(text, "vm.conf was changed meanwhile"), "%s", text);
+	pi_bed_expect_heard(&bed, "\"unpair\"", 0);
+	pi_bed_wait_link(&bed, "UNPAIRED");
+}
+END_TEST
+
+START_TEST(a_vm_conf_that_is_changed_by_hand_while_the_vms_id_is_written_holds)
+{
+	_cleanup_free_ char *before = NULL, *changed = NULL;
+	const char *host;
+
+	control = control_free(control);
+	pi_bed_kill(&bed);
+	pi_bed_pair(&bed);
+	before = strdup(file("vm.conf"));
+	host = strstr(before, "VM_HOST=127.0.0.1\n");
+	ck_assert_ptr_nonnull(host);
+	ck_assert_int_gt(asprintf(&changed, "%.*sVM_HOST=localhost\n%s", (int)(host - before), before,
+				  host + strlen("VM_HOST=127.0.0.1\n")),
+			 0);
+	held_disk_begin("vm.conf");
+	start();
+	wait_held(1);
+	temp_tree_put(&bed.vm.tree, "vm.conf", changed);
+	exporter_reload(bed.exporter);
+	pi_bed_wait_link(&bed, "UP");
+	held_disk_release_one(0);
+	wait_held(2);
+	ck_assert_ptr_nonnull(strstr(file("vm.conf"), "VM_HOST=127.0.0.1\n"));
+	held_disk_end();
+	wait_text("vm.conf", "VM_HOST=localhost\n");
+}
+END_TEST
+
 /* ---- the key ---- */
 
 static bool has_key(struct pi_bed *any)
@@ -567,6 +645,9 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, an_exporter_that_ends_before_the_disk_leaves_a_change_whole_or_not_at_all);
 	tcase_add_test(tests, until_its_end_is_on_the_disk_a_pairing_lasts);
 	tcase_add_test(tests, an_end_that_the_disk_does_not_take_is_none_and_told);
+	tcase_add_test(tests, an_end_that_is_read_again_before_it_is_on_the_disk_is_told_to_the_vm);
+	tcase_add_test(tests, a_vm_that_is_written_in_by_hand_while_the_end_is_written_is_not_told_of_it);
+	tcase_add_test(tests, a_vm_conf_that_is_changed_by_hand_while_the_vms_id_is_written_holds);
 	tcase_add_test(tests, a_key_that_is_missing_is_made_without_anybodys_waiting_for_the_disk);
 	tcase_set_timeout(unpaired, 60);
 	tcase_add_checked_fixture(unpaired, setup_unpaired, teardown);
