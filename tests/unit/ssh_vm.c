@@ -414,13 +414,12 @@ void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script)
 	char path[32];
 
 	snprintf(path, sizeof(path), "%s.script", kind);
-	temp_tree_put(&vm->tree, path, script);
+	temp_tree_replace(&vm->tree, path, script);
 }
 
 void ssh_vm_say_now(struct ssh_vm *vm, const char *text)
 {
-	temp_tree_put(&vm->tree, "control.soon", text);
-	ck_assert_int_eq(renameat(vm->tree.fd, "control.soon", vm->tree.fd, "control.now"), 0);
+	temp_tree_replace(&vm->tree, "control.now", text);
 }
 
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
@@ -521,7 +520,7 @@ static void write_sshd_config(struct ssh_vm *vm)
 		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s " CHECK_PROGRAM_PLAYS "=1\n",
 		vm->tree.path, vm->host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no",
 		vm->tree.path);
-	temp_tree_put(&vm->tree, "sshd_config", text);
+	temp_tree_replace(&vm->tree, "sshd_config", text);
 }
 
 static void run_keygen(const char *path, const char *type)
@@ -549,12 +548,12 @@ void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
 
 void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer)
 {
-	temp_tree_put(&vm->tree, "unpair.answer", answer);
+	temp_tree_replace(&vm->tree, "unpair.answer", answer);
 }
 
 void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer)
 {
-	temp_tree_put(&vm->tree, "connect.answer", answer);
+	temp_tree_replace(&vm->tree, "connect.answer", answer);
 }
 
 void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max)
@@ -565,7 +564,7 @@ void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max)
 
 void ssh_vm_deauthorize(struct ssh_vm *vm)
 {
-	temp_tree_put(&vm->tree, "authorized_keys", "");
+	temp_tree_replace(&vm->tree, "authorized_keys", "");
 }
 
 static pid_t start_sshd(struct ssh_vm *vm, int fd)
@@ -674,7 +673,7 @@ static void authorize(struct ssh_vm *vm)
 	struct failure failure;
 
 	ck_assert_int_eq(transport_key_public(vm->key_path, "pi", &line, &failure), 0);
-	temp_tree_put(&vm->tree, "authorized_keys", line);
+	temp_tree_replace(&vm->tree, "authorized_keys", line);
 }
 
 void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
