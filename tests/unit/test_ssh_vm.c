@@ -1,6 +1,8 @@
 /* The VM that other check programs stand on: it does what they ask of it at any moment, however busy the machine. */
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check_program.h"
@@ -66,6 +68,49 @@ START_TEST(who_reads_what_is_to_be_played_while_it_is_changed_reads_all_of_what_
 }
 END_TEST
 
+/* ---- who plays ---- */
+
+static unsigned n_pings;
+
+static bool has_heard_connect(struct pi_bed *own)
+{
+	return ssh_vm_count_heard(&own->vm, "\"type\":\"connect\"") > 0;
+}
+
+static bool has_heard_ping(struct pi_bed *own)
+{
+	return ssh_vm_count_heard(&own->vm, "\"type\":\"ping\"") > n_pings;
+}
+
+static bool has_second_control(struct pi_bed *own)
+{
+	return ssh_vm_count(&own->vm, "control") > 1;
+}
+
+/* A device is offered whose session never comes up: somebody on the VM waits for that, to say that it is attached. */
+static void offer_in_vain(void)
+{
+	pi_bed_pair(&bed);
+	pi_bed_start(&bed);
+	pi_bed_wait_link(&bed, "UP");
+	play_stream("wait\n");
+	fake_kernel_plug(&bed.kernel, "1-1", &FT232R);
+	pi_bed_until(&bed, has_heard_connect, "connect at the VM");
+	n_pings = ssh_vm_count_heard(&bed.vm, "\"type\":\"ping\"");
+	link_ping(exporter_link(bed.exporter));
+	pi_bed_until(&bed, has_heard_ping, "ping behind it"); /* so who waits is there */
+}
+
+START_TEST(a_control_channel_ends_with_who_plays_on_it_though_somebody_waits_to_say_attached)
+{
+	offer_in_vain();
+	kill((pid_t)atoi(temp_tree_get(&bed.vm.tree, "control.pid")), SIGKILL); /* the first one there */
+	pi_bed_until(&bed, has_second_control, "new control channel");
+	pi_bed_wait_link(&bed, "UP");
+	ck_assert_uint_eq(bed.vm.n_connections, 1); /* else the Pi waited for the end of its patience, and began anew */
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	TCase *tests = tcase_create("a VM for tests");
@@ -73,5 +118,6 @@ int main(int argc, char **argv)
 	ssh_vm_play(argc, argv);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_loop_test(tests, who_reads_what_is_to_be_played_while_it_is_changed_reads_all_of_what_was_there, 0, ARRAY_SIZE(PLAYED));
+	tcase_add_test(tests, a_control_channel_ends_with_who_plays_on_it_though_somebody_waits_to_say_attached);
 	return check_program_run("ssh_vm", tests, NULL);
 }
