@@ -45,7 +45,7 @@ static const char *device_path(const char *busid, const char *attribute)
 	return path;
 }
 
-/* As temp_tree_put(), but for who holds the lock. */
+/* As temp_tree_replace(), but for who holds the lock: an attribute in sysfs is never there without its value. */
 static void put_bytes(const struct fake_kernel *kernel, const char *path, const void *content, size_t size)
 {
 	char parent[256];
@@ -57,8 +57,8 @@ static void put_bytes(const struct fake_kernel *kernel, const char *path, const 
 		(void)mkdirat(kernel->tree.fd, parent, 0755);
 		*slash = '/';
 	}
-	fd = openat(kernel->tree.fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || pwrite(fd, content, size, 0) != (ssize_t)size)
+	fd = openat(kernel->tree.fd, "soon", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || pwrite(fd, content, size, 0) != (ssize_t)size || renameat(kernel->tree.fd, "soon", kernel->tree.fd, path) < 0)
 		abort();
 }
 

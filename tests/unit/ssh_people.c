@@ -151,7 +151,7 @@ static void write_sshd_config(struct ssh_vm *vm, enum ssh_asking asking)
 		"Match User usbpush\nAuthorizedKeysFile %s/root/var/lib/usbpush/.ssh/authorized_keys\nForceCommand %s --play %s\n",
 		vm->tree.path, vm->host_key, asking == ASKING_PASSWORD ? "yes" : "no", asking == ASKING_QUESTIONS ? "yes" : "no",
 		vm->tree.path, vm->tree.path, vm->tree.path, program, vm->tree.path);
-	temp_tree_put(&vm->tree, "sshd_config", text);
+	temp_tree_replace(&vm->tree, "sshd_config", text);
 }
 
 void ssh_people_put_program(struct ssh_vm *vm, const char *name, const char *script)

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -49,13 +51,19 @@ static void play_note(const char *file, const char *text)
 	}
 }
 
-/* For ssh_vm_end_players(). */
+/* For ssh_vm_end_players(), which must not take the file away between our opening and our writing it. */
 static void play_note_pid(void)
 {
-	char text[16];
+	char path[256];
+	FILE *stream;
 
-	snprintf(text, sizeof(text), "%d", (int)getpid());
-	play_note("pid", text);
+	snprintf(path, sizeof(path), "%s/%s.pid", play_dir, play_kind);
+	stream = fopen(path, "a");
+	if (!stream)
+		return;
+	(void)flock(fileno(stream), LOCK_EX);
+	fprintf(stream, "%d\n", (int)getpid());
+	fclose(stream);
 }
 
 static void play_write(const char *data, size_t size)
@@ -133,16 +141,25 @@ static bool play_is_session_up(const char *offer)
 	return false;
 }
 
+/* While this process lives the channel is not at its end, whoever ended who plays on it. */
+static void play_die_with(pid_t player)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != player)
+		_exit(0); /* it was sooner */
+}
+
 /* No device waits for another: each waits in a process of its own. */
 static void play_say_when_due(json_t *object, const char *offer)
 {
 	const char *type = json_string_value(json_object_get(object, "type"));
 	bool is_attached = type && strcmp(type, "attached") == 0;
+	pid_t player = getpid();
 
 	if (is_attached && fork() > 0)
 		return;
 	if (is_attached)
-		play_note_pid(); /* while it lives the channel is not at its end */
+		play_die_with(player);
 	if (!is_attached || play_is_session_up(offer))
 		play_say_json(json_incref(object));
 	if (is_attached)
@@ -390,9 +407,9 @@ void ssh_vm_play(int argc, char **argv)
 	if (play_is(first, "spare"))
 		first = play_listen();
 	snprintf(play_kind, sizeof(play_kind), "%s", play_is(first, "stream") ? "stream" : "control");
+	play_note_pid(); /* before the test can know of us, and end us */
 	play_note("heard", first);
 	play_note("begun", "here");
-	play_note_pid();
 	first = strdup(first);
 	snprintf(path, sizeof(path), "%s/%s.script", play_dir, play_kind);
 	script = fopen(path, "r");
@@ -414,13 +431,12 @@ void ssh_vm_script(struct ssh_vm *vm, const char *kind, const char *script)
 	char path[32];
 
 	snprintf(path, sizeof(path), "%s.script", kind);
-	temp_tree_put(&vm->tree, path, script);
+	temp_tree_replace(&vm->tree, path, script);
 }
 
 void ssh_vm_say_now(struct ssh_vm *vm, const char *text)
 {
-	temp_tree_put(&vm->tree, "control.soon", text);
-	ck_assert_int_eq(renameat(vm->tree.fd, "control.soon", vm->tree.fd, "control.now"), 0);
+	temp_tree_replace(&vm->tree, "control.now", text);
 }
 
 const char *ssh_vm_heard(const struct ssh_vm *vm, const char *kind)
@@ -521,7 +537,7 @@ static void write_sshd_config(struct ssh_vm *vm)
 		"PrintLastLog no\nPidFile none\nUseDNS no\nLogLevel VERBOSE\nSetEnv HOME=%s " CHECK_PROGRAM_PLAYS "=1\n",
 		vm->tree.path, vm->host_key, vm->tree.path, program, vm->tree.path, vm->max_sessions, geteuid() == 0 ? "yes" : "no",
 		vm->tree.path);
-	temp_tree_put(&vm->tree, "sshd_config", text);
+	temp_tree_replace(&vm->tree, "sshd_config", text);
 }
 
 static void run_keygen(const char *path, const char *type)
@@ -549,12 +565,12 @@ void ssh_vm_change_host_key(struct ssh_vm *vm, const char *type)
 
 void ssh_vm_answer_unpair(struct ssh_vm *vm, const char *answer)
 {
-	temp_tree_put(&vm->tree, "unpair.answer", answer);
+	temp_tree_replace(&vm->tree, "unpair.answer", answer);
 }
 
 void ssh_vm_answer_connect(struct ssh_vm *vm, const char *answer)
 {
-	temp_tree_put(&vm->tree, "connect.answer", answer);
+	temp_tree_replace(&vm->tree, "connect.answer", answer);
 }
 
 void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max)
@@ -565,7 +581,7 @@ void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max)
 
 void ssh_vm_deauthorize(struct ssh_vm *vm)
 {
-	temp_tree_put(&vm->tree, "authorized_keys", "");
+	temp_tree_replace(&vm->tree, "authorized_keys", "");
 }
 
 static pid_t start_sshd(struct ssh_vm *vm, int fd)
@@ -674,7 +690,7 @@ static void authorize(struct ssh_vm *vm)
 	struct failure failure;
 
 	ck_assert_int_eq(transport_key_public(vm->key_path, "pi", &line, &failure), 0);
-	temp_tree_put(&vm->tree, "authorized_keys", line);
+	temp_tree_replace(&vm->tree, "authorized_keys", line);
 }
 
 void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
@@ -700,15 +716,18 @@ void ssh_vm_new(struct ssh_vm *vm, sd_event *event)
 
 void ssh_vm_end_players(struct ssh_vm *vm, const char *kind)
 {
+	_cleanup_close_ int fd = -EBADF;
 	char path[32];
 	const char *pids;
 
 	snprintf(path, sizeof(path), "%s.pid", kind);
-	if (faccessat(vm->tree.fd, path, F_OK, 0) < 0)
+	fd = openat(vm->tree.fd, path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
 		return;
+	ck_assert_int_eq(flock(fd, LOCK_EX), 0); /* who has it open now is ended, or stands in it the next time */
 	for (pids = temp_tree_get(&vm->tree, path); *pids; pids += strcspn(pids, "\n") + 1)
 		kill((pid_t)atoi(pids), SIGKILL);
-	temp_tree_remove(&vm->tree, path);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
 }
 
 void ssh_vm_kill(struct ssh_vm *vm)

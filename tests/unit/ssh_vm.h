@@ -100,7 +100,7 @@ void ssh_vm_limit_sessions(struct ssh_vm *vm, unsigned max);
 /* Takes the Pi's key out of the authorized ones. */
 void ssh_vm_deauthorize(struct ssh_vm *vm);
 
-/* Kills those who play on the channels of that kind, as a handler that is restarted ends its channels. */
+/* Kills those who play on the channels of that kind, as a handler that is restarted ends its channels; all that were heard of so far. */
 void ssh_vm_end_players(struct ssh_vm *vm, const char *kind);
 
 /* Kills the sshds of all connections. */

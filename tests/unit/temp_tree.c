@@ -70,6 +70,15 @@ void temp_tree_put(const struct temp_tree *tree, const char *path, const char *c
 	temp_tree_put_bytes(tree, path, content, strlen(content));
 }
 
+void temp_tree_replace(const struct temp_tree *tree, const char *path, const char *content)
+{
+	char soon[512];
+
+	ck_assert_int_lt(snprintf(soon, sizeof(soon), "%s.soon", path), (int)sizeof(soon));
+	temp_tree_put(tree, soon, content);
+	ck_assert_int_eq(renameat(tree->fd, soon, tree->fd, path), 0);
+}
+
 void temp_tree_make_dir(const struct temp_tree *tree, const char *path)
 {
 	make_parents(tree, path);

@@ -16,6 +16,10 @@ void temp_tree_free(struct temp_tree *tree);
 /* Writes a file below it; directories on the way are made. */
 void temp_tree_put(const struct temp_tree *tree, const char *path, const char *content);
 void temp_tree_put_bytes(const struct temp_tree *tree, const char *path, const void *content, size_t size);
+
+/* The same for a file that another process may be reading: it finds all that was there before, or all that is new, and never a file that is still empty. */
+void temp_tree_replace(const struct temp_tree *tree, const char *path, const char *content);
+
 void temp_tree_make_dir(const struct temp_tree *tree, const char *path);
 void temp_tree_link(const struct temp_tree *tree, const char *path, const char *target);
 void temp_tree_make_fifo(const struct temp_tree *tree, const char *path);
