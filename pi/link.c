@@ -47,10 +47,12 @@ static void link_drop_connection(struct link *link)
 static int link_on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 static int link_on_attempt_timeout(sd_event_source *source, uint64_t usec, void *userdata);
 
-void link_schedule_retry(struct link *link, uint64_t delay_usec)
+void link_schedule_retry(struct link *link, uint64_t at_usec)
 {
-	link->next_try_usec = clock_now_usec() + delay_usec;
-	timer_arm(link->event, &link->retry_timer, delay_usec, link_on_retry, link);
+	uint64_t now = clock_now_usec();
+
+	link->next_try_usec = at_usec;
+	timer_arm(link->event, &link->retry_timer, at_usec > now ? at_usec - now : 0, link_on_retry, link);
 }
 
 /* Only what the VM's side can mend is tried again by itself: a changed host key never is. */
@@ -59,7 +61,7 @@ static void link_enter_refused(struct link *link)
 	link_drop_connection(link);
 	link->next_try_usec = 0;
 	if (link->failure.code != FAILURE_HOST_KEY)
-		link_schedule_retry(link, LINK_REFUSED_USEC);
+		link_schedule_retry(link, clock_now_usec() + LINK_REFUSED_USEC);
 }
 
 static void link_enter_up(struct link *link)
@@ -96,7 +98,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 		break;
 	case LINK_DOWN:
 		link_drop_connection(link);
-		link_schedule_retry(link, link_is_quick(link) ? QUICK_RETRY_USEC : backoff_next(&link->backoff));
+		link_schedule_retry(link, clock_now_usec() + (link_is_quick(link) ? QUICK_RETRY_USEC : backoff_next(&link->backoff)));
 		link_recall_knock(link);
 		break;
 	case LINK_CONNECTING:

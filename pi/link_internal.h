@@ -42,8 +42,8 @@ struct link {
 	void *userdata; /* borrowed */
 };
 
-/* The next try is so far away, whatever was said of it before. */
-void link_schedule_retry(struct link *link, uint64_t delay_usec);
+/* The next try is at that moment of clock_now_usec(), whatever was said of it before; at once if that has passed. */
+void link_schedule_retry(struct link *link, uint64_t at_usec);
 
 /* It is DOWN: a knock that came while the try was under way counts now. */
 void link_recall_knock(struct link *link);

@@ -11,7 +11,7 @@ static void link_hurry(struct link *link)
 	if (earliest < now)
 		earliest = now;
 	if (earliest < link->next_try_usec)
-		link_schedule_retry(link, earliest - now);
+		link_schedule_retry(link, earliest);
 }
 
 void link_knock(struct link *link)

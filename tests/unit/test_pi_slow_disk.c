@@ -469,8 +469,12 @@ START_TEST(an_exporter_that_ends_before_the_disk_leaves_a_pairing_whole_or_not_a
 	wait_held(1);
 	control = control_free(control);
 	pi_bed_kill(&bed);
+	ck_assert_ptr_null(strstr(file("vm.conf"), "VM_")); /* not at all */
 	held_disk_end();
 	wait_text("vm.conf", "VM_HOST=127.0.0.1\n");
+	ck_assert_ptr_nonnull(strstr(file("vm.conf"), "VM_USER="));
+	ck_assert_ptr_nonnull(strstr(file("vm.conf"), "VM_PORT="));
+	ck_assert_ptr_nonnull(strstr(file("vm.conf"), "VM_HOST_KEY=")); /* whole */
 }
 END_TEST
 

@@ -157,7 +157,7 @@ static void teardown_whole(void)
 }
 
 /* The VM has been away for long: the last try was a while ago, and the next one is so far away. */
-static struct link *wait_long(uint64_t next_try_usec)
+static struct link *wait_long(uint64_t away_usec)
 {
 	struct link *link = exporter_link(pi.exporter);
 
@@ -167,7 +167,7 @@ static struct link *wait_long(uint64_t next_try_usec)
 	link->backoff.step_usec = link->backoff.max_usec;
 	pi_bed_wait_link(&pi, "DOWN");
 	link->attempt_since_usec -= USEC_PER_SEC;
-	link_schedule_retry(link, next_try_usec);
+	link_schedule_retry(link, clock_now_usec() + away_usec);
 	return link;
 }
 
