@@ -35,11 +35,12 @@ root_packages() {
 	done
 }
 
+# What is mounted meanwhile, /sys too, is so for mmdebstrap alone: one that was killed leaves nothing mounted in a directory that is removed the next time.
 root_make() {
 	local new=$root.making native
 	native=$(dpkg --print-architecture)
-	rm -rf "$new" &&
-		mmdebstrap --mode=root --variant=apt --architectures="$native${root_foreign:+,$root_foreign}" \
+	rm -rf --one-file-system "$new" &&
+		unshare --mount mmdebstrap --mode=root --variant=apt --architectures="$native${root_foreign:+,$root_foreign}" \
 			--include="$(IFS=,; echo "${root_includes[*]}")" --aptopt='Acquire::Languages "none"' \
 			--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
 			--dpkgopt='path-exclude=/usr/share/locale/*' "$root_suite" "$new" &&

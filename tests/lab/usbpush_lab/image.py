@@ -163,7 +163,8 @@ def make_root(suite, arch, root, packages, log):
         f'cd "{packages}" && '
         f'p=$(apt-cache depends linux-image-{arch} | sed -n "s/^ *Depends: *//p" | head -n1) && '
         'apt-get -o APT::Sandbox::User=root download "$p" busybox-static')
-    run("mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={arch}",
+    # In mounts of its own: one that was killed leaves nothing of this machine mounted in what is removed then.
+    run("unshare", "--mount", "mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={arch}",
         f"--include={','.join(packages_of(suite))}",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
