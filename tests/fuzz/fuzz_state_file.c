@@ -1,5 +1,7 @@
-/* Files of our own that we read back, whoever wrote into them meanwhile: ports.json, held, kept, the setup code, authorized_keys. */
+/* Files of our own that we read back, whoever wrote into them meanwhile: ports.json, held, kept, addresses, the setup code, authorized_keys. */
 
+#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,7 @@
 #include "kept_file.h"
 #include "port_record.h"
 #include "setup_code.h"
+#include "whereabouts.h"
 
 #define BOOT_ID "0123456789abcdef0123456789abcdef"
 
@@ -79,6 +82,27 @@ static void check_kept(const uint8_t *data, size_t size)
 	FUZZ_CHECK(!kept_lines_have(kept, &busid, 0));
 }
 
+/* Whom a booted VM knocks at: a paired Pi's id, and nothing but an address. */
+static void check_addresses(const uint8_t *data, size_t size)
+{
+	_cleanup_json_ json_t *addresses = whereabouts_read(fuzz_put("addresses", data, size));
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST }, *found;
+	const char *pi_id, *address, *scope;
+	char bare[WHEREABOUTS_ADDRESS_SIZE];
+	json_t *value;
+
+	FUZZ_CHECK(addresses && json_object_size(addresses) <= PICONF_MAX_PIS);
+	json_object_foreach(addresses, pi_id, value) {
+		address = json_string_value(value);
+		FUZZ_CHECK(piconf_is_id(pi_id) && address && fuzz_is_clean(address) && strlen(address) < sizeof(bare));
+		scope = address + strcspn(address, "%");
+		FUZZ_CHECK(!*scope || (scope[1] && strchr(address, ':')));
+		snprintf(bare, sizeof(bare), "%.*s", (int)(scope - address), address); /* that scope need not be on this machine */
+		FUZZ_CHECK(getaddrinfo(bare, NULL, &hints, &found) == 0);
+		freeaddrinfo(found);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct busid busid = { "1-1.2" };
@@ -88,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (held_file_read(fuzz_put("held", data, size), &held) >= 0)
 		(void)held_lines_have(held, &busid);
 	check_kept(data, size);
+	check_addresses(data, size);
 	/* An empty or broken file is nobody's code. */
 	if (setup_code_fits(fuzz_put("code", data, size), text))
 		FUZZ_CHECK(size >= 8);
