@@ -46,6 +46,7 @@ struct pairing {
 	bool is_link_taken; /* somebody else has configured the link since the pairing ended */
 	bool is_to_be_held; /* the caller decides when the link is up */
 	bool was_trying;    /* when the end was asked for */
+	bool was_returning; /* the same: what was before is in vm.conf, or is not */
 	struct failure failure;
 	sd_event_source *decider; /* owned: acts from the loop, not from within the link's transition */
 	pairing_done_fn on_done;
@@ -324,6 +325,8 @@ static void pairing_on_end_written(int result, void *arg, void *userdata)
 	pairing->on_ended = NULL;
 	if (pairing->was_trying)
 		pairing_restore(pairing);
+	if (pairing->was_returning)
+		pairing->handlers.on_back(pairing->userdata); /* the file knows */
 	pairing_fail_to_write(pairing, result, &pairing->failure);
 	if (on_ended)
 		on_ended(false, &pairing->failure, pairing->waiter);
@@ -336,7 +339,8 @@ int pairing_end(struct pairing *pairing, pairing_ended_fn on_ended, void *userda
 
 	if (pairing->state >= PAIRING_ENDING)
 		return failure_set(ret_failure, FAILURE_BUSY, "Wait for its end, 8 s at most.", "the pairing is ending already");
-	pairing->was_trying = pairing->state != PAIRING_IDLE && pairing->state != PAIRING_RETURNING;
+	pairing->was_returning = pairing->state == PAIRING_RETURNING;
+	pairing->was_trying = pairing->state != PAIRING_IDLE && !pairing->was_returning;
 	pairing_abort_try(pairing);
 	sd_event_source_set_enabled(pairing->decider, SD_EVENT_OFF); /* it may have been about to go back */
 	pairing->ended = *pairing->current;

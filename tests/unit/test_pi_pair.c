@@ -1,5 +1,6 @@
 /* Pairing by six digits on the Pi: the exporter behind its control socket, a VM that says what a VM may and may not say, and a real sshd. */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -799,6 +800,35 @@ START_TEST(another_pairing_that_begins_in_the_moment_of_the_vms_going_back_is_no
 }
 END_TEST
 
+static void on_unpaired(bool is_ended, const struct failure *why, void *userdata)
+{
+	ck_assert(!is_ended);
+	on_tried(why, userdata);
+}
+
+START_TEST(an_end_that_comes_when_the_vm_has_gone_back_and_fails_leaves_what_vm_conf_says)
+{
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
+
+	come_to_up();
+	paired = vm_finishes();
+	told = owner_hears();
+	held_disk_begin("vm.conf");
+	ssh_vm_deauthorize(&bed.vm);
+	ssh_vm_kill(&bed.vm);
+	wait_write(1);
+	told_failure = (struct failure){ 0 };
+	ck_assert_int_eq(exporter_unpair(bed.exporter, on_unpaired, NULL, &told_failure), 0);
+	held_disk_release_one(0);
+	wait_write(2);
+	held_disk_release_one(-EROFS);
+	pi_bed_until(&bed, has_failed, "end that is told");
+	ck_assert_int_eq(told_failure.code, FAILURE_NO_PERMISSION);
+	ck_assert_ptr_null(strstr(vm_conf(), "VM_HOST"));
+	pi_bed_wait_link(&bed, "UNPAIRED");
+}
+END_TEST
+
 START_TEST(a_vm_that_shuts_the_pi_out_later_is_only_told)
 {
 	_cleanup_json_ json_t *paired = NULL, *told = NULL;
@@ -971,6 +1001,7 @@ int main(int argc, char **argv)
 	tcase_add_test(bad, a_pairing_that_was_called_off_is_not_read_from_what_is_yet_to_be_taken_back);
 	tcase_add_test(bad, a_disk_that_takes_too_long_is_no_pairing_and_told);
 	tcase_add_test(bad, another_pairing_that_begins_in_the_moment_of_the_vms_going_back_is_not_taken_for_up);
+	tcase_add_test(bad, an_end_that_comes_when_the_vm_has_gone_back_and_fails_leaves_what_vm_conf_says);
 	tcase_add_test(bad, a_vm_that_shuts_the_pi_out_later_is_only_told);
 	tcase_add_test(bad, a_step_that_comes_again_with_other_content_is_refused_and_changes_nothing);
 	tcase_add_test(bad, a_step_out_of_turn_ends_it);
