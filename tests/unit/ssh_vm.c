@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "atomic_file.h"
 #include "check_program.h"
 #include "cleanup.h"
 #include "ssh_people.h"
@@ -194,13 +195,30 @@ static void play_answer_connect(const json_t *connect)
 
 static bool play_keeps = true, play_is_old = false;
 
+/* Whether a `connect` of this offer came, by whichever channel. Who was never told of a device has nothing to keep. */
+static bool play_knows(const char *offer)
+{
+	_cleanup_free_ char *heard = NULL;
+	char path[256], words[160];
+
+	snprintf(path, sizeof(path), "%s/%s.heard", play_dir, play_kind);
+	snprintf(words, sizeof(words), "{\"offer\":{\"id\":\"%s\"", offer);
+	return file_read(path, (size_t)16 * 1024 * 1024, &heard) >= 0 && strstr(heard, words);
+}
+
+static bool play_is_kept(const json_t *offer)
+{
+	return play_keeps && json_is_true(json_object_get(offer, "streaming")) &&
+	       play_knows(json_string_value(json_object_get(offer, "id")));
+}
+
 static void play_answer_sync(const json_t *sync)
 {
 	json_t *keep = json_array(), *offer;
 	size_t i;
 
 	json_array_foreach(json_object_get(sync, "offers"), i, offer)
-		if (play_keeps && json_is_true(json_object_get(offer, "streaming")))
+		if (play_is_kept(offer))
 			json_array_append(keep, json_object_get(offer, "id"));
 	play_say_json(json_pack("{s:s, s:O, s:O}", "type", "synced", "seq", json_object_get(sync, "seq"), "keep", keep));
 	json_array_foreach(keep, i, offer) {

@@ -25,6 +25,7 @@ static bool is_unpaired, has_answer;
 static bool is_replugged; /* once a call said that the device is gone */
 static bool is_by_usbfs;  /* the exporter carries it, not usbip-host */
 static struct fake_usbfs usbfs;
+static uint64_t played_usec; /* when it last answered */
 
 /* ---- the device ---- */
 
@@ -88,11 +89,14 @@ static void note_session(void)
 	ssh_vm_note_session(&bed.vm, id);
 }
 
-/* The device does what it is asked for. */
+/* The device does what it is asked for, each 16 ms as an FT232 does: all the while, it would be busy work for both. */
 static void play_device(void)
 {
-	if (!is_by_usbfs || !usbfs.inode)
+	uint64_t now = clock_now_usec();
+
+	if (!is_by_usbfs || !usbfs.inode || now - played_usec < 16000)
 		return;
+	played_usec = now;
 	inject_pause();
 	note_session();
 	(void)fake_usbfs_complete(&usbfs, 0x81, 0, "\x01\x60", 2);
