@@ -48,7 +48,7 @@ const char *inject_failed_call(void);
 typedef bool (*inject_write_fn)(int fd, const void *data, size_t size, ssize_t *ret_result, void *userdata);
 void inject_answer_writes(inject_write_fn fn, void *userdata);
 
-/* The same for ioctl(2), of any thread: for a fake usbfs. */
+/* The same for ioctl(2), of any thread: for a fake usbfs. Waits for those that fn is at work on: afterwards none is. */
 typedef bool (*inject_ioctl_fn)(int fd, unsigned long request, void *argument, int *ret_result, void *userdata);
 void inject_answer_ioctls(inject_ioctl_fn fn, void *userdata);
 
@@ -56,6 +56,6 @@ void inject_answer_ioctls(inject_ioctl_fn fn, void *userdata);
 typedef bool (*inject_sync_fn)(int fd, int *ret_result, void *userdata);
 void inject_answer_syncs(inject_sync_fn fn, void *userdata);
 
-/* fn is told of each close(2), of any thread, before it is done: for a fake that loses what was open. NULL ends it. */
+/* fn is told of each close(2), of any thread, before it is done: for a fake that loses what was open. NULL ends it, as above. */
 typedef void (*inject_close_fn)(int fd, void *userdata);
 void inject_watch_closes(inject_close_fn fn, void *userdata);

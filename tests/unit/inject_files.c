@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,9 @@ INJECT(ssize_t, write, (int fd, const void *data, size_t size))
 	return -1;
 }
 
+/* What a call holds while it asks, and who changes whom it asks waits for. */
+static pthread_rwlock_t asking = PTHREAD_RWLOCK_INITIALIZER;
+
 static struct {
 	inject_ioctl_fn fn;
 	void *userdata;
@@ -44,13 +48,24 @@ static struct {
 
 void inject_answer_ioctls(inject_ioctl_fn fn, void *userdata)
 {
+	pthread_rwlock_wrlock(&asking);
+	ioctls.fn = fn;
 	ioctls.userdata = userdata;
-	__atomic_store_n(&ioctls.fn, fn, __ATOMIC_SEQ_CST);
+	pthread_rwlock_unlock(&asking);
+}
+
+static bool ioctl_answered(int fd, unsigned long request, void *argument, int *ret_result)
+{
+	bool is_answered;
+
+	pthread_rwlock_rdlock(&asking);
+	is_answered = ioctls.fn && ioctls.fn(fd, request, argument, ret_result, ioctls.userdata);
+	pthread_rwlock_unlock(&asking);
+	return is_answered;
 }
 
 INJECT(int, ioctl, (int fd, unsigned long request, ...))
 {
-	inject_ioctl_fn fn = __atomic_load_n(&ioctls.fn, __ATOMIC_SEQ_CST);
 	va_list arguments;
 	void *argument;
 	int result;
@@ -60,7 +75,7 @@ INJECT(int, ioctl, (int fd, unsigned long request, ...))
 	va_end(arguments);
 	if (inject_hits(INJECT_FILES, "ioctl"))
 		return -1;
-	if (!fn || !fn(fd, request, argument, &result, ioctls.userdata))
+	if (!ioctl_answered(fd, request, argument, &result))
 		return ioctl(fd, request, argument);
 	if (result >= 0)
 		return result;
@@ -123,16 +138,18 @@ static struct {
 
 void inject_watch_closes(inject_close_fn fn, void *userdata)
 {
+	pthread_rwlock_wrlock(&asking);
+	closes.fn = fn;
 	closes.userdata = userdata;
-	__atomic_store_n(&closes.fn, fn, __ATOMIC_SEQ_CST);
+	pthread_rwlock_unlock(&asking);
 }
 
 static int close_watched(int fd)
 {
-	inject_close_fn fn = __atomic_load_n(&closes.fn, __ATOMIC_SEQ_CST);
-
-	if (fn)
-		fn(fd, closes.userdata);
+	pthread_rwlock_rdlock(&asking);
+	if (closes.fn)
+		closes.fn(fd, closes.userdata);
+	pthread_rwlock_unlock(&asking);
 	return close(fd);
 }
 
