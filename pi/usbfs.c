@@ -41,7 +41,7 @@ int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces)
 		int r = usbfs_claim(fd, i);
 
 		if (r < 0 && r != -EINVAL) {
-			usbfs_release_interfaces(fd);
+			(void)usbfs_release_interfaces(fd);
 			usbfs_connect_drivers(fd);
 			return r;
 		}
@@ -52,18 +52,34 @@ int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces)
 	return 0;
 }
 
-void usbfs_release_interfaces(int fd)
+int usbfs_release_interfaces(int fd)
 {
-	for (unsigned i = 0; i < USBFS_MAX_INTERFACES; i++)
-		(void)usbfs_ask_slowly(fd, "release an interface", USBDEVFS_RELEASEINTERFACE, &i); /* -EINVAL: not ours */
+	int err = 0;
+
+	for (unsigned i = 0; i < USBFS_MAX_INTERFACES; i++) {
+		int r = usbfs_ask_slowly(fd, "release an interface", USBDEVFS_RELEASEINTERFACE, &i);
+
+		if (r < 0 && r != -EINVAL && err == 0) /* -EINVAL: not ours */
+			err = r;
+	}
+	return err;
+}
+
+/* -EINVAL: there is none; -EBUSY: has one */
+static int usbfs_connect_driver(int fd, unsigned interface)
+{
+	struct usbdevfs_ioctl connect = { .ifno = (int)interface, .ioctl_code = USBDEVFS_CONNECT };
+
+	return usbfs_ask_slowly(fd, "connect a driver", USBDEVFS_IOCTL, &connect);
 }
 
 void usbfs_connect_drivers(int fd)
 {
 	for (unsigned i = 0; i < USBFS_MAX_INTERFACES; i++) {
-		struct usbdevfs_ioctl connect = { .ifno = (int)i, .ioctl_code = USBDEVFS_CONNECT };
+		int r = usbfs_connect_driver(fd, i);
 
-		(void)usbfs_ask_slowly(fd, "connect a driver", USBDEVFS_IOCTL, &connect); /* -EINVAL: there is none; -EBUSY: has one */
+		if (r < 0 && r != -EINVAL && r != -ENODEV)
+			(void)usbfs_connect_driver(fd, i); /* memory was short, it may be: nobody else gives the interface its driver */
 	}
 }
 

@@ -14,10 +14,10 @@
  * of them by usbfs; then nothing was kept. *ret_interfaces: one bit for each; none may be there. */
 int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces);
 
-/* Gives up what is claimed; transfers under way there end. Drivers do not come by themselves. May block. */
-void usbfs_release_interfaces(int fd);
+/* Gives up what is claimed; transfers under way there end. Drivers do not come by themselves. On failure some may still be claimed. May block. */
+int usbfs_release_interfaces(int fd);
 
-/* Lets the kernel's own drivers have the interfaces that no driver has. May block. */
+/* Lets the kernel's own drivers have the interfaces that no driver has; each gets a second try. May block. */
 void usbfs_connect_drivers(int fd);
 
 /* Resets the device. The kernel would give claimed interfaces back to their drivers (usb_reset_device()): release them first. May block. */

@@ -118,9 +118,11 @@ static void claim_end_transfers(struct usbfs_claim *claim)
 /* The kernel would give what is claimed back to the drivers at a reset: what nobody has it leaves so. */
 static int claim_reset(struct usbfs_claim *claim)
 {
+	int r;
+
 	claim_end_transfers(claim);
-	usbfs_release_interfaces(claim->fd);
-	return usbfs_reset(claim->fd);
+	r = usbfs_release_interfaces(claim->fd);
+	return r < 0 ? r : usbfs_reset(claim->fd);
 }
 
 int usbfs_claim_settle(struct usbfs_claim *claim)
@@ -147,7 +149,7 @@ void usbfs_claim_release(struct usbfs_claim *claim)
 	usbfs_specials_wait(claim->specials);
 	if (claim->is_used)
 		(void)claim_reset(claim); /* it goes back as it is */
-	usbfs_release_interfaces(claim->fd);
+	(void)usbfs_release_interfaces(claim->fd);
 	claim_restore_configuration(claim);
 	usbfs_connect_drivers(claim->fd);
 }

@@ -32,9 +32,12 @@ static void special_free(void *arg)
  * such one, or nothing was tried. */
 static int special_set_configuration(const struct special *special)
 {
-	int r, s;
+	int r = usbfs_release_interfaces(special->fd), s;
 
-	usbfs_release_interfaces(special->fd);
+	if (r < 0) {
+		(void)usbfs_claim_again(special->fd, special->specials);
+		return r;
+	}
 	r = usbfs_set_configuration(special->fd, special->value);
 	if (r == 0)
 		usbfs_specials_set_configuration(special->specials, special->value);
@@ -46,10 +49,10 @@ static int special_set_configuration(const struct special *special)
 
 static int special_reset(const struct special *special)
 {
-	int r, s;
+	int r = usbfs_release_interfaces(special->fd), s;
 
-	usbfs_release_interfaces(special->fd);
-	r = usbfs_reset(special->fd);
+	if (r == 0)
+		r = usbfs_reset(special->fd);
 	s = usbfs_claim_again(special->fd, special->specials);
 	return r < 0 ? r : s;
 }
