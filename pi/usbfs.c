@@ -52,14 +52,24 @@ int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces)
 	return 0;
 }
 
+/* -ENOENT: there is none; -EINVAL: not ours (releaseintf()). A second no is one: what stays claimed would be taken from us at a reset. */
+static int usbfs_release(int fd, unsigned interface)
+{
+	int r = usbfs_ask_slowly(fd, "release an interface", USBDEVFS_RELEASEINTERFACE, &interface);
+
+	if (r < 0)
+		r = usbfs_ask_slowly(fd, "release an interface", USBDEVFS_RELEASEINTERFACE, &interface);
+	return r == -ENOENT || r == -EINVAL ? 0 : r;
+}
+
 int usbfs_release_interfaces(int fd)
 {
 	int err = 0;
 
 	for (unsigned i = 0; i < USBFS_MAX_INTERFACES; i++) {
-		int r = usbfs_ask_slowly(fd, "release an interface", USBDEVFS_RELEASEINTERFACE, &i);
+		int r = usbfs_release(fd, i);
 
-		if (r < 0 && r != -EINVAL && err == 0) /* -EINVAL: not ours */
+		if (r < 0 && err == 0)
 			err = r;
 	}
 	return err;

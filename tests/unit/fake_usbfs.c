@@ -137,9 +137,12 @@ static int do_claim(struct fake_usbfs *usbfs, const struct usbdevfs_disconnect_c
 	return 0;
 }
 
+/* releaseintf() */
 static int do_release(struct fake_usbfs *usbfs, unsigned interface)
 {
-	if (interface >= usbfs->n_interfaces || !usbfs->interfaces[interface].is_claimed)
+	if (interface >= usbfs->n_interfaces)
+		return -ENOENT;
+	if (!usbfs->interfaces[interface].is_claimed)
 		return -EINVAL;
 	note(usbfs, "release", (int)interface);
 	usbfs->interfaces[interface].is_claimed = false;
