@@ -745,18 +745,28 @@ START_TEST(a_pairing_that_was_called_off_is_not_read_from_what_is_yet_to_be_take
 }
 END_TEST
 
-START_TEST(while_the_disk_takes_the_vms_going_back_others_go_on)
+/* Paired; the VM has gone back, and the disk has what was before it in vm.conf and does not return. */
+static void come_to_going_back(void)
 {
-	_cleanup_json_ json_t *paired = NULL, *told = NULL, *status = NULL;
-	struct vm_config config = bed.vm.config;
+	_cleanup_json_ json_t *paired = NULL, *told = NULL;
 
 	come_to_up();
 	paired = vm_finishes();
+	expect_ok(paired);
 	told = owner_hears();
+	expect_ok(told);
 	held_disk_begin("vm.conf");
 	ssh_vm_deauthorize(&bed.vm);
 	ssh_vm_kill(&bed.vm);
 	wait_write(1);
+}
+
+START_TEST(while_the_disk_takes_the_vms_going_back_others_go_on)
+{
+	_cleanup_json_ json_t *status = NULL;
+	struct vm_config config = bed.vm.config;
+
+	come_to_going_back();
 	status = ask(json_pack("{s:s}", "request", "status"));
 	expect_ok(status);
 	expect_error(ask(json_pack("{s:s, s:s, s:s}", "request", "pair", "host", config.host, "host_key", config.host_key)), "busy");
@@ -808,15 +818,7 @@ static void on_unpaired(bool is_ended, const struct failure *why, void *userdata
 
 START_TEST(an_end_that_comes_when_the_vm_has_gone_back_and_fails_leaves_what_vm_conf_says)
 {
-	_cleanup_json_ json_t *paired = NULL, *told = NULL;
-
-	come_to_up();
-	paired = vm_finishes();
-	told = owner_hears();
-	held_disk_begin("vm.conf");
-	ssh_vm_deauthorize(&bed.vm);
-	ssh_vm_kill(&bed.vm);
-	wait_write(1);
+	come_to_going_back();
 	told_failure = (struct failure){ 0 };
 	ck_assert_int_eq(exporter_unpair(bed.exporter, on_unpaired, NULL, &told_failure), 0);
 	held_disk_release_one(0);
