@@ -43,9 +43,10 @@ int usbfs_claim_interfaces(int fd, uint32_t *ret_interfaces)
 	return 0;
 }
 
-void usbfs_release_interfaces(int fd)
+int usbfs_release_interfaces(int fd)
 {
 	(void)fd;
+	return 0;
 }
 
 void usbfs_connect_drivers(int fd)
