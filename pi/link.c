@@ -10,9 +10,7 @@
 #include "log.h"
 #include "own_key.h"
 
-#define USEC_PER_SEC   UINT64_C(1000000)
-#define USEC_PER_MSEC  UINT64_C(1000)
-#define BEATS_PER_PING 5
+#define USEC_PER_SEC UINT64_C(1000000)
 #define QUICK_RETRY_USEC \
 	(USEC_PER_SEC / 4) /* a cut cable hears no knocking, and a VM without sshd is one that boots: each moment may be the one */
 #define LINK_BOOT_USEC    (180 * USEC_PER_SEC) /* for that long a VM without sshd is one that boots */
@@ -118,7 +116,7 @@ static void link_enter_state(struct link *link, enum link_state state)
 	link->handlers.on_state(state, link->userdata);
 }
 
-static void link_fail(struct link *link, const struct failure *failure)
+void link_fail(struct link *link, const struct failure *failure)
 {
 	bool is_refusal = failure->code == FAILURE_HOST_KEY || failure->code == FAILURE_LOGIN || failure->code == FAILURE_VERSION ||
 			  failure->code == FAILURE_NOT_PAIRED;
@@ -175,14 +173,6 @@ static void link_handle_hello(struct link *link, const struct hello *hello)
 	link_fail(link, &failure);
 }
 
-static void link_handle_pong(struct link *link, const struct message *message)
-{
-	if (message->seq == link->ping_seq && link->ping_sent_usec) {
-		link->rtt_usec = clock_now_usec() - link->ping_sent_usec;
-		link->ping_sent_usec = 0;
-	}
-}
-
 static void link_answer_unknown(struct link *link, const struct message *message)
 {
 	struct message answer = { .type = MESSAGE_UNKNOWN };
@@ -214,7 +204,7 @@ static void link_on_control_message(const struct message *message, void *userdat
 		link_handle_hello(link, &message->hello);
 		break;
 	case MESSAGE_PONG:
-		link_handle_pong(link, message);
+		link_take_pong(link, message->seq);
 		break;
 	case MESSAGE_REFUSED:
 		link_fail(link, &message->failure);
@@ -298,77 +288,6 @@ static bool link_open_control(struct link *link)
 	}
 	timer_arm(link->event, &link->attempt_timer, LINK_ATTEMPT_USEC, link_on_attempt_timeout, link);
 	return true;
-}
-
-/* ---- heartbeat ---- */
-
-static void link_send_ping(struct link *link)
-{
-	struct message message = { .type = MESSAGE_PING, .seq = ++link->ping_seq };
-
-	link->ping_sent_usec = clock_now_usec();
-	link_send(link, &message);
-}
-
-void link_ping(struct link *link)
-{
-	link->rtt_usec = 0; /* what is asked for now is not answered by what was measured before */
-	link_send_ping(link);
-}
-
-static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata);
-
-static void link_arm_beat(struct link *link)
-{
-	timer_arm(link->event, &link->beat_timer, patience_to_beat(link->config.patience_ms) * USEC_PER_MSEC, link_on_beat, link);
-}
-
-/* That the VM's kernel lives is what the transport watches. Its handler, which is asked at every fifth beat, has twice the patience: after a cut that was long
- * but not too long, the VM's TCP may find out that late. Whether it is taken for dead. */
-static bool link_give_up_handler(struct link *link)
-{
-	uint64_t silence = clock_now_usec() - link->heard_usec;
-	struct failure failure;
-
-	if (silence < link->config.patience_ms * 2 * USEC_PER_MSEC)
-		return false;
-	failure_set(&failure, FAILURE_TIMEOUT, "On the VM: systemctl restart usbpush-handler",
-		    "the handler on the VM has said nothing for %u s", (unsigned)(silence / USEC_PER_SEC));
-	link_fail(link, &failure);
-	return true;
-}
-
-/* This machine was asleep (or held up) and its clock went on: what the VM said meanwhile is still to be read, so it gets the time until the next beat. */
-static void link_forgive_sleep(struct link *link, uint64_t late_usec)
-{
-	uint64_t beat_usec = patience_to_beat(link->config.patience_ms) * USEC_PER_MSEC, now = clock_now_usec(), earliest;
-
-	if (late_usec < beat_usec)
-		return;
-	log_info("link to %s: this machine was asleep for %u s", link->config.host, (unsigned)(late_usec / USEC_PER_SEC));
-	earliest = now - link->config.patience_ms * 2 * USEC_PER_MSEC + beat_usec;
-	if (link->heard_usec < earliest)
-		link->heard_usec = earliest;
-	if (link->state == LINK_UP)
-		link_send_ping(link);
-}
-
-static int link_on_beat(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	const struct message beat = { .type = MESSAGE_BEAT };
-	struct link *link = userdata;
-
-	(void)source;
-	link_forgive_sleep(link, clock_now_usec() - usec);
-	link_arm_beat(link);
-	transport_look(link->transport);
-	if (link->state != LINK_UP || link_give_up_handler(link))
-		return 0;
-	if (++link->n_beats % BEATS_PER_PING != 0)
-		link_send(link, &beat);
-	else
-		link_send_ping(link);
-	return 0;
 }
 
 /* ---- connection ---- */
@@ -490,7 +409,7 @@ static int link_make_timers(struct link *link)
 	if (r >= 0)
 		r = timer_new(link->event, &link->attempt_timer, link_on_attempt_timeout, link);
 	if (r >= 0)
-		r = timer_new(link->event, &link->beat_timer, link_on_beat, link);
+		r = link_make_beat_timer(link);
 	if (r >= 0)
 		r = timer_new(link->event, &link->control_timer, link_on_control_retry, link);
 	return r;

@@ -1,6 +1,7 @@
 #pragma once
 
-/* Shared by link.c (the states), link_hello.c (who says what first), link_knock.c (when somebody knocks) and link_view.c (what people see). */
+/* Shared by link.c (the states), link_hello.c (who says what first), link_beat.c (that both live), link_knock.c (when somebody knocks) and link_view.c (what people
+ * see). */
 
 #include "backoff.h"
 #include "connector.h"
@@ -41,6 +42,18 @@ struct link {
 	struct link_handlers handlers;
 	void *userdata; /* borrowed */
 };
+
+/* Ends the connection for that reason: DOWN, or REFUSED where only somebody at the VM can mend it. */
+void link_fail(struct link *link, const struct failure *failure);
+
+/* The heartbeat's timer, disarmed. 0 or a negative errno. */
+int link_make_beat_timer(struct link *link);
+
+/* The next beat comes patience_to_beat() from now, and each sets the one after it. */
+void link_arm_beat(struct link *link);
+
+/* The VM's handler answered the ping of that number: for the last one, how long that took is what rtt_usec tells. */
+void link_take_pong(struct link *link, uint64_t seq);
 
 /* The next try is at that moment of clock_now_usec(), whatever was said of it before; at once if that has passed. */
 void link_schedule_retry(struct link *link, uint64_t at_usec);

@@ -1658,14 +1658,18 @@ START_TEST(what_another_program_has_is_not_taken)
 }
 END_TEST
 
-int main(void)
+static TCase *make_case(const char *name)
 {
-	TCase *transfers = tcase_create("transfers"), *packets = tcase_create("packets"), *cancelled = tcase_create("cancelled"),
-	      *special = tcase_create("special"), *limits = tcase_create("limits"), *ends = tcase_create("ends");
-	TCase *const cases[] = { transfers, packets, cancelled, special, limits, ends };
+	TCase *made = tcase_create(name);
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		tcase_add_checked_fixture(cases[i], setup, teardown);
+	tcase_add_checked_fixture(made, setup, teardown);
+	return made;
+}
+
+static TCase *make_transfers(void)
+{
+	TCase *transfers = make_case("transfers");
+
 	tcase_add_test(transfers, a_control_transfer_brings_back_what_the_device_says);
 	tcase_add_test(transfers, a_control_transfer_takes_its_bytes_to_the_device);
 	tcase_add_test(transfers, large_transfers_pass_both_ways_whole);
@@ -1677,15 +1681,36 @@ int main(void)
 	tcase_add_test(transfers, answers_come_in_the_order_of_their_end);
 	tcase_add_test(transfers, a_control_transfer_that_contradicts_itself_is_refused);
 	tcase_add_test(transfers, a_device_that_says_more_than_was_asked_for_is_cut);
+	return transfers;
+}
+
+static TCase *make_packets(void)
+{
+	TCase *packets = make_case("packets");
+
 	tcase_add_test(packets, isochronous_packets_come_back_without_the_gaps_between_them);
 	tcase_add_test(packets, isochronous_packets_go_out_from_where_they_lie);
 	tcase_add_test(packets, isochronous_packets_that_lie_outside_are_refused);
 	tcase_add_test(packets, isochronous_packets_longer_than_the_endpoints_are_refused);
 	tcase_add_test(packets, more_packets_than_usbfs_takes_are_refused);
+	return packets;
+}
+
+static TCase *make_cancelled(void)
+{
+	TCase *cancelled = make_case("cancelled");
+
 	tcase_add_test(cancelled, a_cancelled_transfer_has_one_answer);
 	tcase_add_test(cancelled, a_transfer_that_was_over_before_its_cancellation_is_told_first);
 	tcase_add_test(cancelled, what_nobody_knows_any_more_was_over_before);
 	tcase_add_test(cancelled, a_second_cancellation_of_the_same_is_answered_too);
+	return cancelled;
+}
+
+static TCase *make_special(void)
+{
+	TCase *special = make_case("special");
+
 	tcase_add_test(special, an_alternate_setting_is_set_by_the_kernel);
 	tcase_add_test(special, a_configuration_is_set_while_nothing_is_claimed);
 	tcase_add_test(special, an_endpoints_halt_is_ended_by_the_kernel);
@@ -1706,6 +1731,13 @@ int main(void)
 	tcase_add_test(special, a_change_that_waits_for_its_turn_holds_up_who_came_later);
 	tcase_add_test(special, after_a_pause_as_many_changes_pass_as_before);
 	tcase_add_test(special, a_change_that_waits_can_be_cancelled);
+	return special;
+}
+
+static TCase *make_limits(void)
+{
+	TCase *limits = make_case("limits");
+
 	tcase_add_test(limits, a_number_that_is_used_twice_is_answered_twice);
 	tcase_add_loop_test(limits, a_request_that_makes_no_sense_ends_the_session, 0, 22);
 	tcase_add_test(limits, a_transfer_of_no_bytes_and_one_of_no_packets_are_none_of_those);
@@ -1730,6 +1762,13 @@ int main(void)
 	tcase_add_loop_test(limits, memory_that_another_program_gives_back_is_found, 0, 2);
 	tcase_add_test(limits, a_vm_that_asks_without_end_is_held_up);
 	tcase_add_test(limits, answers_that_nobody_reads_hold_up_the_device_and_no_byte_is_lost);
+	return limits;
+}
+
+static TCase *make_ends(void)
+{
+	TCase *ends = make_case("ends");
+
 	tcase_add_test(ends, an_unplug_ends_the_stream_at_once);
 	tcase_add_test(ends, after_a_session_nothing_is_under_way_and_the_device_is_reset);
 	tcase_add_test(ends, what_an_ended_session_left_under_way_keeps_its_memory);
@@ -1745,5 +1784,11 @@ int main(void)
 	tcase_add_loop_test(ends, a_configuration_that_failed_is_mended_when_the_device_is_given_back, 0, 3);
 	tcase_add_test(ends, a_device_without_interfaces_is_not_claimed);
 	tcase_add_test(ends, what_another_program_has_is_not_taken);
-	return check_program_run("pi_usbfs", transfers, packets, cancelled, special, limits, ends, NULL);
+	return ends;
+}
+
+int main(void)
+{
+	return check_program_run("pi_usbfs", make_transfers(), make_packets(), make_cancelled(), make_special(), make_limits(), make_ends(),
+				 NULL);
 }
