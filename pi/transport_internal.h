@@ -53,7 +53,8 @@ struct transport {
 	void *userdata; /* borrowed */
 	struct channel_list channels;
 	uint64_t bytes_in, bytes_out;
-	struct ssh_counter_struct packets; /* libssh counts them here */
+	struct ssh_counter_struct bytes;   /* libssh counts here what comes and goes on the socket, */
+	struct ssh_counter_struct packets; /* and here what is in it */
 	bool is_working;                   /* callbacks may run */
 	bool is_freed;                     /* the caller is done with it; destroyed when no callback runs any more */
 };
