@@ -9,7 +9,8 @@ import time
 from . import agent_link, topology
 
 DEFAULTS = {"vid": "303a", "pid": "1001", "manufacturer": "Espressif", "product": "USB JTAG/serial debug unit"}
-TREE = "/sys/kernel/config/usb_gadget"
+CONFIGFS = "/sys/kernel/config"
+TREE = f"{CONFIGFS}/usb_gadget"
 
 
 class GadgetError(Exception):
@@ -32,6 +33,7 @@ def plug_script(device):
              (("manufacturer", "manufacturer"), ("product", "product"), ("serialnumber", "serial")) if o[key] != ""]
     return "\n".join([
         "set -e", "modprobe -a libcomposite dummy_hcd usb_f_acm",
+        f"grep -q ' {CONFIGFS} ' /proc/mounts || mount -t configfs configfs {CONFIGFS}",  # a machine that boots may not have come to that
         f"mkdir -p {TREE}/{device.socket}", f"cd {TREE}/{device.socket}",
         f"echo 0x{o['vid']} > idVendor", f"echo 0x{o['pid']} > idProduct",
         "echo 0x0101 > bcdDevice", "echo 0x0200 > bcdUSB",
