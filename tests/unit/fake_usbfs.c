@@ -169,10 +169,14 @@ static int do_reset(struct fake_usbfs *usbfs)
 	return usbfs->special_result;
 }
 
+/* proc_setconfig(): not while anybody has an interface, a driver or a program. */
 static int do_set_configuration(struct fake_usbfs *usbfs, unsigned configuration)
 {
 	note(usbfs, "configuration", (int)configuration);
-	return has_claims(usbfs) ? -EBUSY : usbfs->special_result;
+	for (unsigned i = 0; i < usbfs->n_interfaces; i++)
+		if (usbfs->interfaces[i].is_claimed || usbfs->interfaces[i].driver[0])
+			return -EBUSY;
+	return usbfs->special_result;
 }
 
 static bool has_endpoint(const struct fake_usbfs *usbfs, uint8_t endpoint)
@@ -285,20 +289,24 @@ static int do_reap(struct fake_usbfs *usbfs, void **ret_urb)
 	return usbfs->is_unplugged ? -ENODEV : -EAGAIN;
 }
 
-/* usb_set_interface() */
+/* proc_setintf(), usb_set_interface() */
 static int do_set_interface(struct fake_usbfs *usbfs, const struct usbdevfs_setinterface *set)
 {
 	note(usbfs, "interface", (int)set->interface);
 	note(usbfs, "setting", (int)set->altsetting);
+	if (set->interface >= usbfs->n_interfaces)
+		return -ENOENT;
 	if (set->altsetting >= FAKE_USBFS_SETTINGS)
 		commit_crime(usbfs, "a setting that is none is chosen: the kernel's log has a line of it");
 	return usbfs->special_result;
 }
 
-/* check_reset_of_active_ep() */
+/* proc_clearhalt(), check_reset_of_active_ep() */
 static int do_clear_halt(struct fake_usbfs *usbfs, unsigned endpoint)
 {
 	note(usbfs, "clear", (int)endpoint);
+	if (!has_endpoint(usbfs, (uint8_t)endpoint))
+		return -ENOENT;
 	if (find_transfer(usbfs, (uint8_t)endpoint) >= 0)
 		commit_crime(usbfs, "a halt is ended under a transfer: the kernel's log has a line of it");
 	return usbfs->special_result;
@@ -334,7 +342,7 @@ static int do_ioctl(struct fake_usbfs *usbfs, unsigned long request, void *argum
 	case USBDEVFS_REAPURBNDELAY:
 		return do_reap(usbfs, argument);
 	case USBDEVFS_DISCARDURB:
-		return do_discard(usbfs, argument);
+		return usbfs->is_unplugged ? -ENODEV : do_discard(usbfs, argument);
 	case USBDEVFS_SUBMITURB:
 		return usbfs->is_unplugged ? -ENODEV : do_submit(usbfs, argument);
 	default:
